@@ -1,0 +1,17 @@
+/*
+ * clock.h - time in microseconds. Signed 64 bit everywhere; 0 means "never".
+ */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdint.h>
+
+#define USEC_PER_SEC INT64_C(1000000)
+#define USEC_PER_MSEC INT64_C(1000)
+
+/* Monotonic; for intervals and deadlines. */
+int64_t clock_now_us(void);
+/* Since the epoch; for people. */
+int64_t clock_wall_us(void);
+
+#endif

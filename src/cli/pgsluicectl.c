@@ -1,0 +1,5 @@
+/* main.c - placeholder until main/ is written. */
+int main(void)
+{
+    return 1;
+}
