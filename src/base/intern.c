@@ -60,7 +60,7 @@ static struct istr **bucket_of(uint64_t hash)
 static struct istr *find_locked(uint64_t hash, const char *s, uint32_t len)
 {
     for (struct istr *i = *bucket_of(hash); i != NULL; i = i->next)
-        if (i->hash == hash && i->len == len && memcmp(i->text, s, len) == 0)
+        if (i->hash == hash && i->len == len && (len == 0 || memcmp(i->text, s, len) == 0))
             return i;
     return NULL;
 }
