@@ -226,6 +226,7 @@ static void test_stalled_stderr(void **state)
     int fds[2], saved = dup(STDERR_FILENO);
     (void)state;
     assert_int_equal(pipe(fds), 0);
+    assert_true(fcntl(fds[1], F_SETPIPE_SZ, 65536) > 0);
     assert_int_equal(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
     configure(path, true, 0);
     uint64_t lost = log_lost();
