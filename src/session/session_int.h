@@ -74,8 +74,10 @@ void server_read(struct server *s);
 
 /* link.c */
 void server_link(struct server *s, struct client *c, const struct grant *grant);
-/* The server has answered everything and its client is done with it (or has gone). */
-void server_unlink(struct server *s);
+/* Its client goes: the server is released when it is clean, else closed. */
+void server_client_gone(struct server *s);
+/* Everything is answered: client and server part, the server goes to the next. */
+void server_release(struct server *s);
 void server_setup_done(struct server *s);
 /* Runs after a batch of messages: release if the tracker says so. */
 void server_after_batch(struct server *s);
