@@ -107,19 +107,24 @@ struct scram_server_params {
      * wrong password, so that nobody learns which users exist.
      */
     const struct credential *credential;
-    uint32_t iterations; /* scram_iterations: for PLAIN credentials and made-up secrets */
-    /* For a PLAIN credential: scram_server_secret() of an earlier login with it, or NULL. Without it
-     * (or when its iterations differ) the first step derives the keys, which takes milliseconds. */
+    uint32_t
+        iterations; /* scram_iterations, 1..SCRAM_ITERATIONS_MAX: for PLAIN credentials and made-up secrets */
+    /*
+     * For a PLAIN credential: scram_server_secret() of an earlier login with it, or NULL. Without it (or
+     * when its iterations differ) scram_server_new() derives the keys, which takes milliseconds.
+     */
     const struct scram_secret *derived;
-    /* Random, made once per process. Salts of PLAIN credentials and of made-up secrets come from it and
-     * the user name, so both look alike and are the same at each try and in each thread. */
+    /*
+     * Random, made once per process. Salts of PLAIN credentials and of made-up secrets come from it and
+     * the user name, so both look alike and are the same at each try and in each thread.
+     */
     const uint8_t *process_secret; /* SCRAM_PROCESS_SECRET_BYTES */
     const char *test_nonce;        /* tests only, NULL otherwise: instead of a random one */
 };
 
 struct scram_server;
 
-/* What params points at is used during this call only. NULL when memory is out. */
+/* What params points at is used during this call only. NULL: memory, the library, or a param out of range. */
 struct scram_server *scram_server_new(const struct scram_server_params *params) must_check;
 /* NULL is fine. */
 void scram_server_free(struct scram_server *s);
@@ -131,10 +136,9 @@ void scram_server_free(struct scram_server *s);
 enum scram_result scram_server_step(struct scram_server *s, const void *data, size_t len,
                                     struct buf *out) must_check;
 enum scram_error scram_server_error(const struct scram_server *s);
-/* After SCRAM_OK: the client's key from its proof, for logging in to PostgreSQL with it. Wipe it after use.
- */
+/* After SCRAM_OK: the client's key from its proof, to log in to PostgreSQL with. Wipe it after use. */
 bool scram_server_keys(const struct scram_server *s, struct scram_keys *keys) must_check;
-/* After the first step: the secret in use, for caching the keys of a PLAIN credential; NULL if made up. */
+/* The secret in use, for caching the keys of a PLAIN credential; NULL if made up. */
 const struct scram_secret *scram_server_secret(const struct scram_server *s);
 
 /* ---- client side: we log in to PostgreSQL ---- */
@@ -142,8 +146,10 @@ const struct scram_secret *scram_server_secret(const struct scram_server *s);
 struct scram_client_params {
     enum scram_mechanism mechanism;
     struct scram_binding binding; /* len > 0 and mechanism SCRAM_SHA_256: the server offered no PLUS */
-    /* One of the two or both. Keys are used when the server's salt and iterations are theirs, and spare the
-     * derivation; else the password; else SCRAM_ERROR_KEYS_DIFFER. */
+    /*
+     * One of the two or both. Keys are used when the server's salt and iterations are theirs, and spare
+     * the derivation; else the password; else SCRAM_ERROR_KEYS_DIFFER.
+     */
     const char *password;
     const struct scram_keys *keys;
     const char *test_nonce; /* tests only, NULL otherwise: instead of a random one */
