@@ -33,9 +33,9 @@ struct histogram_group {
 /* All zero is a valid, empty histogram. */
 struct histogram {
     /* [atomic] written by the one writer; groups are published with release */
-    _Atomic(struct histogram_group *) groups[HISTOGRAM_GROUPS]; /* NULL: no value yet */
     _Atomic uint64_t sum_us;
     _Atomic uint64_t max_us;
+    _Atomic(struct histogram_group *) groups[HISTOGRAM_GROUPS]; /* NULL: no value yet */
 };
 
 /* Plain numbers. All zero is empty. */

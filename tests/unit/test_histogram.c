@@ -159,7 +159,7 @@ static void one_value_is_every_percentile(void **state)
 static void merging_adds_up(void **state)
 {
     static int64_t values[N];
-    struct histogram all = {0}, parts[3] = {{{0}, 0, 0}};
+    struct histogram all = {0}, parts[3] = {{0}, {0}, {0}};
     struct histogram_sum sum_all = {0}, sum = {0}, older = {0}, rest = {0};
 
     (void)state;
