@@ -25,7 +25,7 @@ struct util_point {
     uint32_t peak;         /* most active servers since the point before */
 };
 
-struct util {
+struct utilization {
     struct util_point now; /* at the last change; peak since the last tick */
     uint32_t active;       /* since now.time_us */
     uint32_t limit;
@@ -44,17 +44,17 @@ struct util_window {
     uint32_t peak;    /* most active servers */
 };
 
-void util_init(struct util *u, int64_t now_us, uint32_t limit);
+void util_init(struct utilization *u, int64_t now_us, uint32_t limit);
 /* Call at each change of the number of active servers, of the limit, or of whether clients wait. O(1). */
-void util_change(struct util *u, int64_t now_us, uint32_t active, uint32_t limit, bool waiting);
+void util_change(struct utilization *u, int64_t now_us, uint32_t active, uint32_t limit, bool waiting);
 /* Call each UTIL_TICK_US. O(1). */
-void util_tick(struct util *u, int64_t now_us);
+void util_tick(struct utilization *u, int64_t now_us);
 /*
  * The last `seconds` (60, 300, 900, 3600), begun at the nearest tick; since birth when the pool is younger.
  * Walks the window's ticks (at most 360) for the peak.
  */
-void util_window(const struct util *u, int64_t now_us, uint32_t seconds, struct util_window *w);
+void util_window(const struct utilization *u, int64_t now_us, uint32_t seconds, struct util_window *w);
 /* Seconds since birth in which all servers were active while clients waited. */
-double util_saturated_seconds(const struct util *u, int64_t now_us);
+double util_saturated_seconds(const struct utilization *u, int64_t now_us);
 
 #endif

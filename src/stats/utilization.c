@@ -20,7 +20,7 @@
  * takes the lock, so time may seem to go back by the time spent waiting: then
  * nothing has passed.
  */
-static void integrate(const struct util *u, struct util_point *p, int64_t now_us)
+static void integrate(const struct utilization *u, struct util_point *p, int64_t now_us)
 {
     uint64_t dt;
 
@@ -34,12 +34,12 @@ static void integrate(const struct util *u, struct util_point *p, int64_t now_us
     p->time_us = now_us;
 }
 
-static const struct util_point *ring_at(const struct util *u, uint32_t i)
+static const struct util_point *ring_at(const struct utilization *u, uint32_t i)
 {
     return &u->ring[(u->first + i) % RING_SIZE];
 }
 
-static void ring_push(struct util *u, const struct util_point *p)
+static void ring_push(struct utilization *u, const struct util_point *p)
 {
     u->ring[(u->first + u->count) % RING_SIZE] = *p;
     if (u->count < RING_SIZE)
@@ -48,7 +48,7 @@ static void ring_push(struct util *u, const struct util_point *p)
         u->first = (u->first + 1) % RING_SIZE;
 }
 
-void util_init(struct util *u, int64_t now_us, uint32_t limit)
+void util_init(struct utilization *u, int64_t now_us, uint32_t limit)
 {
     memset(u, 0, sizeof(*u));
     u->now.time_us = now_us;
@@ -56,7 +56,7 @@ void util_init(struct util *u, int64_t now_us, uint32_t limit)
     ring_push(u, &u->now);
 }
 
-void util_change(struct util *u, int64_t now_us, uint32_t active, uint32_t limit, bool waiting)
+void util_change(struct utilization *u, int64_t now_us, uint32_t active, uint32_t limit, bool waiting)
 {
     integrate(u, &u->now, now_us);
     u->active = active;
@@ -68,7 +68,7 @@ void util_change(struct util *u, int64_t now_us, uint32_t active, uint32_t limit
         u->peak = active;
 }
 
-void util_tick(struct util *u, int64_t now_us)
+void util_tick(struct utilization *u, int64_t now_us)
 {
     integrate(u, &u->now, now_us);
     ring_push(u, &u->now);
@@ -76,7 +76,7 @@ void util_tick(struct util *u, int64_t now_us)
 }
 
 /* Index of the point whose time is nearest to time_us. */
-static uint32_t ring_nearest(const struct util *u, int64_t time_us)
+static uint32_t ring_nearest(const struct utilization *u, int64_t time_us)
 {
     uint32_t low = 0, high = u->count - 1; /* the first point >= time_us lies in low..high, or is none */
 
@@ -93,7 +93,7 @@ static uint32_t ring_nearest(const struct util *u, int64_t time_us)
     return low;
 }
 
-void util_window(const struct util *u, int64_t now_us, uint32_t seconds, struct util_window *w)
+void util_window(const struct utilization *u, int64_t now_us, uint32_t seconds, struct util_window *w)
 {
     struct util_point end = u->now;
     const struct util_point *start;
@@ -119,7 +119,7 @@ void util_window(const struct util *u, int64_t now_us, uint32_t seconds, struct 
         w->ratio = (double)(end.active_us - start->active_us) / (double)limit_us;
 }
 
-double util_saturated_seconds(const struct util *u, int64_t now_us)
+double util_saturated_seconds(const struct utilization *u, int64_t now_us)
 {
     struct util_point end = u->now;
 

@@ -24,7 +24,7 @@ static int is_near(double a, double b)
 
 static void young_pool_is_measured_since_birth(void **state)
 {
-    struct util u;
+    struct utilization u;
     struct util_window w;
 
     (void)state;
@@ -55,7 +55,7 @@ static void saturation_needs_both(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        struct util u;
+        struct utilization u;
 
         util_init(&u, SEC, 10);
         util_change(&u, SEC, rows[i].active, rows[i].limit, rows[i].waiting != 0);
@@ -65,7 +65,7 @@ static void saturation_needs_both(void **state)
 
 static void changes_of_the_limit_are_weighted(void **state)
 {
-    struct util u;
+    struct utilization u;
     struct util_window w;
 
     (void)state;
@@ -83,7 +83,7 @@ static void changes_of_the_limit_are_weighted(void **state)
 /* A clock that was read before the lock was had may be behind: nothing may be counted twice. */
 static void time_does_not_go_back(void **state)
 {
-    struct util u;
+    struct utilization u;
     struct util_window w;
 
     (void)state;
@@ -99,7 +99,7 @@ static void time_does_not_go_back(void **state)
 /* The peak of a window forgets what came before it; servers that are still active stay in it. */
 static void peak_belongs_to_the_window(void **state)
 {
-    struct util u;
+    struct utilization u;
     struct util_window w;
 
     (void)state;
@@ -133,7 +133,7 @@ static void windows_equal_brute_force(void **state)
 {
     static const uint32_t seconds[] = {60, 300, 900, 3600};
     static int64_t ticks_ms[MS_TOTAL / TICK_MS + 2];
-    static struct util u;
+    static struct utilization u;
     uint64_t x = 2463534242u;
     uint32_t active = 0, limit = 20;
     bool waiting = false;
