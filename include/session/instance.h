@@ -85,6 +85,10 @@ enum mail_type {
     MAIL_ACK,           /* worker: a config has been taken up, or an order carried out */
 };
 
+/* What the ledger needs of the settings for a pool of db and user (NULL: not in the configuration); generation is 0. */
+void session_pool_config(const struct config *cfg, const struct database_config *db,
+                         const struct user_config *user, struct pool_config *out);
+
 /* Performs what the ledger decided, on behalf of a thread without sessions (control): everything goes by mail. */
 void instance_perform(struct instance *in, struct pool *pool, struct pool_acts *acts);
 

@@ -44,6 +44,9 @@ struct server {
     bool is_dead;              /* lost while MOVING away: the YIELD mail decides */
     bool setup_failed;         /* an ErrorResponse to our own query */
     bool is_checking;          /* SETUP: the check query runs, not SETs */
+    bool needs_reset;          /* its last client was in session mode */
+    char setup_sqlstate[6];    /* of that ErrorResponse */
+    char setup_error[200];
     bool was_ready;            /* a ReadyForQuery came in this batch */
     bool sent_fatal;           /* PostgreSQL's last word was FATAL: it is going */
     bool client_left;          /* CLOSING under a query */
