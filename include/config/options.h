@@ -31,8 +31,7 @@ enum {
     OPTION_NO_MEANING = 1 << 2, /* accepted for PgBouncer's files; does nothing here */
     OPTION_OURS = 1 << 3,       /* not PgBouncer's */
     OPTION_NO_SET = 1 << 4,     /* reload may change it, SET may not */
-    OPTION_UNSET = 1 << 5,      /* shown as NULL by default */
-    OPTION_OCTAL = 1 << 6,      /* shown in octal */
+    OPTION_UNSET = 1 << 5,      /* the default is shown as NULL */
 };
 
 struct option_name {
@@ -49,6 +48,7 @@ struct option {
     const char *default_text;        /* never NULL */
     int64_t min, max;                /* numbers; microseconds for times */
     const struct option_name *names; /* OPTION_ENUM: ends with a NULL name */
+    const char *later_allows;        /* OPTION_LATER: one more value that is fine, or NULL */
     const char *doc;                 /* one paragraph for the manual */
 };
 
