@@ -102,8 +102,9 @@ static const struct option options[] = {
     STR(auth_ident_file, "", R | LATER | UNSET,
         "File of identity maps for certificates and peer authentication."),
     STR(auth_ldap_options, "", R | LATER | UNSET, "Options for auth_type = ldap."),
-    STR(auth_query, AUTH_QUERY_DEFAULT, R | LATER,
-        "Query that looks a user's secret up in the database; $1 is the user's name."),
+    /* An empty query looks nothing up, which is what this version does. */
+    {"auth_query", OPTION_STR, R | LATER, FIELD(const char *, auth_query), AUTH_QUERY_DEFAULT, 0, 0, NULL, "",
+     "Query that looks a user's secret up in the database; $1 is the user's name."},
     ENUM(auth_type, "md5", auth_types, R,
          "How clients prove who they are: any and trust ask for nothing (any lets every name in), plain asks "
          "for "

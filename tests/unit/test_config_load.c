@@ -111,6 +111,7 @@ static void test_settings_of_later_versions(void **state)
         {"auth_query", "select 1",
          "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "
          "WHERE rolname=$1 AND rolcanlogin"},
+        {"auth_query", "select 1", ""},
         {"query_timeout", "1", "0"},
         {"idle_transaction_timeout", "1", "0s"},
         {"transaction_timeout", "1ms", "0ms"},
