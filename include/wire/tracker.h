@@ -1,0 +1,117 @@
+/*
+ * tracker.h - what a server connection owes its client: the protocol tracker.
+ *
+ * A pure state machine beside each server connection. It is told the type of each
+ * message that is forwarded to the server and of each that comes from it, and
+ * knows the outstanding requests, Sync and Flush, COPY, transaction status and
+ * "failed until Sync". It alone says when a server may be released.
+ *
+ * Requests are kept in a ring in the order in which they were sent, one byte
+ * each. The server answers in that order, so the head of the ring is what a
+ * response belongs to.
+ *
+ * Rules that follow PostgreSQL's main loop:
+ *  - An ErrorResponse while the head is an extended-protocol message (Parse, Bind,
+ *    Describe, Execute, Close) makes the server skip everything, Query and
+ *    FunctionCall included, up to the next Sync. Those entries are dropped; if
+ *    no Sync has been sent yet, the tracker is `skipping` until it is.
+ *  - Query and FunctionCall are always answered by a ReadyForQuery, errors included.
+ *  - While the server is in COPY IN it ignores Flush and Sync until CopyDone or
+ *    CopyFail. Outside of COPY IN it ignores CopyData, CopyDone and CopyFail.
+ *  - When COPY IN ends in an error and a Sync had been sent inside it, nobody can
+ *    know whether the server ate that Sync; the tracker is then `tainted`: the
+ *    connection goes on serving its client, but must not be used by another one.
+ *
+ * Threads: the owner of the server. No allocation but the growth of the ring.
+ */
+#ifndef WIRE_TRACKER_H
+#define WIRE_TRACKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+
+#define TRACKER_INLINE 16         /* requests in flight without allocation */
+#define TRACKER_MAX_REQUESTS 65536 /* beyond this the client has to wait */
+
+enum tracker_copy { TRACKER_COPY_NONE, TRACKER_COPY_IN, TRACKER_COPY_OUT, TRACKER_COPY_BOTH };
+
+struct tracker {
+    uint8_t *ring;       /* inline_ring or heap; power of two */
+    uint32_t capacity;
+    uint32_t head;       /* free-running indexes */
+    uint32_t tail;
+    uint32_t ready_due;  /* ReadyForQuery messages owed: Sync, Query, FunctionCall entries in the ring */
+    char tx_status;      /* of the last ReadyForQuery: I, T or E */
+    uint8_t copy;        /* enum tracker_copy */
+    bool copy_ended;     /* COPY IN: client has sent CopyDone or CopyFail */
+    bool is_open;        /* extended messages were sent that no Sync or Query has closed yet */
+    bool is_skipping;    /* server discards everything until a Sync that has not been sent yet */
+    bool is_tainted;     /* state not known for sure: never give to another client */
+    uint8_t inline_ring[TRACKER_INLINE];
+};
+
+void tracker_init(struct tracker *t);
+void tracker_destroy(struct tracker *t);
+/* Forgets everything and starts as after a login: idle, status I. */
+void tracker_reset(struct tracker *t);
+
+enum tracker_verdict {
+    TRACKER_FORWARD,   /* noted; send it to the server */
+    TRACKER_BLOCK,     /* not noted: too many requests in flight; ask again when some are answered */
+    TRACKER_VIOLATION, /* no such frontend message, or not allowed now (08P01) */
+};
+
+/*
+ * A message of this type is about to be sent to the server for the client.
+ * Types: Q F P B D E C S H d c f. (X and the login messages are the session's
+ * business and are violations here.) In COPY IN before CopyDone/CopyFail anything
+ * but d c f H S is a violation.
+ */
+enum tracker_verdict tracker_client(struct tracker *t, uint8_t type) must_check;
+
+/* A Query of our own (SET, reset, check) is about to be sent; its answers are marked TRACKER_INTERNAL.
+ * False when memory is out or the ring is full. */
+bool tracker_internal_query(struct tracker *t) must_check;
+
+/* Facts about a message from the server: bits. */
+#define TRACKER_BAD      0x01 /* impossible now: close the server, its state is unknown */
+#define TRACKER_INTERNAL 0x02 /* answers our own query: not for the client */
+#define TRACKER_READY    0x04 /* ReadyForQuery; tx_status is new */
+#define TRACKER_ASYNC    0x08 /* ParameterStatus, NoticeResponse, NotificationResponse */
+#define TRACKER_ERROR    0x10 /* ErrorResponse */
+#define TRACKER_COPY_BEGIN 0x20 /* CopyInResponse, CopyOutResponse, CopyBothResponse */
+
+/* first_byte is the first byte of the body (needed for Z only; else anything). DataRow ('D') and CopyData ('d') are
+ * the hot ones: constant time and no state change. */
+uint32_t tracker_server(struct tracker *t, uint8_t type, uint8_t first_byte) must_check;
+
+/* Nothing outstanding, status I, no COPY, no open extended batch, not tainted: may serve someone else. */
+static inline bool tracker_is_releasable(const struct tracker *t)
+{
+    return t->head == t->tail && t->tx_status == 'I' && t->copy == TRACKER_COPY_NONE && !t->is_open &&
+           !t->is_skipping && !t->is_tainted;
+}
+
+/* Is a request being worked on (as opposed to idle, or idle in a transaction)? */
+static inline bool tracker_is_busy(const struct tracker *t)
+{
+    return t->head != t->tail || t->copy != TRACKER_COPY_NONE;
+}
+
+/*
+ * May the client's next message be kept back without hanging it? True when a
+ * ReadyForQuery is owed and everything sent so far leads up to it, so that the
+ * connection comes to rest without another byte from the client.
+ */
+static inline bool tracker_may_hold(const struct tracker *t)
+{
+    return t->ready_due > 0 && !t->is_open && !t->is_skipping &&
+           (t->copy != TRACKER_COPY_IN || t->copy_ended);
+}
+
+/* Structural self-check for tests and debug builds: counts agree with the ring. */
+bool tracker_check(const struct tracker *t);
+
+#endif
