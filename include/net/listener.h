@@ -1,0 +1,39 @@
+/*
+ * listener.h - listening sockets; accepted descriptors go to a callback.
+ *
+ * Out of descriptors: accepting pauses for a while and says so in the log
+ * (rate-limited), and goes on by itself; nobody who is in is disturbed.
+ *
+ * Threads: the control thread.
+ */
+#ifndef NET_LISTENER_H
+#define NET_LISTENER_H
+
+#include <stdbool.h>
+
+#include "net/loop.h"
+
+struct listener_options {
+    const char *listen_addr;     /* comma list; "*" = all; "" = no TCP */
+    int listen_port;
+    int listen_backlog;
+    bool reuse_port;
+    bool defer_accept;           /* TCP_DEFER_ACCEPT, PgBouncer's tcp_defer_accept (45 s) */
+    const char *unix_socket_dir; /* "" = none; "@name" = abstract */
+    int unix_socket_mode;
+    const char *unix_socket_group;
+};
+
+struct listeners;
+
+/* Opens all or none: NULL and a text in err. on_accept gets a non-blocking, close-on-exec descriptor. */
+struct listeners *listeners_open(struct loop *loop, const struct listener_options *o,
+                                 void (*on_accept)(void *arg, int fd, bool is_unix), void *arg, char *err,
+                                 size_t err_size) must_check;
+/* Stops accepting for good: closes the sockets, removes the Unix socket file. keep_unix leaves the Unix sockets. */
+void listeners_close(struct listeners *l, bool keep_unix);
+void listeners_free(struct listeners *l);
+/* Port that TCP listens on (for listen_port 0 in tests), or 0. */
+int listeners_port(const struct listeners *l);
+
+#endif

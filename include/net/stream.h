@@ -1,0 +1,91 @@
+/*
+ * stream.h - a connected socket with its events, transport and pending output.
+ *
+ * Client and server sessions embed one. An idle stream holds no buffer: reading
+ * goes into the loop's shared buffer, and what the peer does not take at once is
+ * copied to an output buffer that exists only until it has drained. The read
+ * event is persistent; a write event exists only under backpressure.
+ *
+ * Whoever forwards from A to B stops reading A (stream_read_stop) while B has
+ * pending output, and starts again in B's on_drain: so pending output is bounded
+ * by what was read in one go.
+ *
+ * Threads: the owner's. A stream moves to another loop with stream_detach() and
+ * stream_attach(), and only while it is quiet: no pending output, no unread plaintext.
+ */
+#ifndef NET_STREAM_H
+#define NET_STREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "net/loop.h"
+
+struct stream;
+struct tls_context;
+
+/* Kept apart so that each stream holds one pointer. */
+struct stream_ops {
+    void (*on_read)(struct stream *s);  /* readable (or at end, or failed: stream_recv tells) */
+    void (*on_drain)(struct stream *s); /* pending output has gone to the kernel */
+    void (*on_error)(struct stream *s, int err); /* sending failed in the background; errno */
+};
+
+struct stream {
+    int fd;                     /* -1 when closed */
+    struct loop *loop;
+    const struct stream_ops *ops;
+    const struct transport *transport; /* raw or TLS */
+    void *ssl;                  /* SSL *, NULL without TLS */
+    struct stream_output *output; /* pending bytes and write event; NULL when there are none */
+    struct event read_event;
+    bool is_reading;            /* read event is added */
+    bool is_tls_eof;            /* peer sent close_notify */
+};
+
+enum { STREAM_AGAIN = -1, STREAM_EOF = -2, STREAM_ERROR = -3 };
+
+/* Takes over fd (non-blocking is set here) and starts nothing. */
+void stream_init(struct stream *s, struct loop *loop, int fd, const struct stream_ops *ops);
+/* Closes the descriptor, drops pending output, frees TLS. Safe on a closed stream. */
+void stream_close(struct stream *s);
+bool stream_read_start(struct stream *s);
+void stream_read_stop(struct stream *s);
+
+/* Bytes received (> 0), or STREAM_AGAIN, STREAM_EOF, STREAM_ERROR (errno; for TLS see stream_tls_error()). */
+int stream_recv(struct stream *s, void *buf, int len_bytes) must_check;
+/* Plaintext that TLS has decrypted and nobody has read: no read event will come for it. */
+bool stream_has_unread(const struct stream *s);
+/*
+ * Sends all pieces in order: what the kernel does not take is kept, and on_drain
+ * is called once it has gone. False when the connection has failed or memory is out: close it.
+ */
+bool stream_send(struct stream *s, const void *data, uint32_t len_bytes) must_check;
+bool stream_sendv(struct stream *s, const struct iovec *iov, int n) must_check;
+/* Pending output in bytes; 0 = drained. */
+uint32_t stream_pending(const struct stream *s);
+static inline bool stream_is_drained(const struct stream *s)
+{
+    return s->output == NULL;
+}
+/* No more will be sent: shuts down the sending side once pending output has gone. */
+void stream_shutdown_write(struct stream *s);
+
+/* TLS from here on, as client; host for SNI and verification (may be NULL). Then call
+ * stream_tls_handshake() from on_read/on_drain until it is not STREAM_AGAIN (1 = done).
+ * It arranges its own read and write events. */
+bool stream_tls_start(struct stream *s, const struct tls_context *ctx, const char *host) must_check;
+int stream_tls_handshake(struct stream *s) must_check;
+/* Why the last TLS call failed; static per thread. */
+const char *stream_tls_error(void);
+/* "TLSv1.3/CIPHER" or "". */
+void stream_tls_describe(const struct stream *s, char *out, size_t size);
+
+bool stream_is_quiet(const struct stream *s);
+/* Leaves its loop: the kernel knows before this returns. */
+void stream_detach(struct stream *s);
+/* Joins a loop and starts reading. False when that fails. */
+bool stream_attach(struct stream *s, struct loop *loop) must_check;
+
+#endif
