@@ -18,7 +18,7 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 
-#define PARAMS_MAX 40               /* parameters in one set */
+#define PARAMS_MAX             40   /* parameters in one set */
 #define PARAMS_MAX_VALUE_BYTES 8192 /* longer values are not kept */
 
 struct params;
@@ -46,8 +46,8 @@ struct params *params_settable(struct params *p) must_check;
 /*
  * Appends the SQL that turns a server that has `have` into one that has `want`:
  * "SET name='value';..." with names and values quoted for standard_conforming_strings
- * on or off alike (E'' form when there is a backslash). Parameters of `want` that `have` does not know are set too;
- * those only in `have` are left. Returns how many.
+ * on or off alike (E'' form when there is a backslash). Parameters of `want` that `have` does not know are
+ * set too; those only in `have` are left. Returns how many.
  */
 uint32_t params_diff_sql(const struct params *have, const struct params *want, struct buf *sql);
 
@@ -57,10 +57,11 @@ void params_put_status(const struct params *p, struct buf *out);
 /*
  * The value as PostgreSQL would report it, where that can be known without asking:
  * client_encoding ("utf-8" -> "UTF8", all names and aliases of PostgreSQL's table),
- * standard_conforming_strings and other booleans ("1" -> "on"), IntervalStyle and DateStyle ("iso" -> "ISO, MDY" with the
- * order of `current` where the request names none), application_name (non-ASCII bytes as PostgreSQL of
- * version server_version_num shows them: '?' before 16, \xHH escapes from 16; cut to 63 bytes). Anything else is unchanged. Returns false when PostgreSQL
- * would refuse the value (unknown encoding, bad boolean or style); then out is empty.
+ * standard_conforming_strings and other booleans ("1" -> "on"), IntervalStyle and DateStyle ("iso" -> "ISO,
+ * MDY" with the order of `current` where the request names none), application_name (non-ASCII bytes as
+ * PostgreSQL of version server_version_num shows them: '?' before 16, \xHH escapes from 16; cut to 63 bytes).
+ * Anything else is unchanged. Returns false when PostgreSQL would refuse the value (unknown encoding, bad
+ * boolean or style); then out is empty.
  */
 bool params_canonical(const char *name, const char *value, const char *current, int server_version_num,
                       struct buf *out) must_check;
