@@ -20,8 +20,8 @@
 #define DIAL_ERROR_BYTES 256
 
 struct dial_options {
-    const char *hosts;   /* comma list; a host that begins with '/' or '@' is a Unix socket directory;
-                            NULL or "" = the default Unix socket directory */
+    const char *hosts; /* comma list; a host that begins with '/' or '@' is a Unix socket directory;
+                          NULL or "" = the default Unix socket directory */
     int port;
     uint32_t first_host; /* index to begin with (modulo the number of hosts) */
     int64_t dns_ttl_us;
@@ -35,14 +35,15 @@ struct dial_options {
 
 struct dial {
     struct loop *loop;
-    /* fd >= 0: connected, taken over by the callee. fd < 0: error says why. Called once, never from within dial_start(). */
+    /* fd >= 0: connected, taken over by the callee. fd < 0: error says why. Called once, never from within
+     * dial_start(). */
     void (*on_done)(struct dial *d, int fd);
     void *arg;
     char error[DIAL_ERROR_BYTES];
-    char host[256];                /* the host that was connected to, as written: for TLS and the log */
-    struct sockaddr_storage peer;  /* its address */
+    char host[256];               /* the host that was connected to, as written: for TLS and the log */
+    struct sockaddr_storage peer; /* its address */
     socklen_t peer_bytes;
-    struct dial_state *state;      /* dial.c's own; NULL when not running */
+    struct dial_state *state; /* dial.c's own; NULL when not running */
 };
 
 /* Mail type that a loop's on_mail must pass to dial_on_mail(). */
