@@ -26,7 +26,8 @@ struct listener_options {
 
 struct listeners;
 
-/* Opens all or none: NULL and a text in err. on_accept gets a non-blocking, close-on-exec descriptor. */
+/* Opens all or none: NULL and a text in err. on_accept gets a non-blocking, close-on-exec descriptor,
+ * and may call listeners_close(), but not listeners_free(). */
 struct listeners *listeners_open(struct loop *loop, const struct listener_options *o,
                                  void (*on_accept)(void *arg, int fd, bool is_unix), void *arg, char *err,
                                  size_t err_size) must_check;
