@@ -8,8 +8,9 @@
 
 #include "net/loop.h"
 
-/* Embedded in a request. `work` runs on a helper thread; then `mail` is posted to `reply_to`. When `reply_to` is
- * NULL nothing is posted, and the job may be freed or submitted again from the moment `work` gives it away. */
+/* Embedded in a request. `work` runs on a helper thread; then `mail` is posted to `reply_to`. When `reply_to`
+ * is NULL nothing is posted, and the job may be freed or submitted again from the moment `work` gives it
+ * away. */
 struct helper_job {
     struct helper_job *next; /* [queue lock] */
     void (*work)(struct helper_job *job);

@@ -57,8 +57,8 @@ static bool is_listened(const struct listeners *l, const struct sockaddr_storage
     for (int i = 0; i < l->count; i++) {
         struct sockaddr_storage have = {0};
         socklen_t have_bytes = sizeof(have);
-        if (getsockname(l->sockets[i].fd, (struct sockaddr *)&have, &have_bytes) == 0 && have_bytes == bytes &&
-            memcmp(&have, addr, bytes) == 0)
+        if (getsockname(l->sockets[i].fd, (struct sockaddr *)&have, &have_bytes) == 0 &&
+            have_bytes == bytes && memcmp(&have, addr, bytes) == 0)
             return true;
     }
     return false;
@@ -211,8 +211,8 @@ static bool group_lookup(const char *name, gid_t *gid, char *err, size_t err_siz
 }
 
 /* Binds and listens. Rights are set before listen(), so that nobody gets in by the wrong ones. */
-static bool unix_listen(int fd, const struct sockaddr_un *addr, socklen_t bytes, const struct listener_options *o,
-                        char *err, size_t err_size)
+static bool unix_listen(int fd, const struct sockaddr_un *addr, socklen_t bytes,
+                        const struct listener_options *o, char *err, size_t err_size)
 {
     const char *path = addr->sun_path;
     bool is_abstract = path[0] == '\0';
@@ -252,7 +252,8 @@ static bool unix_open(struct listeners *l, const struct listener_options *o, cha
     }
     char shown[sizeof(addr.sun_path)];
     memcpy(shown, addr.sun_path, sizeof(shown));
-    socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)len + (is_abstract ? 0 : 1));
+    socklen_t bytes =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)len + (is_abstract ? 0 : 1));
     if (is_abstract)
         addr.sun_path[0] = '\0';
     else if (!unix_make_way(&addr, bytes, err, err_size))

@@ -17,9 +17,9 @@
 #include "base/log.h"
 #include "listener_int.h"
 
-#define ACCEPTS_PER_EVENT 64
-#define PAUSE_FIRST_MS 100
-#define PAUSE_MAX_MS 1000
+#define ACCEPTS_PER_EVENT   64
+#define PAUSE_FIRST_MS      100
+#define PAUSE_MAX_MS        1000
 #define WARNING_INTERVAL_US (30 * USEC_PER_SEC)
 
 enum accept_result { ACCEPT_OK, ACCEPT_AGAIN, ACCEPT_PAUSE, ACCEPT_NONE };
@@ -144,7 +144,8 @@ struct listeners *listeners_open(struct loop *loop, const struct listener_option
 static void unix_file_remove(const struct listen_socket *s)
 {
     struct stat st;
-    if (s->path[0] != '\0' && lstat(s->path, &st) == 0 && st.st_dev == s->path_dev && st.st_ino == s->path_ino)
+    if (s->path[0] != '\0' && lstat(s->path, &st) == 0 && st.st_dev == s->path_dev &&
+        st.st_ino == s->path_ino)
         unlink(s->path);
 }
 
