@@ -79,9 +79,12 @@ static inline bool stream_is_drained(const struct stream *s)
 /* No more will be sent: shuts down the sending side once pending output has gone. */
 void stream_shutdown_write(struct stream *s);
 
-/* TLS from here on, as client; host for SNI and verification (may be NULL). Then call
- * stream_tls_handshake() from on_read/on_drain until it is not STREAM_AGAIN (1 = done).
- * It arranges its own read and write events. */
+/*
+ * TLS from here on, as client; host for SNI and verification (NULL: none, which TLS_VERIFY_FULL refuses).
+ * The caller has read nothing beyond the server's answer to SSLRequest. Then call
+ * stream_tls_handshake() from on_read/on_drain until it is not STREAM_AGAIN (1 = done; reading is on then).
+ * It arranges its own read and write events. The process must ignore SIGPIPE.
+ */
 bool stream_tls_start(struct stream *s, const struct tls_context *ctx, const char *host) must_check;
 int stream_tls_handshake(struct stream *s) must_check;
 /* Why the last TLS call failed; static per thread. */

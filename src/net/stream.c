@@ -295,7 +295,7 @@ bool stream_read_start(struct stream *s)
         }
     }
     s->is_reading = true;
-    if (s->transport->has_unread(s))
+    if (s->transport->has_unread(s) || s->is_tls_eof)
         event_active(&s->read_event, EV_READ, 1);
     return true;
 }
