@@ -29,7 +29,7 @@ struct tls_context;
 struct stream_ops {
     void (*on_read)(struct stream *s); /* readable (or at end, or failed: stream_recv tells) */
     /* Pending output has gone to the kernel. Comes from the loop only, never from within stream_send();
-     * with TLS also when there was no output (a handshake or a read that had to write). */
+     * with TLS also when TLS itself had something pending (handshake, key update). */
     void (*on_drain)(struct stream *s);
     void (*on_error)(struct stream *s, int err); /* sending failed in the background; errno */
 };
@@ -83,7 +83,7 @@ void stream_shutdown_write(struct stream *s);
  * TLS from here on, as client; host for SNI and verification (NULL: none, which TLS_VERIFY_FULL refuses).
  * The caller has read nothing beyond the server's answer to SSLRequest. Then call
  * stream_tls_handshake() from on_read/on_drain until it is not STREAM_AGAIN (1 = done; reading is on then).
- * It arranges its own read and write events. The process must ignore SIGPIPE.
+ * It arranges its own read and write events.
  */
 bool stream_tls_start(struct stream *s, const struct tls_context *ctx, const char *host) must_check;
 int stream_tls_handshake(struct stream *s) must_check;

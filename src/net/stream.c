@@ -4,8 +4,8 @@
  * The sending side has two states. Drained (output == NULL): stream_send() goes
  * to the kernel at once. Pending: everything is appended to the output block and
  * the write event sends it; when it is empty the block is freed and on_drain
- * called. Callbacks may close and free the stream, so nothing touches it after a
- * callback.
+ * called. Pending output is what goes on the wire, so that it is the same for raw and TLS.
+ * Callbacks may close and free the stream, so nothing touches it after a callback.
  *
  * Threads: the owner of s->loop. Events are only deleted when they are known to be
  * added: between detach and attach, libevent's fields still name the old base, which
@@ -40,15 +40,14 @@ static int raw_recv(struct stream *s, void *buf, int len_bytes)
     }
 }
 
-static int64_t raw_sendv(struct stream *s, const struct iovec *iov, int n)
+/* Bytes taken, STREAM_AGAIN, or STREAM_ERROR with errno. */
+static int64_t socket_sendv(int fd, const struct iovec *iov, int n)
 {
     struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)(n < IOV_MAX ? n : IOV_MAX)};
     for (;;) {
-        ssize_t sent = sendmsg(s->fd, &msg, MSG_NOSIGNAL);
-        if (sent > 0)
+        ssize_t sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
+        if (sent >= 0)
             return sent;
-        if (sent == 0)
-            return STREAM_AGAIN;
         if (errno == EINTR)
             continue;
         return errno == EAGAIN || errno == EWOULDBLOCK ? STREAM_AGAIN : STREAM_ERROR;
@@ -61,9 +60,9 @@ static bool raw_has_unread(const struct stream *s)
     return false;
 }
 
-static void raw_shutdown_write(struct stream *s)
+static void raw_send_end(struct stream *s)
 {
-    shutdown(s->fd, SHUT_WR);
+    (void)s;
 }
 
 static void raw_close(struct stream *s)
@@ -73,9 +72,9 @@ static void raw_close(struct stream *s)
 
 static const struct transport raw_transport = {
     .recv = raw_recv,
-    .sendv = raw_sendv,
+    .sendv = stream_send_raw,
     .has_unread = raw_has_unread,
-    .shutdown_write = raw_shutdown_write,
+    .send_end = raw_send_end,
     .close = raw_close,
 };
 
@@ -83,39 +82,21 @@ static const struct transport raw_transport = {
 
 static void write_cb(evutil_socket_t fd, short what, void *arg);
 
-/* The output of s, made when there is none. NULL (ENOMEM) when memory is out. */
-static struct stream_output *output_get(struct stream *s)
+/* An empty output with its write event. NULL (ENOMEM) when memory is out. */
+static struct stream_output *output_new(struct stream *s)
 {
-    if (s->output != NULL)
-        return s->output;
     struct stream_output *o = calloc(1, sizeof(*o));
-    if (o == NULL) {
-        errno = ENOMEM;
-        return NULL;
+    if (o != NULL) {
+        o->stream = s;
+        if (event_assign(&o->write_event, s->loop->base, s->fd, EV_WRITE | EV_PERSIST, write_cb, o) == 0 &&
+            event_add(&o->write_event, NULL) == 0) {
+            s->output = o;
+            return o;
+        }
+        free(o);
     }
-    o->stream = s;
-    event_assign(&o->write_event, s->loop->base, s->fd, EV_WRITE | EV_PERSIST, write_cb, o);
-    s->output = o;
-    return o;
-}
-
-static bool output_wait(struct stream_output *o)
-{
-    if (o->is_waiting)
-        return true;
-    if (event_add(&o->write_event, NULL) != 0) {
-        errno = ENOMEM;
-        return false;
-    }
-    o->is_waiting = true;
-    return true;
-}
-
-static void output_unwait(struct stream_output *o)
-{
-    if (o->is_waiting)
-        event_del(&o->write_event);
-    o->is_waiting = false;
+    errno = ENOMEM;
+    return NULL;
 }
 
 static void output_free(struct stream *s)
@@ -123,9 +104,7 @@ static void output_free(struct stream *s)
     struct stream_output *o = s->output;
     if (o == NULL)
         return;
-    output_unwait(o);
-    if (o->flush_wants_read && !s->is_reading)
-        event_del(&s->read_event);
+    event_del(&o->write_event);
     s->output = NULL;
     free(o->data);
     free(o);
@@ -183,84 +162,53 @@ static bool output_append(struct stream_output *o, const struct iovec *iov, int 
     return true;
 }
 
-/* Sends what is pending, as far as it goes. False, with errno, when sending failed. */
-static bool output_flush(struct stream *s)
+static void write_cb(evutil_socket_t fd, short what, void *arg)
 {
-    struct stream_output *o = s->output;
-    while (o->offset < o->len) {
-        struct iovec iov = {o->data + o->offset, o->len - o->offset};
-        int64_t n = s->transport->sendv(s, &iov, 1);
-        if (n == STREAM_AGAIN)
-            return o->flush_wants_read || output_wait(o);
-        if (n < 0)
-            return false;
-        o->offset += (uint32_t)n;
-        if (n < (int64_t)iov.iov_len && s->ssl == NULL)
-            return output_wait(o); /* a short write: the socket is full */
-    }
-    return true;
-}
-
-/* Something to send again, from an event. Ends with a callback or with nothing to be done. */
-static void output_continue(struct stream *s)
-{
-    struct stream_output *o = s->output;
-    if (!output_flush(s)) {
+    struct stream_output *o = arg;
+    struct stream *s = o->stream;
+    (void)what;
+    loop_enter(s->loop);
+    struct iovec iov = {o->data + o->offset, o->len - o->offset};
+    int64_t n = socket_sendv(fd, &iov, 1);
+    if (n == STREAM_AGAIN)
+        return;
+    if (n < 0) {
         int err = errno;
         output_free(s);
         s->ops->on_error(s, err);
         return;
     }
+    o->offset += (uint32_t)n;
     if (o->offset < o->len)
-        return;
+        return; /* a short write: the socket is full again */
     bool wants_shutdown = o->shutdown_when_drained;
     output_free(s);
     if (wants_shutdown)
-        s->transport->shutdown_write(s);
+        shutdown(s->fd, SHUT_WR);
     s->ops->on_drain(s);
 }
 
-static void write_cb(evutil_socket_t fd, short what, void *arg)
+bool stream_send_raw(struct stream *s, const struct iovec *iov, int n)
 {
-    struct stream_output *o = arg;
-    struct stream *s = o->stream;
-    (void)fd, (void)what;
-    loop_enter(s->loop);
-    if (o->read_wants_write) {
-        o->read_wants_write = false;
-        if (s->is_reading)
-            event_active(&s->read_event, EV_READ, 1);
-    }
-    output_continue(s);
-}
-
-bool stream_wait_writable(struct stream *s)
-{
-    struct stream_output *o = output_get(s);
-    return o != NULL && output_wait(o);
-}
-
-bool stream_read_when_writable(struct stream *s)
-{
-    struct stream_output *o = output_get(s);
-    if (o == NULL || !output_wait(o))
+    if (s->output != NULL)
+        return output_append(s->output, iov, n, 0);
+    uint64_t total = 0;
+    for (int i = 0; i < n; i++)
+        total += iov[i].iov_len;
+    int64_t sent = socket_sendv(s->fd, iov, n);
+    if (sent == (int64_t)total)
+        return true;
+    if (sent == STREAM_ERROR)
         return false;
-    o->read_wants_write = true;
-    return true;
-}
-
-bool stream_flush_when_readable(struct stream *s)
-{
-    struct stream_output *o = output_get(s);
+    struct stream_output *o = output_new(s);
     if (o == NULL)
         return false;
-    if (!o->flush_wants_read && !s->is_reading && event_add(&s->read_event, NULL) != 0) {
-        errno = ENOMEM;
-        return false;
-    }
-    o->flush_wants_read = true;
-    output_unwait(o);
-    return true;
+    if (output_append(o, iov, n, sent > 0 ? (uint64_t)sent : 0))
+        return true;
+    int err = errno;
+    output_free(s);
+    errno = err;
+    return false;
 }
 
 /* --- receiving --- */
@@ -270,17 +218,6 @@ static void read_cb(evutil_socket_t fd, short what, void *arg)
     struct stream *s = arg;
     (void)fd, (void)what;
     loop_enter(s->loop);
-    struct stream_output *o = s->output;
-    if (o != NULL && o->flush_wants_read) {
-        o->flush_wants_read = false;
-        /* What it reads for itself may be followed by data for us. */
-        if (s->is_reading)
-            event_active(&s->read_event, EV_READ, 1);
-        else
-            event_del(&s->read_event);
-        output_continue(s);
-        return;
-    }
     s->ops->on_read(s);
 }
 
@@ -288,11 +225,9 @@ bool stream_read_start(struct stream *s)
 {
     if (s->is_reading)
         return true;
-    if (s->output == NULL || !s->output->flush_wants_read) {
-        if (event_add(&s->read_event, NULL) != 0) {
-            errno = ENOMEM;
-            return false;
-        }
+    if (event_add(&s->read_event, NULL) != 0) {
+        errno = ENOMEM;
+        return false;
     }
     s->is_reading = true;
     if (s->transport->has_unread(s) || s->is_tls_eof)
@@ -305,8 +240,7 @@ void stream_read_stop(struct stream *s)
     if (!s->is_reading)
         return;
     s->is_reading = false;
-    if (s->output == NULL || !s->output->flush_wants_read)
-        event_del(&s->read_event);
+    event_del(&s->read_event);
 }
 
 int stream_recv(struct stream *s, void *buf, int len_bytes)
@@ -376,26 +310,16 @@ bool stream_attach(struct stream *s, struct loop *loop)
 
 bool stream_sendv(struct stream *s, const struct iovec *iov, int n)
 {
-    uint64_t total = 0;
-    for (int i = 0; i < n; i++)
-        total += iov[i].iov_len;
-    if (total == 0)
+    bool is_empty = true;
+    for (int i = 0; i < n && is_empty; i++)
+        is_empty = iov[i].iov_len == 0;
+    if (is_empty)
         return true;
     if (s->fd < 0) {
         errno = EBADF;
         return false;
     }
-    if (s->output != NULL)
-        return output_append(s->output, iov, n, 0) && (s->output->flush_wants_read || output_wait(s->output));
-
-    int64_t sent = s->transport->sendv(s, iov, n);
-    if (sent == (int64_t)total)
-        return true;
-    if (sent == STREAM_ERROR)
-        return false;
-    struct stream_output *o = output_get(s);
-    return o != NULL && output_append(o, iov, n, sent > 0 ? (uint64_t)sent : 0) &&
-           (o->flush_wants_read || output_wait(o));
+    return s->transport->sendv(s, iov, n);
 }
 
 bool stream_send(struct stream *s, const void *data, uint32_t len_bytes)
@@ -413,8 +337,9 @@ void stream_shutdown_write(struct stream *s)
 {
     if (s->fd < 0)
         return;
+    s->transport->send_end(s);
     if (s->output != NULL)
         s->output->shutdown_when_drained = true;
     else
-        s->transport->shutdown_write(s);
+        shutdown(s->fd, SHUT_WR);
 }

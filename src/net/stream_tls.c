@@ -1,14 +1,15 @@
 /*
- * stream_tls.c - the TLS transport: OpenSSL directly on the descriptor.
+ * stream_tls.c - the TLS transport: OpenSSL reads from the descriptor and writes through the stream.
  *
- * Either direction can ask for the other one (a key update, say): a read that must
- * write first is repeated when the socket is writable, a write that must read first when it
- * is readable; stream.c holds these two flags. After a fatal error OpenSSL's object may only be
- * freed: quiet shutdown marks it, so that nothing more is written.
+ * What OpenSSL writes goes to the kernel at once, and what the kernel does not take to
+ * the stream's pending output (a BIO of ours does that), so for OpenSSL writing never
+ * blocks. With OpenSSL on the bare descriptor a record can be stuck half-sent, and
+ * a key update that the peer asks for at that moment kills the connection ("bad length"):
+ * its answer may not be written before the rest of the record. Not to read until then would
+ * be no cure, as the peer may be blocked sending to us.
  *
- * A write that OpenSSL could not finish must be repeated with the same bytes: what sendv
- * did not report as taken goes to the pending output in the same order, so the next call begins with
- * them, and the moving write buffer mode allows the new address.
+ * After a fatal error OpenSSL's object may only be freed: quiet shutdown marks it, so that
+ * nothing more is written.
  *
  * Threads: the stream's owner; the error text is per thread.
  * Not here: contexts (tls.c).
@@ -69,15 +70,13 @@ static bool is_plain_eof(int ssl_error, int err)
 #endif
 }
 
-/* Turns a failed SSL_read() into a result and arranges for what it waits for. */
+/* Turns a failed SSL_read() into a result. */
 static int read_failed(struct stream *s, int ret)
 {
     int err = errno;
     int ssl_error = SSL_get_error(s->ssl, ret);
     if (ssl_error == SSL_ERROR_WANT_READ)
         return STREAM_AGAIN;
-    if (ssl_error == SSL_ERROR_WANT_WRITE)
-        return stream_read_when_writable(s) ? STREAM_AGAIN : STREAM_ERROR;
     if (ssl_error == SSL_ERROR_ZERO_RETURN) {
         s->is_tls_eof = true;
         return STREAM_EOF;
@@ -167,32 +166,24 @@ static void cursor_advance(struct cursor *c, size_t bytes)
     }
 }
 
-static int64_t tls_sendv(struct stream *s, const struct iovec *iov, int n)
+static bool tls_sendv(struct stream *s, const struct iovec *iov, int n)
 {
     uint8_t scratch[TLS_RECORD_BYTES];
     struct cursor c = {iov, n, 0, 0};
-    int64_t total = 0;
     size_t len;
     const void *data;
     while ((data = cursor_gather(&c, scratch, &len)) != NULL) {
         ERR_clear_error();
         errno = 0;
         int written = SSL_write(s->ssl, data, (int)len);
-        if (written > 0) {
-            total += written;
-            cursor_advance(&c, (size_t)written);
-            continue;
+        if (written <= 0) {
+            int err = errno;
+            failure_note(s->ssl, SSL_get_error(s->ssl, written), err);
+            return false;
         }
-        int err = errno;
-        int ssl_error = SSL_get_error(s->ssl, written);
-        if (ssl_error == SSL_ERROR_WANT_READ && !stream_flush_when_readable(s))
-            return STREAM_ERROR;
-        if (ssl_error == SSL_ERROR_WANT_READ || ssl_error == SSL_ERROR_WANT_WRITE)
-            return total > 0 ? total : STREAM_AGAIN;
-        failure_note(s->ssl, ssl_error, err);
-        return STREAM_ERROR;
+        cursor_advance(&c, (size_t)written);
     }
-    return total;
+    return true;
 }
 
 static bool tls_has_unread(const struct stream *s)
@@ -200,8 +191,8 @@ static bool tls_has_unread(const struct stream *s)
     return SSL_pending(s->ssl) > 0;
 }
 
-/* Says goodbye in TLS, once, as far as the socket takes it. */
-static void close_notify_send(struct stream *s)
+/* Says goodbye in TLS, once. */
+static void tls_send_end(struct stream *s)
 {
     SSL *ssl = s->ssl;
     if (SSL_in_init(ssl) || (SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN) != 0)
@@ -211,17 +202,11 @@ static void close_notify_send(struct stream *s)
     ERR_clear_error();
 }
 
-static void tls_shutdown_write(struct stream *s)
-{
-    close_notify_send(s);
-    shutdown(s->fd, SHUT_WR);
-}
-
 static void tls_close(struct stream *s)
 {
-    /* With pending output a half-sent record may be in the way. */
+    /* Behind pending output, which is dropped now, it would not arrive. */
     if (s->output == NULL)
-        close_notify_send(s);
+        tls_send_end(s);
     SSL_free(s->ssl);
     s->ssl = NULL;
 }
@@ -230,9 +215,54 @@ static const struct transport tls_transport = {
     .recv = tls_recv,
     .sendv = tls_sendv,
     .has_unread = tls_has_unread,
-    .shutdown_write = tls_shutdown_write,
+    .send_end = tls_send_end,
     .close = tls_close,
 };
+
+/* --- the BIO that writes through the stream --- */
+
+static int stream_bio_write(BIO *bio, const char *data, int len_bytes)
+{
+    struct stream *s = BIO_get_data(bio);
+    struct iovec iov = {(void *)data, (size_t)len_bytes};
+    if (len_bytes <= 0)
+        return 0;
+    if (s->loop == NULL) /* detached and being closed: as far as it goes */
+        return send(s->fd, data, (size_t)len_bytes, MSG_NOSIGNAL) >= 0 ? len_bytes : -1;
+    return stream_send_raw(s, &iov, 1) ? len_bytes : -1;
+}
+
+static long stream_bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+    (void)bio, (void)num, (void)ptr;
+    return cmd == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+static BIO_METHOD *stream_bio_method;
+
+static void stream_bio_method_make(void)
+{
+    BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stream");
+    if (m == NULL)
+        return;
+    BIO_meth_set_write(m, stream_bio_write);
+    BIO_meth_set_ctrl(m, stream_bio_ctrl);
+    stream_bio_method = m; /* for the life of the process */
+}
+
+static bool bios_set(SSL *ssl, struct stream *s)
+{
+    static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
+    if (CRYPTO_THREAD_run_once(&once, stream_bio_method_make) != 1 || stream_bio_method == NULL)
+        return false;
+    BIO *out = BIO_new(stream_bio_method);
+    if (out == NULL)
+        return false;
+    BIO_set_data(out, s);
+    BIO_set_init(out, 1);
+    SSL_set0_wbio(ssl, out);
+    return SSL_set_rfd(ssl, s->fd) == 1;
+}
 
 /* Names the peer to SNI and to verification. */
 static bool host_set(SSL *ssl, const struct tls_context *ctx, const char *host)
@@ -261,7 +291,7 @@ bool stream_tls_start(struct stream *s, const struct tls_context *ctx, const cha
     SSL *ssl = SSL_new(ctx->ctx);
     if (ssl == NULL)
         return false;
-    if (!host_set(ssl, ctx, host) || SSL_set_fd(ssl, s->fd) != 1) {
+    if (!host_set(ssl, ctx, host) || !bios_set(ssl, s)) {
         ERR_clear_error();
         SSL_free(ssl);
         return false;
@@ -283,8 +313,6 @@ int stream_tls_handshake(struct stream *s)
     int ssl_error = SSL_get_error(s->ssl, ret);
     if (ssl_error == SSL_ERROR_WANT_READ)
         return stream_read_start(s) ? STREAM_AGAIN : STREAM_ERROR;
-    if (ssl_error == SSL_ERROR_WANT_WRITE)
-        return stream_wait_writable(s) ? STREAM_AGAIN : STREAM_ERROR;
     failure_note(s->ssl, ssl_error, err);
     return STREAM_ERROR;
 }
