@@ -73,7 +73,10 @@ bool pool_is_failing(const struct pool *pool, int64_t now_us);
 void pool_fail_some(struct pool *pool, struct pool_acts *acts);
 /* [lock] May a connection be opened, as far as the pool itself goes? */
 bool pool_may_connect(const struct pool *pool, int64_t now_us);
-/* [lock] Opens one on worker, or joins the ring of the limit that is full (when join). Needs room for ACTS_PER_OPEN. */
+/* [lock] May it, and is there a waiter for whom none is in progress? */
+bool pool_wants_connection(const struct pool *pool, int64_t now_us);
+/* [lock] Opens one on worker, or joins the ring of the limit that is full (when join). Needs room for
+ * ACTS_PER_OPEN. */
 bool pool_open_one(struct pool *pool, uint8_t worker, bool join, int64_t now_us, struct pool_acts *acts);
 #define ACTS_PER_OPEN 4
 /* [lock] Takes note of what has changed: utilization and hints. Last thing before unlocking. */
@@ -86,8 +89,8 @@ bool limits_take(struct limits *l, struct pool *pool, bool join, int64_t now_us,
                  struct pool_acts *acts) must_check;
 /* self: the pool that will itself try again before its lock is dropped, so needs no PUMP. */
 void limits_give_back(struct limits *l, const struct pool *self, struct pool_acts *acts);
-/* Leaves the ring it is in, if any, passing its turn on. Needs room for one act. Without acts it stays while it
- * is its turn: the PUMP that is on its way passes the turn on. */
+/* Leaves the ring it is in, if any, passing its turn on. Needs room for one act. Without acts it stays while
+ * it is its turn: the PUMP that is on its way passes the turn on. */
 void limits_leave(struct pool *pool, struct pool_acts *acts);
 /* More places than the limit has are taken by servers that stay. */
 bool limits_is_over(struct limits *l);

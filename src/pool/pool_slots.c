@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Slots are used from the front, so that the memory of a large pool is touched only as far as it is needed. */
+/* Slots are used from the front, so that the memory of a large pool is touched only as far as it is needed.
+ */
 struct slot_chunk {
     struct slot_chunk *next;
     int n;
