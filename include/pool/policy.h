@@ -10,7 +10,9 @@
 
 #include "pool/pool.h"
 
-/* The ticket to serve from pool->waiters, or NULL when nobody waits. Pool lock held. Looks at a bounded number of tickets. */
+/* The ticket to serve from pool->waiters, or NULL when nobody waits; counts it as overtaking those before it,
+ * so the caller serves it. worker: of the server that has come free, or POOL_NO_WORKER. Pool lock held. Looks
+ * at a bounded number of tickets. */
 struct ticket *policy_pick(struct pool *pool, uint8_t worker, int64_t now_us);
 
 #endif

@@ -18,17 +18,18 @@
 #include "pool/pool.h"
 
 struct pool_database {
-    const char *name;       /* constant: the name clients use */
-    struct limits limits;   /* max_db_connections */
+    const char *name;     /* constant: the name clients use */
+    struct limits limits; /* max_db_connections */
     /* [registry.lock] */
     bool is_paused;
     bool is_disabled;
-    _Atomic int clients;    /* client connections of this database */
+    _Atomic int clients;     /* client connections of this database */
+    _Atomic bool is_retired; /* see registry_retire() */
 };
 
 struct pool_user {
-    const char *name;       /* constant */
-    struct limits limits;   /* max_user_connections */
+    const char *name;     /* constant */
+    struct limits limits; /* max_user_connections */
     _Atomic int clients;
     /* [registry.lock] keys from the client's own SCRAM login, for logging in to servers */
     bool has_scram_keys;
@@ -42,8 +43,8 @@ struct registry;
 struct registry *registry_new(int n_workers);
 void registry_destroy(struct registry *r);
 
-/* Finds or makes; NULL when memory is out. A new pool is paused if its database or the whole is; *is_new tells the
- * caller to pool_configure() it. */
+/* Finds or makes; NULL when memory is out. A new pool is paused if its database or the whole is; *is_new
+ * tells the caller to pool_configure() it. */
 struct pool *registry_get_pool(struct registry *r, const char *database, const char *user, bool *is_new);
 struct pool *registry_find_pool(struct registry *r, const char *database, const char *user);
 struct pool_database *registry_get_database(struct registry *r, const char *name);
@@ -55,7 +56,13 @@ struct pool_database *registry_database(struct registry *r, int i);
 int registry_user_count(struct registry *r);
 struct pool_user *registry_user(struct registry *r, int i);
 
-/* Marks for pools of now and later: database NULL = the whole. The caller then calls pool_set_paused on each pool. */
+/* Not shown any more, until it is asked for by registry_get_pool() or registry_get_database() again. Only
+ * marks it: the caller has had it emptied (pool_set_removed). */
+void registry_retire(struct registry *r, struct pool *pool);
+void registry_retire_database(struct registry *r, struct pool_database *database);
+
+/* Marks for pools of now and later: database NULL = the whole. The caller then calls pool_set_paused on each
+ * pool. */
 void registry_set_paused(struct registry *r, struct pool_database *database, bool paused);
 bool registry_is_paused(struct registry *r, struct pool_database *database);
 void registry_set_disabled(struct registry *r, struct pool_database *database, bool disabled);
