@@ -96,6 +96,7 @@ def test_client_that_vanishes_in_a_transaction(make_pooler, pg):
     wait_until(lambda: pg.backends("state = 'idle in transaction'") == 0, "the transaction to end")
 
 
+@pytest.mark.own  # PgBouncer does not look at a client that waits
 @pytest.mark.sanitizer
 def test_client_that_vanishes_while_waiting(make_pooler):
     pooler = make_pooler(settings={"default_pool_size": 1})

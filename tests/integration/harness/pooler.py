@@ -112,6 +112,9 @@ class Pooler:
     def is_listening(self):
         if self.process.poll() is not None:
             raise RuntimeError(f"the pooler ended with status {self.process.returncode}:\n{self.log()[-3000:]}")
+        return self.is_listening_now()
+
+    def is_listening_now(self):
         try:
             Wire("127.0.0.1", self.port, timeout=2).disconnect()
             return True
