@@ -127,12 +127,13 @@ def test_section_pgsluice_is_a_synonym(stopped):
     assert stopped.config("pool_mode") == "transaction"
 
 
-def test_include(stopped):
-    util.write_file(stopped.path("more.ini"), "[pgbouncer]\nquery_wait_timeout = 55\n")
+def test_include(stopped, pg):
+    util.write_file(stopped.path("more.ini"), f"[databases]\nincluded = {pg.dsn} dbname=app2\n")
     with open(stopped.path("pgsluice.ini"), "a", encoding="utf-8") as file:
         file.write(f"%include {stopped.path('more.ini')}\n")
     stopped.start()
-    assert float(stopped.config("query_wait_timeout")) == 55
+    with stopped.wire(database="included") as client:
+        assert client.value("SELECT current_database()") == "app2"
 
 
 @pytest.mark.own
@@ -156,6 +157,7 @@ def test_log_format(pooler):
     assert pooler.log_lines(r" C-\S+: app/app@127\.0\.0\.1:\d+ closing because: .* \(age=\d+s\)")
 
 
+@pytest.mark.own  # PgBouncer logs the lines of its ini at -v -v -v
 def test_nothing_secret_in_a_verbose_log(make_pooler, pg):
     pooler = make_pooler(arguments=["-v", "-v", "-v"], settings={"auth_type": "md5"},
                          userlist={"app": "app-secret", "scramuser": "scram-secret", "plainuser": "plain secret ;x"},
