@@ -1,4 +1,5 @@
 """The admin console: columns and types of every SHOW, rights, SET, and the commands that only pgsluice has."""
+import json
 import subprocess
 
 import psycopg
@@ -330,23 +331,38 @@ def test_errors_are_counted(make_pooler):
     util.wait_until(lambda: "22012" in repr(pooler.show("ERRORS")), "the error to be counted", 5)
 
 
-def control(pooler, *arguments, user="admin", **kwargs):
-    return subprocess.run([pooler_module.CONTROL, "-h", "127.0.0.1", "-p", str(pooler.port), "-U", user, *arguments], capture_output=True,
-                          text=True, timeout=15, check=False, stdin=subprocess.DEVNULL, **kwargs)
+def control(pooler, *arguments, user="admin"):
+    dsn = f"host=127.0.0.1 port={pooler.port} user={user} dbname=pgsluice sslmode=disable gssencmode=disable"
+    return subprocess.run([pooler_module.CONTROL, "--dsn", dsn, *arguments], capture_output=True, text=True, timeout=15, check=False,
+                          stdin=subprocess.DEVNULL)
 
 
 @pytest.mark.own
 def test_pgsluicectl(pooler):
-    done = control(pooler, "SHOW POOLS")
-    assert done.returncode == 0 and "cl_active" in done.stdout
-    done = control(pooler, "show", "pools")
-    assert done.returncode == 0 and "cl_active" in done.stdout
+    for arguments in (["SHOW POOLS"], ["show", "pools"], ["pools"]):
+        done = control(pooler, *arguments)
+        assert done.returncode == 0 and "cl_active" in done.stdout, done.stderr
+    databases = json.loads(control(pooler, "--json", "databases").stdout)
+    assert {"app", "app2"} <= {row["name"] for row in databases}
+    lines = control(pooler, "--csv", "databases").stdout.splitlines()
+    assert lines[0].startswith("name,host,port,database")
 
 
 @pytest.mark.own
 def test_pgsluicectl_exit_codes(pooler):
-    assert control(pooler, "NONSENSE").returncode != 0
-    assert control(pooler, "PAUSE", user="stats").returncode != 0
+    """0 well, 1 the command failed, 2 no instance or wrong usage."""
+    assert control(pooler, "pause").returncode == 0
+    assert control(pooler, "resume").returncode == 0
+    assert control(pooler, "NONSENSE").returncode == 1
+    assert control(pooler, "pause", user="stats").returncode == 1
+    assert control(pooler, "--no-such-option").returncode == 2
     pooler.stop()
-    done = control(pooler, "SHOW POOLS")
-    assert done.returncode != 0 and done.stderr
+    done = control(pooler, "pools")
+    assert done.returncode == 2 and done.stderr
+
+
+@pytest.mark.own
+def test_pgsluicectl_finds_the_instance_by_its_ini(pooler):
+    done = subprocess.run([pooler_module.CONTROL, "--config", pooler.path("pgsluice.ini"), "version"], capture_output=True, text=True,
+                          timeout=15, check=False, cwd="/", **util.popen_user())
+    assert done.returncode == 0 and "pgsluice" in done.stdout.lower(), done.stderr

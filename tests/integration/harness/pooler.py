@@ -1,7 +1,9 @@
 """Runs the pooler under test with a generated configuration, and talks to its console."""
+import atexit
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 
@@ -12,8 +14,25 @@ from .util import free_port, wait_until
 from .wire import Wire
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
-BINARY = os.environ.get("PGSLUICE_BIN") or os.path.join(TOP, "build", "gcc", "pgsluice")
-CONTROL = os.path.join(os.path.dirname(BINARY), "pgsluicectl")
+BUILT = os.environ.get("PGSLUICE_BIN") or os.path.join(TOP, "build", "gcc", "pgsluice")
+
+
+def reachable(path):
+    """The program itself, or a copy of it where the unprivileged user cannot reach a tree that belongs to root."""
+    if not os.path.exists(path):
+        return path
+    user = util.popen_user()
+    if not user or subprocess.run(["test", "-x", path], check=False, **user).returncode == 0:
+        return path
+    directory = util.make_directory("pgs-bin-")
+    atexit.register(util.remove_directory, directory)
+    copy = shutil.copy(path, directory)
+    os.chmod(copy, 0o755)
+    return copy
+
+
+BINARY = reachable(BUILT)
+CONTROL = reachable(os.path.join(os.path.dirname(BUILT), "pgsluicectl"))
 IS_OWN = "pgbouncer" not in os.path.basename(BINARY)
 # A command before the program, e.g. "setarch x86_64 -R" or "valgrind".
 WRAPPER = shlex.split(os.environ.get("PGSLUICE_TEST_WRAPPER", ""))
