@@ -85,9 +85,13 @@ enum mail_type {
     MAIL_ACK,           /* worker: a config has been taken up, or an order carried out */
 };
 
-/* What the ledger needs of the settings for a pool of db and user (NULL: not in the configuration); generation is 0. */
-void session_pool_config(const struct config *cfg, const struct database_config *db,
-                         const struct user_config *user, struct pool_config *out);
+/*
+ * Gives the ledger what the settings say about a pool and the limits of its database and user. sh: the calling worker,
+ * NULL on the control thread. is_dirty: connection data have changed, servers turn over as they come free.
+ * Does nothing when the database has gone from the configuration.
+ */
+void session_configure_pool(struct instance *in, struct shard *sh, const struct config *cfg, struct pool *pool,
+                            bool is_dirty);
 
 /* Performs what the ledger decided, on behalf of a thread without sessions (control): everything goes by mail. */
 void instance_perform(struct instance *in, struct pool *pool, struct pool_acts *acts);

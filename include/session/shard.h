@@ -62,7 +62,9 @@ struct shard {
     struct list server_lists[SERVER_STATES];
     struct event tick_event;    /* runs only while some deadline may come */
     bool tick_is_armed;
-    bool is_stopping;
+    bool is_stopping;           /* closing everything; the loop ends when all have gone */
+    int64_t stopping_since_us;
+    struct mail_order *stop_order; /* acknowledged when that is so */
     struct pending_act *acts;   /* performed in order by shard_drain_acts() */
     uint32_t acts_head, acts_tail, acts_capacity;
     bool acts_are_draining;
@@ -76,8 +78,10 @@ struct shard {
     _Atomic uint64_t adopted;   /* servers that arrived */
 };
 
-/* Boot; false when the system has no resources for it. */
-bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct session_config *config) must_check;
+/* Boot; false when the system has no resources for it. on_mail gets all mail of the thread (loop->arg is the shard)
+ * and gives shard_on_mail() what is a session's business. Takes over the reference to config. */
+bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct session_config *config,
+                void (*on_mail)(struct loop *, struct mail *)) must_check;
 /* After its thread has ended. */
 void shard_destroy(struct shard *sh);
 /* A typed message for this shard; the loop's on_mail hands everything here that is a session's business.

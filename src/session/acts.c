@@ -159,8 +159,8 @@ static void perform_act(struct shard *sh, struct pool *pool, const struct pool_a
         shard_perform(sh, act->pool, &next);
         return;
     case POOL_ACT_EVICT:
-        if (limits_evict(act->limits, pool, clock_now_us(), &next))
-            shard_perform(sh, next.act[0].slot->pool, &next);
+        if (limits_evict(act->limits, act->pool, clock_now_us(), &next))
+            shard_perform(sh, act->pool, &next);
         return;
     }
 }

@@ -8,6 +8,7 @@
  *
  * Threads: the worker's own.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "session_int.h"

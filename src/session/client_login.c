@@ -315,18 +315,6 @@ static void enter_console(struct client *c)
     client_login_free(c);
 }
 
-/* Settings of a pool that was made just now, or whose user had not been seen. */
-static void configure_pool(struct client *c, struct pool *pool, const struct database_config *db,
-                           const struct user_config *user)
-{
-    struct pool_acts acts = {0};
-    struct pool_config pc;
-
-    session_pool_config(c->login->config->config, db, user, &pc);
-    pool_configure(pool, &pc, clock_now_us(), &acts);
-    shard_perform(c->shard, pool, &acts);
-}
-
 static bool enter_pool(struct client *c, const struct database_config *db)
 {
     struct client_login *l = c->login;
@@ -347,7 +335,7 @@ static bool enter_pool(struct client *c, const struct database_config *db)
     }
     c->pool = pool;
     if (is_new)
-        configure_pool(c, pool, db, user);
+        session_configure_pool(c->shard->instance, c->shard, cfg, pool, false);
     c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
     c->query_wait_timeout_us = config_query_wait_timeout_us(cfg, db, user);
     atomic_fetch_add_explicit(&pool->clients, 1, memory_order_relaxed);

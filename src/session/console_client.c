@@ -105,7 +105,8 @@ void console_output(struct shard *sh, struct mail_console_output *m)
         if (c->state == CLIENT_CONSOLE && c->read_is_held &&
             (c->input == NULL || c->input->len < SESSION_MAX_INPUT_BYTES)) {
             c->read_is_held = false;
-            (void)stream_read_start(&c->stream);
+            if (!stream_read_start(&c->stream))
+                client_close(c, CLOSE_WORKER_IO, NULL);
         }
     }
     free(m);

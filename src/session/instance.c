@@ -46,8 +46,8 @@ void instance_perform(struct instance *in, struct pool *pool, struct pool_acts *
                 instance_perform(in, act->pool, &next);
                 break;
             case POOL_ACT_EVICT:
-                if (limits_evict(act->limits, pool, clock_now_us(), &next))
-                    instance_perform(in, pool, &next);
+                if (limits_evict(act->limits, act->pool, clock_now_us(), &next))
+                    instance_perform(in, act->pool, &next);
                 break;
             case POOL_ACT_LINK:
             case POOL_ACT_IDLE:

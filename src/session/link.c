@@ -157,10 +157,10 @@ struct client *server_detach_client(struct server *s)
         return NULL;
     s->client = NULL;
     c->server = NULL;
-    if (c->read_is_held && c->state != CLIENT_CLOSING && (c->input == NULL || c->input->len < SESSION_MAX_INPUT_BYTES)) {
-        c->read_is_held = false;
-        (void)stream_read_start(&c->stream);
-    }
+    /* its reading may have been stopped because this server was slow */
+    if (c->read_is_held && c->state != CLIENT_CLOSING &&
+        (c->input == NULL || c->input->len < SESSION_MAX_INPUT_BYTES))
+        c->read_is_held = !stream_read_start(&c->stream);
     return c;
 }
 

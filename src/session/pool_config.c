@@ -3,10 +3,10 @@
  *
  * Threads: any; pure.
  */
-#include "session/instance.h"
+#include "session_int.h"
 
-void session_pool_config(const struct config *cfg, const struct database_config *db,
-                         const struct user_config *user, struct pool_config *out)
+static void session_pool_config(const struct config *cfg, const struct database_config *db,
+                                const struct user_config *user, struct pool_config *out)
 {
     const struct settings *set = config_settings(cfg);
 
@@ -21,4 +21,29 @@ void session_pool_config(const struct config *cfg, const struct database_config 
         .overtake_us = set->handoff_slack_us,
         .overtake_max = set->handoff_burst,
     };
+}
+
+void session_configure_pool(struct instance *in, struct shard *sh, const struct config *cfg, struct pool *pool,
+                            bool is_dirty)
+{
+    const struct database_config *db = config_find_database(cfg, pool->database->name);
+    const struct user_config *user = config_find_user(cfg, pool->user->name);
+    struct pool_config pc;
+    struct pool_acts acts[3] = {0};
+
+    if (db == NULL)
+        return;
+    session_pool_config(cfg, db, user, &pc);
+    lock_acquire(&pool->lock);
+    pc.generation = pool->config.generation + (is_dirty ? 1 : 0);
+    lock_release(&pool->lock);
+    limits_set_max(&pool->database->limits, config_max_db_connections(cfg, db), &acts[0]);
+    limits_set_max(&pool->user->limits, config_max_user_connections(cfg, user), &acts[1]);
+    pool_configure(pool, &pc, clock_now_us(), &acts[2]);
+    for (size_t i = 0; i < ARRAY_SIZE(acts); i++) {
+        if (sh != NULL)
+            shard_perform(sh, pool, &acts[i]);
+        else
+            instance_perform(in, pool, &acts[i]);
+    }
 }

@@ -27,6 +27,29 @@ static bool has_deadlines(const struct shard *sh)
            !list_is_empty(&sh->server_lists[SERVER_CLOSING]) || !list_is_empty(&sh->cancels);
 }
 
+static bool is_empty(const struct shard *sh)
+{
+    for (int i = 0; i < CLIENT_STATES; i++)
+        if (!list_is_empty(&sh->client_lists[i]))
+            return false;
+    for (int i = 0; i < SERVER_STATES; i++)
+        if (!list_is_empty(&sh->server_lists[i]))
+            return false;
+    return true;
+}
+
+/* While stopping: ends the loop once clients have read their last message and servers have closed, or after a while. */
+static void stop_tick(struct shard *sh, int64_t now_us)
+{
+    if (!is_empty(sh) && now_us - sh->stopping_since_us < SESSION_SERVER_CLOSE_US)
+        return;
+    if (sh->stop_order != NULL) {
+        loop_post(sh->instance->control, &sh->stop_order->mail);
+        sh->stop_order = NULL;
+    }
+    loop_stop(&sh->loop);
+}
+
 static void tick_cb(evutil_socket_t fd, short what, void *arg)
 {
     struct shard *sh = arg;
@@ -38,7 +61,9 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
     client_tick(sh, now_us);
     server_tick(sh, now_us);
     cancel_tick(sh, now_us);
-    if (has_deadlines(sh))
+    if (sh->is_stopping)
+        stop_tick(sh, now_us);
+    if (has_deadlines(sh) || sh->is_stopping)
         shard_arm_tick(sh);
 }
 
@@ -50,14 +75,8 @@ void shard_arm_tick(struct shard *sh)
     sh->tick_is_armed = event_add(&sh->tick_event, &interval) == 0;
 }
 
-static void on_mail(struct loop *loop, struct mail *m)
-{
-    struct shard *sh = loop->arg;
-    if (!shard_on_mail(sh, m))
-        log_error("worker %d: unknown mail %u", sh->index, m->type);
-}
-
-bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct session_config *config)
+bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct session_config *config,
+                void (*on_mail)(struct loop *, struct mail *))
 {
     *sh = (struct shard){.instance = in, .index = index, .config = config};
     sh->acts_capacity = 64;
@@ -113,7 +132,13 @@ static void on_order(struct shard *sh, struct mail_order *m)
                 client_close(c, CLOSE_SHUTDOWN, NULL);
         }
         break;
-    case ORDER_STOP: shard_close_all(sh, m->why); break;
+    case ORDER_STOP:
+        shard_close_all(sh, m->why);
+        m->mail.type = MAIL_ACK;
+        sh->stop_order = m;
+        sh->stopping_since_us = clock_now_us();
+        shard_arm_tick(sh);
+        return;
     }
     m->mail.type = MAIL_ACK;
     loop_post(sh->instance->control, &m->mail);
