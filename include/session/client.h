@@ -32,6 +32,7 @@ struct client {
     uint64_t id;               /* for the log and SHOW CLIENTS */
     uint64_t cancel_key;       /* our own BackendKeyData; shard, place and random bits */
     uint8_t *long_key;         /* protocol 3.2: CANCEL_LONG_KEY_BYTES; NULL with 3.0 */
+    char *console_user;        /* CONSOLE: who */
     int64_t connected_us;
     int64_t request_us;        /* last request received */
     int64_t state_since_us;

@@ -72,6 +72,7 @@ struct shard {
 
     /* [atomic], written by the owner */
     _Atomic int n_clients;
+    _Atomic int n_dispatched;   /* mailed to us and not yet counted in n_clients; raised by the control thread */
     _Atomic int n_servers;
     _Atomic uint64_t handoffs;  /* servers mailed to another worker's waiter on release */
     _Atomic uint64_t steals;    /* idle servers of other workers taken by our clients */

@@ -60,7 +60,7 @@ void client_describe(const struct client *c, char *out, size_t size)
         user = c->pool->user->name;
     } else if (c->state == CLIENT_CONSOLE) {
         db = "pgsluice";
-        user = c->is_admin ? "admin" : "stats";
+        user = c->console_user;
     }
     snprintf(out, size, "C-%llu: %s/%s@%s:%u", (unsigned long long)c->id, db, user, addr, c->peer_port);
 }
@@ -129,6 +129,8 @@ struct client *client_new(struct shard *sh, int fd)
 void shard_accept(struct shard *sh, int fd, bool is_unix, bool is_over_limit)
 {
     struct client *c = client_new(sh, fd);
+
+    atomic_fetch_sub_explicit(&sh->n_dispatched, 1, memory_order_relaxed);
     if (c == NULL) {
         log_error("out of memory for a new client");
         close(fd);
@@ -161,6 +163,8 @@ void client_free(struct client *c)
     client_login_free(c);
     params_unref(c->params);
     c->params = NULL;
+    free(c->console_user);
+    c->console_user = NULL;
     free(c->long_key);
     c->long_key = NULL;
     handle_free(&sh->clients, c->handle);

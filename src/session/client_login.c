@@ -311,6 +311,8 @@ static void enter_console(struct client *c)
         client_close(c, CLOSE_NO_MEMORY, NULL);
         return;
     }
+    c->console_user = l->user;
+    l->user = NULL;
     client_set_state(c, CLIENT_CONSOLE);
     client_login_free(c);
 }
