@@ -95,6 +95,7 @@ static void test_settings_of_later_versions(void **state)
         {"client_tls_ca_file", "x", ""},
         {"client_tls_cert_file", "x", ""},
         {"client_tls_ciphers", "secure", "default"},
+        {"client_tls_ciphers", "secure", "fast"},
         {"client_tls_dheparams", "none", "auto"},
         {"client_tls_ecdhcurve", "none", "auto"},
         {"client_tls_key_file", "x", ""},
