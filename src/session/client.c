@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "session_int.h"
 
 /* [from] bit set of the states that may follow */
@@ -72,7 +73,8 @@ void client_log(const struct client *c, int level, const char *fmt, ...)
 
     if (!log_enabled((enum log_level)level))
         return;
-    client_describe(c, prefix, sizeof(prefix));
+    client_describe(c, prefix, sizeof(prefix) - 1);
+    str_copy(prefix + strlen(prefix), " ", 2);
     va_start(ap, fmt);
     log_vline((enum log_level)level, prefix, fmt, ap);
     va_end(ap);

@@ -12,7 +12,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/str.h"
 #include "session_int.h"
 
 /* [from] bit set of the states that may follow */
@@ -62,7 +64,8 @@ void server_log(const struct server *s, int level, const char *fmt, ...)
 
     if (!log_enabled((enum log_level)level))
         return;
-    server_describe(s, prefix, sizeof(prefix));
+    server_describe(s, prefix, sizeof(prefix) - 1);
+    str_copy(prefix + strlen(prefix), " ", 2);
     va_start(ap, fmt);
     log_vline((enum log_level)level, prefix, fmt, ap);
     va_end(ap);
