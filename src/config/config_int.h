@@ -15,8 +15,8 @@
 
 /* Whole text as a number, decimal, 0octal or 0xhex, in [min, max]. */
 bool value_parse_int(const char *text, int64_t min, int64_t max, int64_t *value, struct buf *why) must_check;
-bool value_parse_enum(const char *text, const struct config_option_name *names, const struct config_option_name **found,
-                      struct buf *why) must_check;
+bool value_parse_enum(const char *text, const struct config_option_name *names,
+                      const struct config_option_name **found, struct buf *why) must_check;
 /* Is the value one that this version refuses? */
 bool option_is_later(const struct config_option *o, const struct settings *s);
 const struct config_option_name *config_pool_mode_names(void);

@@ -55,8 +55,8 @@ static void clear_given(struct given *g)
     memset(g, 0, sizeof *g);
 }
 
-static bool check_value(struct loader *l, const struct config_option *o, const char *value, const char *source,
-                        struct place at)
+static bool check_value(struct loader *l, const struct config_option *o, const char *value,
+                        const char *source, struct place at)
 {
     struct settings scratch;
     struct buf why;

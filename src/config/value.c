@@ -118,8 +118,8 @@ bool value_parse_int(const char *text, int64_t min, int64_t max, int64_t *value,
     return true;
 }
 
-bool value_parse_enum(const char *text, const struct config_option_name *names, const struct config_option_name **found,
-                      struct buf *why)
+bool value_parse_enum(const char *text, const struct config_option_name *names,
+                      const struct config_option_name **found, struct buf *why)
 {
     for (const struct config_option_name *n = names; n->name != NULL; n++)
         if (strcasecmp(n->name, text) == 0) {

@@ -23,7 +23,8 @@ static void print_usage(const char *program)
            "  -v, --verbose        log more; twice: still more\n"
            "  -u, --user=NAME      become this user when started as root\n"
            "  -R, --reboot         accepted for PgBouncer's scripts; see pgsluice(1) for the way to restart\n"
-           "      --check          print every problem of the configuration and exit (status 1: there are some)\n"
+           "      --check          print every problem of the configuration and exit (status 1: there are "
+           "some)\n"
            "  -V, --version        print the version and what is built in\n"
            "  -h, --help           print this\n\n"
            "Signals: HUP reload, TERM end when the clients have gone, INT end when their servers are free,\n"
@@ -51,10 +52,14 @@ static void print_version(void)
 enum { OPT_CHECK = 256 };
 
 static const struct option long_options[] = {
-    {"daemon", no_argument, NULL, 'd'},   {"quiet", no_argument, NULL, 'q'},
-    {"verbose", no_argument, NULL, 'v'},  {"user", required_argument, NULL, 'u'},
-    {"reboot", no_argument, NULL, 'R'},   {"check", no_argument, NULL, OPT_CHECK},
-    {"version", no_argument, NULL, 'V'},  {"help", no_argument, NULL, 'h'},
+    {"daemon", no_argument, NULL, 'd'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"user", required_argument, NULL, 'u'},
+    {"reboot", no_argument, NULL, 'R'},
+    {"check", no_argument, NULL, OPT_CHECK},
+    {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 

@@ -15,8 +15,8 @@
 #include "main_int.h"
 #include "net/helper.h"
 
-#define TICK_US     (50 * USEC_PER_MSEC)
-#define N_HELPERS   4
+#define TICK_US   (50 * USEC_PER_MSEC)
+#define N_HELPERS 4
 
 /* ---- mail ---- */
 
@@ -239,8 +239,9 @@ static bool add_signals(struct control *ctl)
 static void warn_about_flags(const struct control *ctl)
 {
     if (ctl->args->reboot)
-        log_warning("-R does not take over a running process: start the new one beside the old one on another "
-                    "port or host, or use SHUTDOWN WAIT_FOR_CLIENTS; see pgsluice(1)");
+        log_warning(
+            "-R does not take over a running process: start the new one beside the old one on another "
+            "port or host, or use SHUTDOWN WAIT_FOR_CLIENTS; see pgsluice(1)");
 }
 
 static bool add_timers(struct control *ctl)

@@ -19,10 +19,10 @@ struct args {
     const char *ini_path;
     bool daemonize;
     bool quiet;
-    bool check_only;     /* --check: print problems and exit */
-    bool reboot;         /* -R: accepted, warned about */
+    bool check_only; /* --check: print problems and exit */
+    bool reboot;     /* -R: accepted, warned about */
     int verbose;
-    const char *user;    /* -u */
+    const char *user; /* -u */
     struct config_override overrides[4];
     struct config_args config;
 };
@@ -65,9 +65,9 @@ struct control {
     struct event maintain_event; /* a second: min_pool_size, idle timeout, lifetime */
     int64_t next_stats_us;
     int64_t next_util_us;
-    int workers_to_stop;         /* ORDER_STOP sent and not acknowledged */
+    int workers_to_stop; /* ORDER_STOP sent and not acknowledged */
     bool is_stopping;
-    int maintain_worker;         /* whose turn it is to open servers for min_pool_size */
+    int maintain_worker; /* whose turn it is to open servers for min_pool_size */
 };
 
 bool control_init(struct control *ctl, const struct args *a, struct session_config *config);

@@ -321,8 +321,7 @@ void client_tick(struct shard *sh, int64_t now_us)
     int64_t login_us = shard_settings(sh)->client_login_timeout_us;
 
     for (int state = CLIENT_LOGIN; state <= CLIENT_LOGIN_WAIT; state++)
-        LIST_FOR_EACH_SAFE(it, &sh->client_lists[state])
-        {
+        LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
             struct client *c = list_entry(it, struct client, node);
             if (login_us > 0 && now_us - c->connected_us >= login_us)
                 login_timed_out(c);
@@ -331,12 +330,10 @@ void client_tick(struct shard *sh, int64_t now_us)
             else
                 break; /* oldest first */
         }
-    LIST_FOR_EACH_SAFE(it, &sh->client_lists[CLIENT_WAITING])
-    {
+    LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_WAITING]) {
         check_wait(list_entry(it, struct client, node), now_us);
     }
-    LIST_FOR_EACH_SAFE(it, &sh->client_lists[CLIENT_CLOSING])
-    {
+    LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_CLOSING]) {
         struct client *c = list_entry(it, struct client, node);
         if (now_us - c->state_since_us < SESSION_LINGER_US)
             break;

@@ -136,16 +136,14 @@ static uint32_t fill_rows(const struct shard *sh, struct mail_gather *m)
 
     if (m->kind == GATHER_CLIENTS) {
         for (int state = 0; state < CLIENT_STATES; state++)
-            LIST_FOR_EACH(it, &sh->client_lists[state])
-            {
+            LIST_FOR_EACH (it, &sh->client_lists[state]) {
                 fill_client(list_entry(it, struct client, node), &m->rows[n]);
                 m->rows[n++].worker = sh->index;
             }
         return n;
     }
     for (int state = 0; state < SERVER_STATES; state++)
-        LIST_FOR_EACH(it, &sh->server_lists[state])
-        {
+        LIST_FOR_EACH (it, &sh->server_lists[state]) {
             fill_server(list_entry(it, struct server, node), &m->rows[n]);
             m->rows[n++].worker = sh->index;
         }
@@ -159,8 +157,7 @@ void worker_describe(struct shard *sh, struct mail_gather *m)
     const struct list *lists = m->kind == GATHER_CLIENTS ? sh->client_lists : sh->server_lists;
 
     for (int state = 0; state < states; state++)
-        LIST_FOR_EACH(it, &lists[state])
-        {
+        LIST_FOR_EACH (it, &lists[state]) {
             n++;
         }
     m->n_rows = 0;
