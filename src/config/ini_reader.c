@@ -5,14 +5,15 @@
  * PgBouncer: no indentation (a continuation to inih), names that may hold ':'
  * and quoted ones that may hold '=', values that may hold " ;". The characters
  * at which inih would split too early travel as control bytes, which are
- * refused in files. So nothing depends on how inih was built but the longest
- * line: the buffer that inih offers is the limit, and longer ones are errors.
+ * refused in files. A value that does not fit into inih's buffer (200 bytes by
+ * default) stays here and a control byte travels for it. So nothing depends on
+ * how inih was built.
  *
- * Threads: the control thread (inih's switches are global).
+ * Not here: what sections and names mean (load.c, sections.c).
+ * Threads: the control thread.
  */
-#include "config.h"
-
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,9 @@ static const struct {
     char code;
 } codes[] = {{':', '\001'}, {'=', '\002'}, {';', '\003'}};
 
+/* What stands for a value that inih has no room for. */
+#define KEPT_VALUE "\004"
+
 struct ini_file {
     char *path;
     char *owned; /* content to free, or NULL */
@@ -46,7 +50,9 @@ struct ini_reader {
     int depth;
     int includes;
     bool no_includes;
-    bool is_pending; /* inih has a line and has not called back yet */
+    bool is_pending;           /* inih has a line and has not called back yet */
+    const char *kept_value;    /* in line: the value, when inih got KEPT_VALUE */
+    char line[LINE_MAX_BYTES]; /* the one that is being read */
     ini_entry_cb cb;
     void *arg;
     struct config_problems *problems;
@@ -139,22 +145,33 @@ static char *find_equals(char *line)
     return NULL;
 }
 
-static bool entry(struct ini_reader *r, char *line)
+/* Writes r->line for inih, which gives room for size bytes. */
+static bool entry(struct ini_reader *r, char *str, size_t size)
 {
-    char *equals = find_equals(line);
-    if (equals == NULL || equals == line) {
+    char *equals = find_equals(r->line);
+    if (equals == NULL || equals == r->line) {
         fail_here(r, "expected NAME = VALUE");
         return false;
     }
-    for (char *c = line; *c != '\0'; c++)
+    for (char *c = r->line; *c != '\0'; c++)
         for (size_t i = 0; i < ARRAY_SIZE(codes) && c != equals; i++)
             if (*c == codes[i].character)
                 *c = codes[i].code;
+    size_t name_len = (size_t)(equals - r->line);
+    if (strlen(r->line) + sizeof "\n" <= size) {
+        snprintf(str, size, "%s\n", r->line);
+    } else if (name_len + sizeof "=" KEPT_VALUE "\n" <= size) {
+        r->kept_value = equals + 1 + strspn(equals + 1, " \t");
+        snprintf(str, size, "%.*s=" KEPT_VALUE "\n", (int)name_len, r->line);
+    } else {
+        fail_here(r, "this name is too long");
+        return false;
+    }
     return true;
 }
 
-/* Puts the next line, trimmed, into str. False when it is too long or is no text; that is reported. */
-static bool take_line(struct ini_reader *r, char *str, size_t size)
+/* Puts the next line, trimmed, into r->line. False when it is too long or is no text; that is reported. */
+static bool take_line(struct ini_reader *r)
 {
     struct ini_file *f = &r->files[r->depth - 1];
     const char *start = f->at;
@@ -168,11 +185,11 @@ static bool take_line(struct ini_reader *r, char *str, size_t size)
         end--;
     size_t len = (size_t)(end - start);
     bool is_comment = len > 0 && (*start == ';' || *start == '#');
-    str[0] = '\0';
+    r->line[0] = '\0';
     if (is_comment)
         return true;
-    if (len + 2 > size) {
-        fail_here(r, "this line is longer than %zu bytes", size - 2);
+    if (len >= LINE_MAX_BYTES) {
+        fail_here(r, "this line is longer than %d bytes", LINE_MAX_BYTES - 1);
         return false;
     }
     for (size_t i = 0; i < len; i++)
@@ -180,8 +197,8 @@ static bool take_line(struct ini_reader *r, char *str, size_t size)
             fail_here(r, "this line contains a control character (code %d)", start[i]);
             return false;
         }
-    memcpy(str, start, len);
-    str[len] = '\0';
+    memcpy(r->line, start, len);
+    r->line[len] = '\0';
     return true;
 }
 
@@ -198,18 +215,15 @@ static char *next_line(char *str, int num, void *stream)
             pop(r);
             continue;
         }
-        if (!take_line(r, str, (size_t)num))
+        if (!take_line(r))
             continue;
-        size_t len = strlen(str);
-        bool is_line = false;
-        if (str[0] == '%')
-            directive(r, str);
-        else if (str[0] == '[')
-            is_line = section(r, str, len);
-        else if (str[0] != '\0')
-            is_line = r->is_pending = entry(r, str);
-        if (is_line) {
-            memcpy(str + len, "\n", 2);
+        if (r->line[0] == '%')
+            directive(r, r->line);
+        else if (r->line[0] == '[' && section(r, r->line, strlen(r->line))) {
+            snprintf(str, (size_t)num, "%s\n", r->line);
+            return str;
+        } else if (r->line[0] != '[' && r->line[0] != '\0' && entry(r, str, (size_t)num)) {
+            r->is_pending = true;
             return str;
         }
     }
@@ -231,7 +245,11 @@ static int handle(void *user, const char *section_name, const char *name, const 
     struct ini_reader *r = user;
     if (name == NULL)
         return 1; /* a new section, in builds of inih that tell: we know already */
-    char *plain_name = decode(name), *plain_value = decode(value != NULL ? value : "");
+    if (value == NULL)
+        value = ""; /* "NAME =", in builds of inih that tell the difference */
+    if (strcmp(value, KEPT_VALUE) == 0)
+        value = r->kept_value;
+    char *plain_name = decode(name), *plain_value = decode(value);
     r->is_pending = false;
     r->cb(r->arg, section_name, plain_name, plain_value, here(r));
     free(plain_name);
@@ -246,13 +264,6 @@ void ini_read(const struct ini_source *source, ini_entry_cb cb, void *arg, struc
     r->cb = cb;
     r->arg = arg;
     r->problems = problems;
-#ifdef HAVE_INIH_SWITCHES
-    ini_use_stack = false;
-    ini_allow_realloc = false;
-    ini_initial_alloc = ini_max_line = LINE_MAX_BYTES;
-    ini_allow_inline_comments = false;
-    ini_allow_multiline = false;
-#endif
     size_t len = source->text_len;
     char *data = NULL;
     if (source->text == NULL)
@@ -268,5 +279,6 @@ void ini_read(const struct ini_source *source, ini_entry_cb cb, void *arg, struc
     }
     while (r->depth > 0)
         pop(r);
+    secret_wipe(r->line, sizeof r->line);
     free(r);
 }

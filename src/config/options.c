@@ -125,8 +125,9 @@ static const struct option options[] = {
     STR(client_tls_ca_file, "", R | LATER,
         "Certificates of the authorities that client certificates are checked against."),
     STR(client_tls_cert_file, "", R | LATER, "Certificate that is shown to clients."),
-    STR(client_tls_ciphers, "default", R | LATER,
-        "Ciphers up to TLS 1.2 for clients: default, secure, compat, legacy or an OpenSSL list."),
+    /* "fast" was the default of older PgBouncers; without client TLS it says nothing. */
+    {"client_tls_ciphers", OPTION_STR, R | LATER, FIELD(const char *, client_tls_ciphers), "default", 0, 0,
+     NULL, "fast", "Ciphers up to TLS 1.2 for clients: default, secure, compat, legacy or an OpenSSL list."},
     STR(client_tls_dheparams, "auto", R | LATER, "Diffie-Hellman parameters for clients: auto or none."),
     STR(client_tls_ecdhcurve, "auto", R | LATER, "Elliptic curve for clients: auto, none or a name."),
     STR(client_tls_key_file, "", R | LATER, "Private key of client_tls_cert_file."),
