@@ -5,7 +5,8 @@
  * pointer, in all threads: a client and a server that agree are found to agree by
  * comparing two pointers. A change makes another set.
  *
- * Names compare without case and keep the server's spelling. The set kept for a session
+ * Names compare without case and keep the server's spelling: the parameters that PostgreSQL
+ * reports have it whatever the caller writes, so that equal sets are found equal. The set kept for a session
  * holds only what SET can restore; what the server only tells (server_version, in_hot_standby,
  * ...) is kept beside it in the pool's welcome set.
  */
@@ -18,7 +19,8 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 
-#define PARAMS_MAX             40   /* parameters in one set */
+#define PARAMS_MAX             40 /* parameters in one set */
+#define PARAMS_MAX_NAME_BYTES  127
 #define PARAMS_MAX_VALUE_BYTES 8192 /* longer values are not kept */
 
 struct params;
@@ -45,9 +47,11 @@ struct params *params_settable(struct params *p) must_check;
 
 /*
  * Appends the SQL that turns a server that has `have` into one that has `want`:
- * "SET name='value';..." with names and values quoted for standard_conforming_strings
- * on or off alike (E'' form when there is a backslash). Parameters of `want` that `have` does not know are
- * set too; those only in `have` are left. Returns how many.
+ * "SET name='value';...", or "SELECT pg_catalog.set_config(...);" where SET would change the value
+ * (search_path and other lists of quoted names, which SET takes for one name) or could not be quoted safely,
+ * with names and values quoted for standard_conforming_strings on or off alike (E'' form when there is a
+ * backslash). Parameters of `want` that `have` does not know are set too; those only in `have` are left.
+ * Returns how many.
  */
 uint32_t params_diff_sql(const struct params *have, const struct params *want, struct buf *sql);
 

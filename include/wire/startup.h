@@ -12,9 +12,9 @@
 
 #include "base/compiler.h"
 
-#define STARTUP_MAX_BYTES      10000 /* PostgreSQL's own bound */
-#define STARTUP_MAX_PARAMETERS 64
-#define STARTUP_NEWEST_MINOR   2 /* protocol 3.2 */
+#define STARTUP_MAX_BYTES      10000 /* PostgreSQL's own bound; the length word does not count */
+#define STARTUP_MAX_PARAMETERS 64    /* more are malformed */
+#define STARTUP_NEWEST_MINOR   2     /* protocol 3.2 */
 
 enum startup_kind {
     STARTUP_INCOMPLETE, /* more bytes are needed */
@@ -59,7 +59,7 @@ enum startup_kind startup_parse(const uint8_t *data, uint32_t len_bytes, struct 
 
 /*
  * Walks the "-c name=value" and "--name=value" settings of an `options` parameter
- * (backslash escapes a blank or itself; '-' in names of the -- form means '_').
+ * (backslash takes the next character as it stands; '-' in names means '_').
  * text is copied to scratch (of at least strlen(text) + 1 bytes), into which the
  * results point. cb returns false to stop. Returns false on a switch that is
  * neither form, or when cb stopped.
