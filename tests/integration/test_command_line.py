@@ -11,8 +11,6 @@ from harness import util
 from harness.util import wait_until
 from harness.wire import Closed, ServerError
 
-pytestmark = pytest.mark.sanitizer
-
 
 @pytest.fixture
 def stopped(make_pooler):
@@ -20,6 +18,7 @@ def stopped(make_pooler):
     return make_pooler(start=False)
 
 
+@pytest.mark.sanitizer
 def test_version(pooler):
     done = pooler.run("--version")
     assert done.returncode == 0
@@ -179,6 +178,7 @@ def few_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 
 
+@pytest.mark.sanitizer
 def test_out_of_file_descriptors(make_pooler):
     """Clients that are in stay in, the process does not spin or end, and new ones are accepted later."""
     pooler = make_pooler(limits=few_descriptors, settings={"default_pool_size": 2, "max_client_conn": 500})

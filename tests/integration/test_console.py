@@ -8,8 +8,6 @@ import pytest
 from harness import pooler as pooler_module
 from harness import util, wire
 
-pytestmark = pytest.mark.sanitizer
-
 TEXT, INT4, INT8, NUMERIC, BYTEA = 25, 23, 20, 1700, 17
 S, I, Q, N = TEXT, INT4, INT8, NUMERIC
 
@@ -152,6 +150,7 @@ def test_config_defaults(busy):
     assert changeable["listen_port"] == "no" and changeable["pool_mode"] == "yes"
 
 
+@pytest.mark.sanitizer
 def test_clients_and_servers_match(busy):
     pooler, _ = busy
     clients, servers = pooler.clients(), pooler.servers()
@@ -177,6 +176,7 @@ def test_lists(busy):
     assert items["used_servers"] == len(pooler.servers())
 
 
+@pytest.mark.sanitizer
 def test_stats_count(make_pooler):
     pooler = make_pooler()
     with pooler.wire() as client:
@@ -218,6 +218,7 @@ def test_client_settings_of_drivers_are_answered(busy):
     assert "E" not in "".join(m.kind for m in console.query("SET datestyle TO 'ISO'"))
 
 
+@pytest.mark.sanitizer
 def test_set(busy):
     pooler, _ = busy
     pooler.admin("SET query_wait_timeout = 33")
@@ -288,6 +289,7 @@ def test_user_pgsluice_over_the_unix_socket(make_pooler):
 
 # ---- pgsluice's own
 
+@pytest.mark.sanitizer
 @pytest.mark.own
 @pytest.mark.parametrize("name", ["LATENCY", "UTILIZATION", "ENVIRONMENT", "WORKERS", "ERRORS"])
 def test_own_commands(busy, name):

@@ -213,6 +213,32 @@ def test_reconnect_under_load(pooler):
     assert not load.errors
 
 
+def test_console_under_load(pooler):
+    """Rows are gathered from workers that are busy."""
+    with Load(pooler) as load:
+        for _ in range(5):
+            for name in ("CLIENTS", "SERVERS", "POOLS", "STATS", "LISTS", "DATABASES", "SOCKETS", "MEM"):
+                pooler.show(name)
+            assert len(pooler.clients()) == 6
+        load.more()
+    assert not load.errors
+
+
+@pytest.mark.slow
+def test_everything_at_once_for_a_while(pooler):
+    """Load, reloads, pauses, reconnects, killed backends and vanishing clients together; only wrong answers count."""
+    deadline = time.monotonic() + 60
+    with Load(pooler, 8) as load:
+        while time.monotonic() < deadline:
+            for command in ("PAUSE", "RESUME", "RECONNECT", "RELOAD", "SHOW CLIENTS"):
+                pooler.admin(command)
+            client = pooler.wire()
+            client.query("BEGIN")
+            client.reset()
+            load.more(100)
+    assert not load.errors
+
+
 def test_kill_drops_clients_and_servers(pooler):
     client = pooler.wire()
     client.query("BEGIN")

@@ -123,10 +123,16 @@ class Pooler:
     def start(self, wait=True):
         with open(self.path("log"), "ab") as log:
             self.process = subprocess.Popen(self.command(self.path("pgsluice.ini")), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            cwd=self.directory, env=self.environment(), preexec_fn=self.limits, **util.popen_user())
+                                            cwd=self.directory, env=self.environment(), preexec_fn=self._in_the_child,
+                                            **util.popen_user())
         if wait:
             wait_until(self.is_listening, "the pooler to listen", 20)
         return self
+
+    def _in_the_child(self):
+        util.die_with_parent()()
+        if self.limits:
+            self.limits()
 
     def is_listening(self):
         if self.process.poll() is not None:
