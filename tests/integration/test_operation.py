@@ -226,6 +226,7 @@ def test_console_under_load(pooler):
     assert not load.errors
 
 
+@pytest.mark.own
 @pytest.mark.slow
 def test_everything_at_once_for_a_while(pooler):
     """Load, reloads, pauses, reconnects, killed backends and vanishing clients together; only wrong answers count."""
