@@ -224,7 +224,7 @@ static bool parse_seconds(const char *text, double *seconds)
 static enum cli_exit parse_options(int argc, char **argv, struct cli_options *o, bool *go)
 {
     enum { OPT_DSN = 256, OPT_CONFIG, OPT_JSON, OPT_CSV, OPT_WATCH };
-    static const struct config_option options[] = {
+    static const struct option options[] = {
         {"dsn", required_argument, NULL, OPT_DSN},
         {"config", required_argument, NULL, OPT_CONFIG},
         {"json", no_argument, NULL, OPT_JSON},
