@@ -50,7 +50,8 @@ static int run(const struct args *a, struct session_config *config)
     static struct control ctl;
     int status = 1;
 
-    if (!process_switch_user(s->user) || (a->daemonize && !process_daemonize()) || !process_open_log(s, a) ||
+    if (!process_switch_user(s->user) || !process_check_pidfile(s->pidfile) ||
+        (a->daemonize && (!process_check_background(s) || !process_daemonize())) || !process_open_log(s, a) ||
         !process_write_pidfile(s->pidfile))
         return 1;
     process_catch_crashes();

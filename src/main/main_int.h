@@ -34,6 +34,9 @@ bool args_parse(struct args *a, int argc, char **argv, int *status);
 
 /* Prints to stderr and gives false when something is wrong. */
 bool process_switch_user(const char *user);
+/* Before going to the background, while there is a terminal to complain to. */
+bool process_check_background(const struct settings *s);
+bool process_check_pidfile(const char *path);
 bool process_daemonize(void);
 bool process_write_pidfile(const char *path);
 void process_remove_pidfile(const char *path);

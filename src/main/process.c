@@ -49,6 +49,47 @@ bool process_switch_user(const char *user)
     return true;
 }
 
+/* The process of an existing pidfile, if it is alive; else 0. */
+static pid_t alive_in_pidfile(const char *path)
+{
+    char text[32] = "";
+    int64_t pid;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[strcspn(text, "\n")] = '\0';
+    if (!str_to_int64(text, &pid) || pid <= 0 || (kill((pid_t)pid, 0) != 0 && errno == ESRCH))
+        return 0;
+    return (pid_t)pid;
+}
+
+bool process_check_background(const struct settings *s)
+{
+    if (s->logfile[0] == '\0' && s->syslog == 0) {
+        fprintf(stderr, "daemon needs a logfile or syslog in its configuration\n");
+        return false;
+    }
+    if (s->pidfile[0] == '\0') {
+        fprintf(stderr, "daemon needs a pidfile in its configuration\n");
+        return false;
+    }
+    return process_check_pidfile(s->pidfile);
+}
+
+bool process_check_pidfile(const char *path)
+{
+    pid_t other = path[0] != '\0' ? alive_in_pidfile(path) : 0;
+    if (other == 0 || other == getpid())
+        return true;
+    fprintf(stderr, "pidfile \"%s\" belongs to process %d, which is alive: already running?\n", path, (int)other);
+    return false;
+}
+
 bool process_daemonize(void)
 {
     pid_t pid = fork();
@@ -73,36 +114,12 @@ bool process_daemonize(void)
     return true;
 }
 
-/* The process of an existing pidfile, if it is alive; else 0. */
-static pid_t alive_in_pidfile(const char *path)
-{
-    char text[32] = "";
-    int64_t pid;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return 0;
-    ssize_t n = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    text[strcspn(text, "\n")] = '\0';
-    if (!str_to_int64(text, &pid) || pid <= 0 || (kill((pid_t)pid, 0) != 0 && errno == ESRCH))
-        return 0;
-    return (pid_t)pid;
-}
-
 bool process_write_pidfile(const char *path)
 {
     char text[32];
 
     if (path[0] == '\0')
         return true;
-    pid_t other = alive_in_pidfile(path);
-    if (other != 0 && other != getpid()) {
-        log_fatal("pidfile \"%s\" belongs to process %d, which is alive: already running?", path, (int)other);
-        return false;
-    }
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     int len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
     if (fd < 0 || write(fd, text, (size_t)len) != len) {

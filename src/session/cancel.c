@@ -70,12 +70,12 @@ void cancel_request(struct client *c, uint32_t pid, const uint8_t *key, uint32_t
         client_close(c, CLOSE_CANCEL_FAILED, NULL);
         return;
     }
+    m->mail.type = MAIL_CANCEL;
+    m->pid = pid;
+    memcpy(m->key, key, key_bytes); /* key lies in the input that is dropped now */
     client_login_free(c);
     client_drop_input(c);
     client_set_state(c, CLIENT_CANCEL);
-    m->mail.type = MAIL_CANCEL;
-    m->pid = pid;
-    memcpy(m->key, key, key_bytes);
     m->key_bytes = (uint16_t)key_bytes;
     m->from_worker = c->shard->index;
     m->from_client = c->handle;

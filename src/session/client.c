@@ -37,6 +37,7 @@ void client_set_state(struct client *c, enum client_state state)
     debug_assert(c->state == state || (client_moves[c->state] & (1u << state)) != 0);
     list_del(&c->node);
     c->state = (uint8_t)state;
+    c->wait_is_notified = false;
     list_push_back(&c->shard->client_lists[state], &c->node);
     if (state != CLIENT_ACTIVE && state != CLIENT_IDLE && state != CLIENT_CONSOLE) {
         c->state_since_us = clock_now_us();
@@ -303,11 +304,32 @@ static void login_timed_out(struct client *c)
     client_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT_SERVER_DOWN, text[0] != '\0' ? text : NULL);
 }
 
+/* Tells a client that has waited for query_wait_notify that it is queued; once per wait. */
+static void notify_wait(struct client *c, int64_t now_us)
+{
+    int after_s = shard_settings(c->shard)->query_wait_notify;
+    char text[160];
+    struct buf b;
+
+    if (after_s <= 0 || c->wait_is_notified || c->state != CLIENT_WAITING ||
+        now_us - c->state_since_us < after_s * USEC_PER_SEC)
+        return;
+    c->wait_is_notified = true;
+    snprintf(text, sizeof(text), "No server connection available in pool %.48s/%.48s, client being queued",
+             c->pool->database->name, c->pool->user->name);
+    buf_init(&b, 4096);
+    wire_put_notice(&b, "NOTICE", "00000", text, NULL, NULL);
+    if (b.failed || !stream_send(&c->stream, b.data, b.len))
+        client_log(c, LOG_LVL_DEBUG, "cannot be told that it is queued");
+    buf_free(&b);
+}
+
 /* Waited too long? Not when a server is on its way: that is microseconds off. */
 static void check_wait(struct client *c, int64_t now_us)
 {
     char sqlstate[6], text[POOL_ERROR_BYTES];
 
+    notify_wait(c, now_us);
     if (c->query_wait_timeout_us <= 0 || now_us - c->state_since_us < c->query_wait_timeout_us)
         return;
     if (!pool_cancel_if_waiting(c->pool, &c->ticket, now_us))

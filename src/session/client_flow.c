@@ -44,7 +44,7 @@ static bool check_header(struct client *c, uint8_t type, uint32_t len)
         client_close(c, CLOSE_CLIENT_REQUEST, NULL);
         return false;
     }
-    if (len < 4 || !is_request(type)) {
+    if (len < 4 || len > INT32_MAX || !is_request(type)) {
         client_close_error(c, CLOSE_BAD_PACKET, "08P01", "bad packet: invalid message type or length", NULL);
         return false;
     }

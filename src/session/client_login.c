@@ -78,6 +78,14 @@ static bool keep_setting(struct client_login *l, const char *name, const char *v
     return true;
 }
 
+static bool has_setting(const struct client_login *l, const char *name)
+{
+    for (uint32_t i = 0; i < l->n_settings; i++)
+        if (strcasecmp(l->settings[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 struct options_walk {
     struct client *c;
     char refused[128];
@@ -422,7 +430,7 @@ static struct params *overlay_settings(struct client *c, struct params *welcome)
     int version = server_version_num(welcome);
     bool wants_host = shard_settings(c->shard)->application_name_add_host != 0;
 
-    if (wants_host && !keep_setting(l, "application_name", "app", false))
+    if (wants_host && !has_setting(l, "application_name") && !keep_setting(l, "application_name", "app", false))
         wants_host = false;
     for (uint32_t i = 0; i < l->n_settings; i++) {
         struct login_setting *ls = &l->settings[i];

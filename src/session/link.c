@@ -142,10 +142,14 @@ void server_setup_done(struct server *s)
             setup_finished(s);
         return;
     }
-    if (s->is_checking)
+    if (s->is_checking) {
         server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
-    else
-        client_close_error(c, CLOSE_LOGIN_REJECTED, s->setup_sqlstate, s->setup_error, NULL);
+        return;
+    }
+    /* a value that PostgreSQL does not take: nothing was set, so the server is as good as before */
+    (void)server_detach_client(s);
+    client_close_error(c, CLOSE_LOGIN_REJECTED, s->setup_sqlstate, s->setup_error, NULL);
+    server_release(s);
 }
 
 /* ---- parting ---- */

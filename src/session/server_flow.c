@@ -7,6 +7,7 @@
  *
  * Threads: the owner's.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -155,6 +156,25 @@ static bool batch_skip(struct server *s, struct batch *b, uint32_t from)
     return ok;
 }
 
+/* The server cannot be trusted any more. A client that has all its answers is not concerned. */
+static void on_impossible(struct server *s, uint8_t type)
+{
+    char text[80];
+    struct client *c = s->client;
+    bool is_served = c != NULL && c->pool_mode != POOL_MODE_SESSION && s->state == SERVER_ACTIVE &&
+                     s->tracker.tx_status == 'I' && !tracker_is_busy(&s->tracker) && !s->tracker.is_open &&
+                     c->remain_bytes == 0;
+
+    snprintf(text, sizeof(text), "message type 0x%02x is not possible now", type);
+    if (is_served) {
+        (void)server_detach_client(s);
+        client_set_state(c, CLIENT_IDLE);
+    }
+    server_close(s, CLOSE_PROTOCOL_SERVER, text);
+    if (is_served)
+        client_resume(c);
+}
+
 /* One message whose header (and, if it is looked into, body) is there. False: stop, server or client has
  * gone. */
 static bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole)
@@ -165,10 +185,8 @@ static bool take_message(struct server *s, struct batch *b, uint8_t type, uint32
     bool is_for_client = s->client != NULL && (facts & TRACKER_INTERNAL) == 0;
 
     if ((facts & TRACKER_BAD) != 0) {
-        char text[80];
-        snprintf(text, sizeof(text), "message type 0x%02x is not possible now", type);
         if (batch_flush(s, b))
-            server_close(s, CLOSE_PROTOCOL_SERVER, text);
+            on_impossible(s, type);
         return false;
     }
     if (type == 'E' && is_whole)
