@@ -156,7 +156,7 @@ def test_hba(make_pooler, pg):
 @pytest.mark.own
 def test_login_timeout(make_pooler):
     """Half a login holds nothing for ever."""
-    pooler = make_pooler(settings={"client_login_timeout": 1, "auth_type": "md5"}, userlist={"app": "x"})
+    pooler = make_pooler(settings={"client_login_timeout": 1, "auth_type": "md5", "tcp_defer_accept": 0}, userlist={"app": "x"})
     with pooler.raw() as silent, pooler.raw() as half:
         half.send(b"\0\0\0\x20\0\3\0\0user\0")
         messages = half.expect_closed()
