@@ -44,12 +44,12 @@ struct config_option {
     const char *name;
     enum option_type type;
     unsigned flags;
-    size_t offset;                   /* in struct settings */
-    const char *default_text;        /* never NULL */
-    int64_t min, max;                /* numbers; microseconds for times */
+    size_t offset;                          /* in struct settings */
+    const char *default_text;               /* never NULL */
+    int64_t min, max;                       /* numbers; microseconds for times */
     const struct config_option_name *names; /* OPTION_ENUM: ends with a NULL name */
-    const char *later_allows;        /* OPTION_LATER: one more value that is fine, or NULL */
-    const char *doc;                 /* one paragraph for the manual */
+    const char *later_allows;               /* OPTION_LATER: one more value that is fine, or NULL */
+    const char *doc;                        /* one paragraph for the manual */
 };
 
 /* Options shown by SHOW CONFIG, in its order. Those behind (option_at() goes on to
@@ -64,7 +64,8 @@ const char *option_nearest(const char *name);
 
 /* Parses text into the field. Strings are stored as a new copy (xstrdup; the old one is not
  * freed). On failure returns false and writes what is wrong with the value to `why`. */
-bool option_parse(const struct config_option *o, const char *text, struct settings *s, struct buf *why) must_check;
+bool option_parse(const struct config_option *o, const char *text, struct settings *s,
+                  struct buf *why) must_check;
 /* The value as SHOW CONFIG prints it (times in seconds: 120, 0.2). */
 void option_print(const struct config_option *o, const struct settings *s, struct buf *out);
 

@@ -49,7 +49,7 @@ struct client {
     bool is_in_pool;         /* counted in pool->clients */
     bool console_busy;       /* CONSOLE: input is with the control thread */
     bool read_is_held;       /* reading stopped: enough input is kept, or the server is slow */
-    bool wait_is_notified; /* WAITING: has been told that it is queued */
+    bool wait_is_notified;   /* WAITING: has been told that it is queued */
     bool told_fatal;         /* the server's own FATAL has been forwarded: nothing to add */
     bool is_admin, is_stats; /* CONSOLE */
 };

@@ -60,6 +60,7 @@ struct server {
     int64_t idle_in_xact_us; /* since when its client is idle in a transaction; 0: is not */
     struct sockaddr_storage peer;
     socklen_t peer_bytes;
+    int port; /* as configured when it was opened */
     char host[256];
 };
 

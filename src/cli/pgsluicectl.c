@@ -2,8 +2,8 @@
  * pgsluicectl.c - command line of the admin console: arguments, running a command,
  * exit status.
  *
- * What it knows of the console is only which first words mean SHOW; everything else
- * goes there as it was typed.
+ * What it knows of the console is only which first words are commands; anything else gets
+ * SHOW in front.
  */
 #include "config.h"
 
@@ -21,14 +21,11 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
-/* First words that get SHOW in front. */
-static const char *const show_names[] = {
-    "active_sockets", "alerts",       "clients",      "close_reasons", "config",      "databases",
-    "dns_hosts",      "dns_zones",    "environments", "errors",        "fds",         "health",
-    "help",           "latency",      "lists",        "mem",           "peer_pools",  "peers",
-    "pools",          "queries",      "servers",      "sockets",       "state",       "stats",
-    "stats_averages", "stats_totals", "totals",       "users",         "utilization", "version",
-    "workers",
+/* First words of commands; any other is the name of something to show. */
+static const char *const command_names[] = {
+    "begin", "commit",    "disable",  "discard", "enable",     "kill",     "kill_client",
+    "pause", "reconnect", "reload",   "reset",   "resume",     "rollback", "select",
+    "set",   "show",      "shutdown", "suspend", "wait_close",
 };
 
 struct cli_options {
@@ -74,10 +71,10 @@ static void print_notice(void *arg, const char *message)
     output_text(o->format == OUTPUT_TABLE ? stdout : stderr, message);
 }
 
-static bool is_show_name(const char *word, size_t len)
+static bool is_command(const char *word, size_t len)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(show_names); i++) {
-        if (strlen(show_names[i]) == len && strncasecmp(word, show_names[i], len) == 0)
+    for (size_t i = 0; i < ARRAY_SIZE(command_names); i++) {
+        if (strlen(command_names[i]) == len && strncasecmp(word, command_names[i], len) == 0)
             return true;
     }
     return false;
@@ -104,7 +101,7 @@ static char *build_command(char *const *words, int n)
     }
     start = buf_cstr(&b);
     len = first_word(&start);
-    command = is_show_name(start, len) ? xasprintf("SHOW %s", start) : xstrdup(start);
+    command = len > 0 && !is_command(start, len) ? xasprintf("SHOW %s", start) : xstrdup(start);
     buf_free(&b);
     return command;
 }

@@ -86,7 +86,8 @@ bool process_check_pidfile(const char *path)
     pid_t other = path[0] != '\0' ? alive_in_pidfile(path) : 0;
     if (other == 0 || other == getpid())
         return true;
-    fprintf(stderr, "pidfile \"%s\" belongs to process %d, which is alive: already running?\n", path, (int)other);
+    fprintf(stderr, "pidfile \"%s\" belongs to process %d, which is alive: already running?\n", path,
+            (int)other);
     return false;
 }
 

@@ -179,21 +179,12 @@ static bool start_dial(struct cancel *x)
 {
     struct server *s = x->server;
     char host[INET6_ADDRSTRLEN];
-    struct dial_options o = {.hosts = s->host, .port = 5432};
-    const struct database_config *db =
-        config_find_database(x->shard->config->config, s->pool->database->name);
+    struct dial_options o = {.hosts = s->host, .port = s->port};
 
-    if (db != NULL)
-        o.port = db->port;
-    if (s->peer.ss_family == AF_INET) {
-        const struct sockaddr_in *in4 = (const struct sockaddr_in *)&s->peer;
-        o.port = ntohs(in4->sin_port);
-        o.hosts = inet_ntop(AF_INET, &in4->sin_addr, host, sizeof(host));
-    } else if (s->peer.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&s->peer;
-        o.port = ntohs(in6->sin6_port);
-        o.hosts = inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-    }
+    if (s->peer.ss_family == AF_INET)
+        o.hosts = inet_ntop(AF_INET, &((const struct sockaddr_in *)&s->peer)->sin_addr, host, sizeof(host));
+    else if (s->peer.ss_family == AF_INET6)
+        o.hosts = inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&s->peer)->sin6_addr, host, sizeof(host));
     return dial_start(&x->dial, &x->shard->loop, &o, cancel_dialled, x);
 }
 

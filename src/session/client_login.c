@@ -430,7 +430,8 @@ static struct params *overlay_settings(struct client *c, struct params *welcome)
     int version = server_version_num(welcome);
     bool wants_host = shard_settings(c->shard)->application_name_add_host != 0;
 
-    if (wants_host && !has_setting(l, "application_name") && !keep_setting(l, "application_name", "app", false))
+    if (wants_host && !has_setting(l, "application_name") &&
+        !keep_setting(l, "application_name", "app", false))
         wants_host = false;
     for (uint32_t i = 0; i < l->n_settings; i++) {
         struct login_setting *ls = &l->settings[i];

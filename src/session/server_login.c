@@ -216,6 +216,7 @@ static bool start_dial(struct server *s)
         .user_timeout_ms = set->tcp_user_timeout,
         .socket_buffer_bytes = set->tcp_socket_buffer,
     };
+    s->port = l->db->port;
     l->stage = STAGE_DIAL;
     return dial_start(&s->dial, &s->shard->loop, &o, on_dialled, s);
 }
