@@ -360,11 +360,16 @@ def test_environment_profile(make_pooler):
 
 @pytest.mark.own
 def test_errors_are_counted(make_pooler):
+    """By class of SQLSTATE: 22 is data exception."""
     pooler = make_pooler()
     with pooler.wire() as client:
         for _ in range(3):
             client.query("SELECT 1/0")
-    util.wait_until(lambda: "22012" in repr(pooler.show("ERRORS")), "the error to be counted", 5)
+
+    def counted():
+        return [row["count"] for row in pooler.show("ERRORS") if (row["kind"], row["name"]) == ("sqlstate", "22")] == [3]
+
+    util.wait_until(counted, "three errors", 5)
 
 
 def control(pooler, *arguments, user="admin"):
