@@ -24,17 +24,24 @@
 #include "pool/registry.h"
 #include "stats/errors.h"
 
-struct shard;
+struct derived;
+struct scram_secret;
 struct server;
+struct shard;
 
 struct session_config {
     const struct config *config;
     struct tls_context *server_tls; /* NULL with server_tls_sslmode = disable */
+    struct derived *derived;        /* SCRAM keys of plain passwords, by user */
     _Atomic int refs;
 };
 
-/* Takes over both references; boot and control thread (may abort). */
-struct session_config *session_config_new(const struct config *config, struct tls_context *server_tls);
+/* Takes over both references; boot and control thread (may abort). process_secret: of the instance. before: the snapshot
+ * that this one replaces, or NULL; keys of users that have not changed come from it. */
+struct session_config *session_config_new(const struct config *config, struct tls_context *server_tls,
+                                          const uint8_t *process_secret, const struct session_config *before);
+/* SCRAM keys of a user with a plain password, or NULL. */
+const struct scram_secret *session_config_derived(const struct session_config *c, const struct user_config *user);
 struct session_config *session_config_ref(struct session_config *c);
 void session_config_unref(struct session_config *c);
 

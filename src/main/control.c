@@ -11,7 +11,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/rand.h"
 #include "main_int.h"
 #include "net/helper.h"
 
@@ -267,7 +266,6 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
     in->errors = xcalloc(1, sizeof(*in->errors));
     in->started_wall_us = clock_wall_us();
     atomic_store(&in->next_connection_id, 1);
-    rand_secure(in->scram_process_secret, sizeof(in->scram_process_secret));
     ctl->next_stats_us = clock_now_us() + s->stats_period * USEC_PER_SEC;
     if (!open_listeners(ctl))
         return false;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/rand.h"
 #include "main_int.h"
 #include "net/helper.h"
 
@@ -26,7 +27,8 @@ static void print_problems(const struct config_problems *p, bool all)
 }
 
 /* The settings with what is made from them; NULL after saying why. */
-static struct session_config *load(const struct args *a, struct config_problems *problems)
+static struct session_config *load(const struct args *a, const uint8_t *process_secret,
+                                   struct config_problems *problems)
 {
     struct tls_context *tls = NULL;
     struct buf error;
@@ -41,13 +43,12 @@ static struct session_config *load(const struct args *a, struct config_problems 
         cfg = NULL;
     }
     buf_free(&error);
-    return cfg != NULL ? session_config_new(cfg, tls) : NULL;
+    return cfg != NULL ? session_config_new(cfg, tls, process_secret, NULL) : NULL;
 }
 
-static int run(const struct args *a, struct session_config *config)
+static int run(struct control *ctl, const struct args *a, struct session_config *config)
 {
     const struct settings *s = config_settings(config->config);
-    static struct control ctl;
     int status = 1;
 
     if (!process_switch_user(s->user) || !process_check_pidfile(s->pidfile) ||
@@ -56,9 +57,9 @@ static int run(const struct args *a, struct session_config *config)
         return 1;
     process_catch_crashes();
     process_raise_descriptor_limit(s->max_client_conn);
-    if (control_init(&ctl, a, config)) {
-        control_run(&ctl);
-        control_destroy(&ctl);
+    if (control_init(ctl, a, config)) {
+        control_run(ctl);
+        control_destroy(ctl);
         status = 0;
     }
     process_remove_pidfile(s->pidfile);
@@ -68,6 +69,7 @@ static int run(const struct args *a, struct session_config *config)
 
 int main(int argc, char **argv)
 {
+    static struct control ctl;
     struct args a = {0};
     struct config_problems problems;
     int status = 0;
@@ -75,12 +77,13 @@ int main(int argc, char **argv)
     if (!args_parse(&a, argc, argv, &status))
         return status;
     config_problems_init(&problems);
-    struct session_config *config = load(&a, &problems);
+    rand_secure(ctl.in.scram_process_secret, sizeof(ctl.in.scram_process_secret));
+    struct session_config *config = load(&a, ctl.in.scram_process_secret, &problems);
     print_problems(&problems, a.check_only);
     if (a.check_only)
         status = config == NULL || problems.errors + problems.warnings > 0 ? 1 : 0;
     else
-        status = config != NULL ? run(&a, config) : 1;
+        status = config != NULL ? run(&ctl, &a, config) : 1;
     config_problems_free(&problems);
     session_config_unref(config);
     return status;

@@ -124,7 +124,7 @@ static bool adopt(struct control *ctl, const struct config *cfg, struct buf *err
         config_unref(cfg);
         return false;
     }
-    publish(ctl, session_config_new(cfg, tls));
+    publish(ctl, session_config_new(cfg, tls, ctl->in.scram_process_secret, ctl->config));
     return true;
 }
 

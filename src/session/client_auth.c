@@ -181,6 +181,7 @@ static void sasl_begin(struct client *c, const uint8_t *body, uint32_t len_bytes
         .user = l->user,
         .credential = l->credential,
         .iterations = (uint32_t)config_settings(l->config->config)->scram_iterations,
+        .derived = session_config_derived(l->config, config_find_user(l->config->config, l->user)),
         .process_secret = c->shard->instance->scram_process_secret,
     };
     l->scram = scram_server_new(&p);

@@ -1,5 +1,5 @@
 /*
- * instance.c - references to the settings in force, and acts performed by mail.
+ * instance.c - the ledger's acts performed by mail, for the control thread.
  *
  * Threads: see instance.h.
  */
@@ -8,30 +8,6 @@
 #include <stdlib.h>
 
 #include "session_int.h"
-
-struct session_config *session_config_new(const struct config *config, struct tls_context *server_tls)
-{
-    struct session_config *c = xcalloc(1, sizeof(*c));
-    c->config = config;
-    c->server_tls = server_tls;
-    atomic_init(&c->refs, 1);
-    return c;
-}
-
-struct session_config *session_config_ref(struct session_config *c)
-{
-    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-    return c;
-}
-
-void session_config_unref(struct session_config *c)
-{
-    if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    config_unref(c->config);
-    tls_context_unref(c->server_tls);
-    free(c);
-}
 
 void instance_perform(struct instance *in, struct pool *pool, struct pool_acts *acts)
 {

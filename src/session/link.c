@@ -154,6 +154,12 @@ void server_setup_done(struct server *s)
 
 /* ---- parting ---- */
 
+/* server_fast_close: a session that has a server which is to be replaced ends with its transaction. */
+static bool must_close_fast(const struct server *s)
+{
+    return shard_settings(s->shard)->server_fast_close && pool_slot_is_outdated(s->pool, s->slot);
+}
+
 struct client *server_detach_client(struct server *s)
 {
     struct client *c = s->client;
@@ -274,6 +280,10 @@ void server_after_batch(struct server *s)
     }
     if (is_quiet && c->pool_mode != POOL_MODE_SESSION && c->remain_bytes == 0) {
         server_release(s);
+        return;
+    }
+    if (is_quiet && must_close_fast(s)) {
+        client_close(c, CLOSE_ADMIN, close_reason_text(CLOSE_CONFIG_CHANGED));
         return;
     }
     if (c->input != NULL)
