@@ -16,7 +16,7 @@ struct buf {
     uint8_t *data;
     uint32_t len;       /* bytes in use */
     uint32_t capacity;  /* bytes allocated */
-    uint32_t max_bytes; /* bound of capacity; 0 = 1 GiB */
+    uint32_t max_bytes; /* bound of len; 0 = 1 GiB */
     bool failed;        /* an append was dropped */
 };
 

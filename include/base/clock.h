@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#define USEC_PER_SEC INT64_C(1000000)
+#define USEC_PER_SEC  INT64_C(1000000)
 #define USEC_PER_MSEC INT64_C(1000)
 
 /* Monotonic; for intervals and deadlines. */

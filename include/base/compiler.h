@@ -7,13 +7,13 @@
 #include <assert.h>
 #include <stddef.h>
 
-#define must_check          __attribute__((warn_unused_result))
-#define printf_like(f, a)   __attribute__((format(printf, f, a)))
-#define no_return           __attribute__((noreturn))
-#define likely(x)           __builtin_expect(!!(x), 1)
-#define unlikely(x)         __builtin_expect(!!(x), 0)
-#define ARRAY_SIZE(a)       (sizeof(a) / sizeof((a)[0]))
-#define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
+#define must_check                    __attribute__((warn_unused_result))
+#define printf_like(f, a)             __attribute__((format(printf, f, a)))
+#define no_return                     __attribute__((noreturn))
+#define likely(x)                     __builtin_expect(!!(x), 1)
+#define unlikely(x)                   __builtin_expect(!!(x), 0)
+#define ARRAY_SIZE(a)                 (sizeof(a) / sizeof((a)[0]))
+#define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
 /* An invariant that is checked in debug builds (configure --enable-debug). */
 #ifdef PGSLUICE_DEBUG

@@ -32,6 +32,7 @@ void handle_table_destroy(struct handle_table *t);
 uint64_t handle_new(struct handle_table *t, void *object) must_check;
 /* The object, or NULL when the handle is stale. */
 void *handle_get(const struct handle_table *t, uint64_t handle) must_check;
+/* A stale handle is ignored. */
 void handle_free(struct handle_table *t, uint64_t handle);
 /* Index part, dense and small; see also handle_at(). */
 static inline uint32_t handle_index(uint64_t handle)

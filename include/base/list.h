@@ -67,14 +67,14 @@ static inline struct list *list_pop_front(struct list *head)
 }
 
 #define list_entry(p, type, member) container_of(p, type, member)
-#define list_first_entry(head, type, member) \
+#define list_first_entry(head, type, member)                                                                 \
     (list_is_empty(head) ? NULL : list_entry((head)->next, type, member))
 
 #define LIST_FOR_EACH(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 
 /* Allows the current element to be unlinked or freed in the body. */
-#define LIST_FOR_EACH_SAFE(it, head) \
-    for (struct list *it = (head)->next, *it##_next = it->next; it != (head); \
+#define LIST_FOR_EACH_SAFE(it, head)                                                                         \
+    for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                                \
          it = it##_next, it##_next = it->next)
 
 #endif

@@ -22,6 +22,12 @@ struct lock {
     int rank;
 };
 
+/* For locks with static storage, which work before main() and need no destroy. */
+#define LOCK_INITIALIZER(r)                                                                                  \
+    {                                                                                                        \
+        .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = (r)                                                      \
+    }
+
 void lock_init(struct lock *l, enum lock_rank rank);
 void lock_destroy(struct lock *l);
 void lock_acquire(struct lock *l);

@@ -20,12 +20,12 @@
 enum log_level { LOG_LVL_FATAL, LOG_LVL_ERROR, LOG_LVL_WARNING, LOG_LVL_LOG, LOG_LVL_DEBUG, LOG_LVL_NOISE };
 
 struct log_config {
-    const char *file;        /* "" = none */
-    bool to_stderr;          /* off with -q and when daemonized */
+    const char *file; /* "" = none */
+    bool to_stderr;   /* off with -q and when daemonized */
     bool to_syslog;
     const char *syslog_ident;
     const char *syslog_facility;
-    int verbose;             /* 0: LOG and above, 1: DEBUG too, 2: NOISE too */
+    int verbose; /* 0: LOG and above, 1: DEBUG too, 2: NOISE too */
 };
 
 /* Sets where lines go; opens file and syslog. May be called again (reload, reopening a rotated
@@ -46,8 +46,16 @@ uint64_t log_lost(void);
 #define log_error(...)   log_line(LOG_LVL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LVL_WARNING, __VA_ARGS__)
 #define log_info(...)    log_line(LOG_LVL_LOG, __VA_ARGS__)
-#define log_debug(...)   do { if (log_enabled(LOG_LVL_DEBUG)) log_line(LOG_LVL_DEBUG, __VA_ARGS__); } while (0)
-#define log_noise(...)   do { if (log_enabled(LOG_LVL_NOISE)) log_line(LOG_LVL_NOISE, __VA_ARGS__); } while (0)
+#define log_debug(...)                                                                                       \
+    do {                                                                                                     \
+        if (log_enabled(LOG_LVL_DEBUG))                                                                      \
+            log_line(LOG_LVL_DEBUG, __VA_ARGS__);                                                            \
+    } while (0)
+#define log_noise(...)                                                                                       \
+    do {                                                                                                     \
+        if (log_enabled(LOG_LVL_NOISE))                                                                      \
+            log_line(LOG_LVL_NOISE, __VA_ARGS__);                                                            \
+    } while (0)
 
 /*
  * Rate limit for a line that repeats: true when the caller should log now; *suppressed

@@ -20,12 +20,14 @@
 #define DIAL_ERROR_BYTES 256
 
 struct dial_options {
-    const char *hosts;   /* comma list; a host that begins with '/' or '@' is a Unix socket directory;
-                            NULL or "" = the default Unix socket directory */
+    const char *hosts; /* comma list; a host that begins with '/' or '@' is a Unix socket directory;
+                          NULL or "" = the default Unix socket directory (/var/run/postgresql where
+                       there is one, else /tmp) */
     int port;
     uint32_t first_host; /* index to begin with (modulo the number of hosts) */
     int64_t dns_ttl_us;
     int64_t dns_negative_ttl_us;
+    int64_t attempt_timeout_us; /* for one address; then the next one is tried. 0 = none */
     /* TCP options */
     bool keepalive;
     int keepidle_s, keepintvl_s, keepcnt; /* 0 = system's */
@@ -35,14 +37,15 @@ struct dial_options {
 
 struct dial {
     struct loop *loop;
-    /* fd >= 0: connected, taken over by the callee. fd < 0: error says why. Called once, never from within dial_start(). */
+    /* fd >= 0: connected, taken over by the callee. fd < 0: error says why. Called once, never from within
+     * dial_start(). */
     void (*on_done)(struct dial *d, int fd);
     void *arg;
     char error[DIAL_ERROR_BYTES];
-    char host[256];                /* the host that was connected to, as written: for TLS and the log */
-    struct sockaddr_storage peer;  /* its address */
+    char host[256];               /* the host that was connected to, as written: for TLS and the log */
+    struct sockaddr_storage peer; /* its address */
     socklen_t peer_bytes;
-    struct dial_state *state;      /* dial.c's own; NULL when not running */
+    struct dial_state *state; /* dial.c's own; NULL when not running */
 };
 
 /* Mail type that a loop's on_mail must pass to dial_on_mail(). */
@@ -51,12 +54,27 @@ struct dial {
 /* Copies what it needs of o. False when memory is out. */
 bool dial_start(struct dial *d, struct loop *loop, const struct dial_options *o,
                 void (*on_done)(struct dial *, int fd), void *arg) must_check;
-/* Ends it without a call of on_done (timeout, shutdown). Safe when it is not running. */
+/* Ends it without a call of on_done (timeout, shutdown). Safe when it is not running, if d was zeroed or has
+ * been started once. */
 void dial_cancel(struct dial *d);
 void dial_on_mail(struct mail *m);
 
-/* For SHOW DNS_HOSTS and lists: number of names in the cache. */
+/* Sets the TCP options of o on a connected socket; a Unix socket gets its buffer sizes only. Also for
+ * accepted ones. */
+void dial_set_socket_options(int fd, const struct dial_options *o);
+
+/* For SHOW DNS_HOSTS and lists: number of names in the cache, and of lookups under way. Any thread. */
 uint32_t dial_cached_names(void);
+uint32_t dial_pending_names(void);
+
+struct dial_name_row {
+    char name[256];
+    char addresses[512]; /* with commas; "" when the name was not found (yet) */
+    int64_t ttl_us;      /* left; 0 = expired */
+};
+/* Fills at most max rows, returns how many. Any thread. */
+uint32_t dial_names_snapshot(struct dial_name_row *rows, uint32_t max);
+/* After helpers_stop() and the end of all loops. */
 void dial_cache_destroy(void);
 
 #endif

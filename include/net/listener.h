@@ -14,7 +14,7 @@
 #include "net/loop.h"
 
 struct listener_options {
-    const char *listen_addr;     /* comma list; "*" = all; "" = no TCP */
+    const char *listen_addr; /* comma list; "*" = all; "" = no TCP */
     int listen_port;
     int listen_backlog;
     bool reuse_port;
@@ -26,11 +26,13 @@ struct listener_options {
 
 struct listeners;
 
-/* Opens all or none: NULL and a text in err. on_accept gets a non-blocking, close-on-exec descriptor. */
+/* Opens all or none: NULL and a text in err. on_accept gets a non-blocking, close-on-exec descriptor,
+ * and may call listeners_close(), but not listeners_free(). */
 struct listeners *listeners_open(struct loop *loop, const struct listener_options *o,
                                  void (*on_accept)(void *arg, int fd, bool is_unix), void *arg, char *err,
                                  size_t err_size) must_check;
-/* Stops accepting for good: closes the sockets, removes the Unix socket file. keep_unix leaves the Unix sockets. */
+/* Stops accepting for good: closes the sockets, removes the Unix socket file. keep_unix leaves the Unix
+ * sockets. */
 void listeners_close(struct listeners *l, bool keep_unix);
 void listeners_free(struct listeners *l);
 /* Port that TCP listens on (for listen_port 0 in tests), or 0. */

@@ -13,6 +13,7 @@
 #ifndef NET_LOOP_H
 #define NET_LOOP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -44,38 +45,52 @@ struct loop {
     /* constant */
     struct event_base *base;
     void (*on_mail)(struct loop *loop, struct mail *mail);
-    void *arg;             /* the thread's own object */
-    uint8_t *read_buffer;  /* shared by all streams of the thread; LOOP_READ_BUFFER_BYTES */
+    void *arg;            /* the thread's own object */
+    uint8_t *read_buffer; /* shared by all streams of the thread; LOOP_READ_BUFFER_BYTES */
 
     /* [mailbox.lock] */
-    struct lock lock;      /* rank LEAF */
-    struct mail *inbox;    /* newest first */
+    struct lock lock;   /* rank LEAF */
+    struct mail *inbox; /* newest first */
 
     /* [owner thread] */
     int event_fd;
     struct event wake_event;
     struct mail *local_head; /* mail to itself, oldest first */
     struct mail **local_tail;
-    struct deferred *deferred;
+    struct deferred *deferred; /* in order */
+    struct deferred **deferred_tail;
     bool is_stopping;
 
     /* [atomic], written by the owner */
     _Atomic int64_t turn_started_us; /* 0 while waiting for events: for liveness and loop time */
     _Atomic uint64_t turns;
-    _Atomic uint64_t busy_us;        /* time outside of the wait, in all */
-    _Atomic uint64_t max_turn_us;    /* longest turn since the last loop_take_max_turn_us() */
+    _Atomic uint64_t busy_us;     /* time outside of the wait, in all */
+    _Atomic uint64_t max_turn_us; /* longest turn since the last loop_take_max_turn_us() */
 };
 
 /* False when the system has no resources for it. */
 bool loop_init(struct loop *loop, void (*on_mail)(struct loop *, struct mail *), void *arg) must_check;
-/* After the thread has ended; mail that is left is dropped. */
+/* After the thread has ended, and everybody who may post; work that was deferred is still run, mail that
+ * is left is dropped. */
 void loop_destroy(struct loop *loop);
 /* Runs turns until loop_stop(), on the calling thread. */
 void loop_run(struct loop *loop);
+/* Owner: the turn is finished (its mail and deferred work too), then loop_run() returns. */
 void loop_stop(struct loop *loop);
+/*
+ * Owner: notes that the wait is over. The callbacks of net/ call it; event callbacks of other
+ * modules (timers) should begin with it too: libevent does not tell when it woke up, so that
+ * the time of a callback before the first loop_enter() of its turn is not counted.
+ */
+static inline void loop_enter(struct loop *loop)
+{
+    if (atomic_load_explicit(&loop->turn_started_us, memory_order_relaxed) == 0)
+        atomic_store_explicit(&loop->turn_started_us, clock_now_us(), memory_order_relaxed);
+}
 /* Any thread. */
 void loop_post(struct loop *to, struct mail *mail);
-/* Owner: runs d->run at the end of this turn (in the order of deferral). */
+/* Owner: runs d->run at the end of this turn (in the order of deferral); what is deferred by such work
+ * is run at the end of the next. */
 void loop_defer(struct loop *loop, struct deferred *d);
 /* The loop that the calling thread is running, or NULL. */
 struct loop *loop_current(void);

@@ -25,24 +25,28 @@
 struct stream;
 struct tls_context;
 
-/* Kept apart so that each stream holds one pointer. */
+/* Kept apart so that each stream holds one pointer. Each of them may close the stream and free it. */
 struct stream_ops {
-    void (*on_read)(struct stream *s);  /* readable (or at end, or failed: stream_recv tells) */
-    void (*on_drain)(struct stream *s); /* pending output has gone to the kernel */
+    void (*on_read)(struct stream *s); /* readable (or at end, or failed: stream_recv tells) */
+    /* Pending output has gone to the kernel. Comes from the loop only, never from within stream_send();
+     * with TLS also when TLS itself had something pending (handshake, key update). */
+    void (*on_drain)(struct stream *s);
     void (*on_error)(struct stream *s, int err); /* sending failed in the background; errno */
 };
 
 struct stream {
-    int fd;                     /* -1 when closed */
-    struct loop *loop;
+    int fd;            /* -1 when closed */
+    struct loop *loop; /* NULL between stream_detach() and stream_attach() */
     const struct stream_ops *ops;
     const struct transport *transport; /* raw or TLS */
-    void *ssl;                  /* SSL *, NULL without TLS */
-    struct stream_output *output; /* pending bytes and write event; NULL when there are none */
+    void *ssl;                         /* SSL *, NULL without TLS */
+    struct stream_output *output;      /* pending bytes and write event; NULL when there are none */
     struct event read_event;
-    bool is_reading;            /* read event is added */
-    bool is_tls_eof;            /* peer sent close_notify */
+    bool is_reading; /* read event is added */
+    bool is_tls_eof; /* peer sent close_notify */
 };
+
+#define STREAM_PENDING_MAX_BYTES (16u << 20)
 
 enum { STREAM_AGAIN = -1, STREAM_EOF = -2, STREAM_ERROR = -3 };
 
@@ -50,7 +54,8 @@ enum { STREAM_AGAIN = -1, STREAM_EOF = -2, STREAM_ERROR = -3 };
 void stream_init(struct stream *s, struct loop *loop, int fd, const struct stream_ops *ops);
 /* Closes the descriptor, drops pending output, frees TLS. Safe on a closed stream. */
 void stream_close(struct stream *s);
-bool stream_read_start(struct stream *s);
+/* False when the event cannot be added. Plaintext that TLS holds already brings an on_read too. */
+bool stream_read_start(struct stream *s) must_check;
 void stream_read_stop(struct stream *s);
 
 /* Bytes received (> 0), or STREAM_AGAIN, STREAM_EOF, STREAM_ERROR (errno; for TLS see stream_tls_error()). */
@@ -59,7 +64,9 @@ int stream_recv(struct stream *s, void *buf, int len_bytes) must_check;
 bool stream_has_unread(const struct stream *s);
 /*
  * Sends all pieces in order: what the kernel does not take is kept, and on_drain
- * is called once it has gone. False when the connection has failed or memory is out: close it.
+ * is called once it has gone. False, with errno, when the connection has failed (for TLS see
+ * stream_tls_error()), memory is out (ENOMEM), or pending output would pass STREAM_PENDING_MAX_BYTES
+ * (ENOBUFS): close it.
  */
 bool stream_send(struct stream *s, const void *data, uint32_t len_bytes) must_check;
 bool stream_sendv(struct stream *s, const struct iovec *iov, int n) must_check;
@@ -72,9 +79,12 @@ static inline bool stream_is_drained(const struct stream *s)
 /* No more will be sent: shuts down the sending side once pending output has gone. */
 void stream_shutdown_write(struct stream *s);
 
-/* TLS from here on, as client; host for SNI and verification (may be NULL). Then call
- * stream_tls_handshake() from on_read/on_drain until it is not STREAM_AGAIN (1 = done).
- * It arranges its own read and write events. */
+/*
+ * TLS from here on, as client; host for SNI and verification (NULL: none, which TLS_VERIFY_FULL refuses).
+ * The caller has read nothing beyond the server's answer to SSLRequest. Then call
+ * stream_tls_handshake() from on_read/on_drain until it is not STREAM_AGAIN (1 = done; reading is on then).
+ * It arranges its own read and write events.
+ */
 bool stream_tls_start(struct stream *s, const struct tls_context *ctx, const char *host) must_check;
 int stream_tls_handshake(struct stream *s) must_check;
 /* Why the last TLS call failed; static per thread. */

@@ -19,7 +19,8 @@ struct tls_client_options {
     const char *ca_file;   /* "" = the system's */
     const char *cert_file; /* "" = none */
     const char *key_file;
-    const char *protocols; /* PgBouncer's words: secure, legacy, all, tlsv1.2, tlsv1.3, lists with ',' ':' ' ' and '!' */
+    const char *protocols; /* PgBouncer's words: secure, legacy, all, tlsv1.2, tlsv1.3, lists with ',' ':' ' '
+                              and '!' */
     const char *ciphers;   /* default, secure, fast, normal, all, or an OpenSSL list; TLS 1.2 and below */
     const char *tls13_ciphers; /* "" = default */
 };

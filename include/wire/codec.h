@@ -59,7 +59,9 @@ void wire_put_parameter_status(struct buf *b, const char *name, const char *valu
 void wire_put_backend_key(struct buf *b, uint32_t pid, const void *key, uint32_t key_bytes);
 void wire_put_ready(struct buf *b, char tx_status);
 void wire_put_command_complete(struct buf *b, const char *tag);
-/* NegotiateProtocolVersion: newest minor version served, and the options that were not understood. */
+/* NegotiateProtocolVersion: newest minor version served, and the options that were not understood. The
+ * version goes out whole (3 << 16 | minor), as PostgreSQL sends it and libpq reads it; its manual says
+ * otherwise. */
 void wire_put_negotiate(struct buf *b, uint32_t newest_minor, const char *const *unknown, uint32_t n_unknown);
 
 /* Rows of a result, text format. */

@@ -5,7 +5,8 @@
  * pointer, in all threads: a client and a server that agree are found to agree by
  * comparing two pointers. A change makes another set.
  *
- * Names compare without case and keep the server's spelling. The set kept for a session
+ * Names compare without case and keep the server's spelling: the parameters that PostgreSQL
+ * reports have it whatever the caller writes, so that equal sets are found equal. The set kept for a session
  * holds only what SET can restore; what the server only tells (server_version, in_hot_standby,
  * ...) is kept beside it in the pool's welcome set.
  */
@@ -18,7 +19,8 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 
-#define PARAMS_MAX 40               /* parameters in one set */
+#define PARAMS_MAX             40 /* parameters in one set */
+#define PARAMS_MAX_NAME_BYTES  127
 #define PARAMS_MAX_VALUE_BYTES 8192 /* longer values are not kept */
 
 struct params;
@@ -45,9 +47,11 @@ struct params *params_settable(struct params *p) must_check;
 
 /*
  * Appends the SQL that turns a server that has `have` into one that has `want`:
- * "SET name='value';..." with names and values quoted for standard_conforming_strings
- * on or off alike (E'' form when there is a backslash). Parameters of `want` that `have` does not know are set too;
- * those only in `have` are left. Returns how many.
+ * "SET name='value';...", or "SELECT pg_catalog.set_config(...);" where SET would change the value
+ * (search_path and other lists of quoted names, which SET takes for one name) or could not be quoted safely,
+ * with names and values quoted for standard_conforming_strings on or off alike (E'' form when there is a
+ * backslash). Parameters of `want` that `have` does not know are set too; those only in `have` are left.
+ * Returns how many.
  */
 uint32_t params_diff_sql(const struct params *have, const struct params *want, struct buf *sql);
 
@@ -57,10 +61,11 @@ void params_put_status(const struct params *p, struct buf *out);
 /*
  * The value as PostgreSQL would report it, where that can be known without asking:
  * client_encoding ("utf-8" -> "UTF8", all names and aliases of PostgreSQL's table),
- * standard_conforming_strings and other booleans ("1" -> "on"), IntervalStyle and DateStyle ("iso" -> "ISO, MDY" with the
- * order of `current` where the request names none), application_name (non-ASCII bytes as PostgreSQL of
- * version server_version_num shows them: '?' before 16, \xHH escapes from 16; cut to 63 bytes). Anything else is unchanged. Returns false when PostgreSQL
- * would refuse the value (unknown encoding, bad boolean or style); then out is empty.
+ * standard_conforming_strings and other booleans ("1" -> "on"), IntervalStyle and DateStyle ("iso" -> "ISO,
+ * MDY" with the order of `current` where the request names none), application_name (non-ASCII bytes as
+ * PostgreSQL of version server_version_num shows them: '?' before 16, \xHH escapes from 16; cut to 63 bytes).
+ * Anything else is unchanged. Returns false when PostgreSQL would refuse the value (unknown encoding, bad
+ * boolean or style); then out is empty.
  */
 bool params_canonical(const char *name, const char *value, const char *current, int server_version_num,
                       struct buf *out) must_check;

@@ -12,9 +12,9 @@
 
 #include "base/compiler.h"
 
-#define STARTUP_MAX_BYTES 10000 /* PostgreSQL's own bound */
-#define STARTUP_MAX_PARAMETERS 64
-#define STARTUP_NEWEST_MINOR 2 /* protocol 3.2 */
+#define STARTUP_MAX_BYTES      10000 /* PostgreSQL's own bound; the length word does not count */
+#define STARTUP_MAX_PARAMETERS 64    /* more are malformed */
+#define STARTUP_NEWEST_MINOR   2     /* protocol 3.2 */
 
 enum startup_kind {
     STARTUP_INCOMPLETE, /* more bytes are needed */
@@ -22,8 +22,8 @@ enum startup_kind {
     STARTUP_SSL,
     STARTUP_GSSENC,
     STARTUP_CANCEL,
-    STARTUP_OLD,        /* protocol 2 or older */
-    STARTUP_UNSUPPORTED,/* major version other than 3 */
+    STARTUP_OLD,         /* protocol 2 or older */
+    STARTUP_UNSUPPORTED, /* major version other than 3 */
     STARTUP_TOO_LONG,
     STARTUP_MALFORMED,
 };
@@ -36,16 +36,17 @@ struct startup_parameter {
 /* Pointers go into the packet. */
 struct startup_packet {
     enum startup_kind kind;
-    uint32_t len_bytes;  /* of the whole packet; 0 while the length word is incomplete */
-    uint32_t minor;      /* as asked for */
-    bool negotiate;      /* minor above STARTUP_NEWEST_MINOR or unknown _pq_. options: answer NegotiateProtocolVersion */
-    const char *user;    /* NULL when missing or empty */
-    const char *database;/* user's name when missing or empty */
-    const char *options; /* NULL when missing */
+    uint32_t len_bytes;      /* of the whole packet; 0 while the length word is incomplete */
+    uint32_t minor;          /* as asked for */
+    bool negotiate;          /* minor above STARTUP_NEWEST_MINOR or unknown _pq_. options: answer
+                                NegotiateProtocolVersion */
+    const char *user;        /* NULL when missing or empty */
+    const char *database;    /* user's name when missing or empty */
+    const char *options;     /* NULL when missing */
     const char *replication; /* NULL when missing */
     uint32_t n_parameters;   /* all others */
     struct startup_parameter parameters[STARTUP_MAX_PARAMETERS];
-    uint32_t n_unknown;      /* _pq_. options */
+    uint32_t n_unknown; /* _pq_. options */
     const char *unknown[STARTUP_MAX_PARAMETERS];
     /* STARTUP_CANCEL: */
     uint32_t cancel_pid;
@@ -58,7 +59,7 @@ enum startup_kind startup_parse(const uint8_t *data, uint32_t len_bytes, struct 
 
 /*
  * Walks the "-c name=value" and "--name=value" settings of an `options` parameter
- * (backslash escapes a blank or itself; '-' in names of the -- form means '_').
+ * (backslash takes the next character as it stands; '-' in names means '_').
  * text is copied to scratch (of at least strlen(text) + 1 bytes), into which the
  * results point. cb returns false to stop. Returns false on a switch that is
  * neither form, or when cb stopped.

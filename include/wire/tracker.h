@@ -18,11 +18,19 @@
  *  - Query and FunctionCall are always answered by a ReadyForQuery, errors included.
  *  - While the server is in COPY IN it ignores Flush and Sync until CopyDone or
  *    CopyFail. Outside of COPY IN it ignores CopyData, CopyDone and CopyFail.
- *  - When COPY IN ends in an error and a Sync had been sent inside it, nobody can
- *    know whether the server ate that Sync; the tracker is then `tainted`: the
+ *  - A Sync that was sent before the CopyInResponse arrived is eaten too, and the
+ *    batch is then open again; a CopyDone or CopyFail sent that early ends the COPY, so
+ *    it has a place in the ring (without an answer).
+ *  - When COPY IN ends in an error and a Sync had been sent inside it or ahead of it, nobody
+ *    can know whether the server ate that Sync; the tracker is then `tainted`: the
  *    connection goes on serving its client, but must not be used by another one.
+ *  - An error may also strike at a Flush, or just after an answer (statement_timeout between
+ *    two messages). With nothing outstanding, an ErrorResponse inside an open batch means
+ *    `skipping`; outside of one the server is going away, and the tracker is `tainted`.
  *
- * Threads: the owner of the server. No allocation but the growth of the ring.
+ * Threads: the owner of the server. No allocation but the growth of the ring. A tracker may
+ * not be moved (the ring may lie inside it).
+ * Not here: lengths and contents of messages; prepared statements; what to do about a verdict.
  */
 #ifndef WIRE_TRACKER_H
 #define WIRE_TRACKER_H
@@ -32,23 +40,26 @@
 
 #include "base/compiler.h"
 
-#define TRACKER_INLINE 16         /* requests in flight without allocation */
+#define TRACKER_INLINE       16    /* requests in flight without allocation */
 #define TRACKER_MAX_REQUESTS 65536 /* beyond this the client has to wait */
 
 enum tracker_copy { TRACKER_COPY_NONE, TRACKER_COPY_IN, TRACKER_COPY_OUT, TRACKER_COPY_BOTH };
 
 struct tracker {
-    uint8_t *ring;       /* inline_ring or heap; power of two */
+    uint8_t *ring; /* inline_ring or heap; power of two */
     uint32_t capacity;
-    uint32_t head;       /* free-running indexes */
+    uint32_t head; /* free-running indexes */
     uint32_t tail;
-    uint32_t ready_due;  /* ReadyForQuery messages owed: Sync, Query, FunctionCall entries in the ring */
-    char tx_status;      /* of the last ReadyForQuery: I, T or E */
-    uint8_t copy;        /* enum tracker_copy */
-    bool copy_ended;     /* COPY IN: client has sent CopyDone or CopyFail */
-    bool is_open;        /* extended messages were sent that no Sync or Query has closed yet */
-    bool is_skipping;    /* server discards everything until a Sync that has not been sent yet */
-    bool is_tainted;     /* state not known for sure: never give to another client */
+    uint32_t ready_due;   /* ReadyForQuery messages owed: Sync, Query, FunctionCall entries in the ring */
+    char tx_status;       /* of the last ReadyForQuery: I, T or E */
+    uint8_t copy;         /* enum tracker_copy */
+    bool copy_ended;      /* COPY IN or BOTH: client has sent CopyDone or CopyFail */
+    bool is_open;         /* extended messages were sent that no Sync or Query has closed yet */
+    bool is_skipping;     /* server discards everything until a Sync that has not been sent yet */
+    bool is_tainted;      /* state not known for sure: never give to another client */
+    bool is_answered;     /* the Query or FunctionCall at the head has had a result or an error */
+    uint32_t copy_syncs;  /* Syncs that this COPY IN eats, unless it fails first */
+    uint32_t spare_ready; /* tainted: ReadyForQuery messages that may come beyond those owed */
     uint8_t inline_ring[TRACKER_INLINE];
 };
 
@@ -61,30 +72,51 @@ enum tracker_verdict {
     TRACKER_FORWARD,   /* noted; send it to the server */
     TRACKER_BLOCK,     /* not noted: too many requests in flight; ask again when some are answered */
     TRACKER_VIOLATION, /* no such frontend message, or not allowed now (08P01) */
+    TRACKER_NO_MEMORY, /* not noted: the ring cannot grow; close the connection (53200) */
 };
 
 /*
  * A message of this type is about to be sent to the server for the client.
  * Types: Q F P B D E C S H d c f. (X and the login messages are the session's
  * business and are violations here.) In COPY IN before CopyDone/CopyFail anything
- * but d c f H S is a violation.
+ * but d c f H S is a violation (PostgreSQL drops the connection then).
  */
 enum tracker_verdict tracker_client(struct tracker *t, uint8_t type) must_check;
 
 /* A Query of our own (SET, reset, check) is about to be sent; its answers are marked TRACKER_INTERNAL.
- * False when memory is out or the ring is full. */
+ * False when memory is out, the ring is full, or a request of the client's is unfinished (outstanding, open
+ * batch, COPY): then the server might skip the Query or take it for COPY data. */
 bool tracker_internal_query(struct tracker *t) must_check;
 
+/*
+ * For prepared statements that are kept on the server under names of ours.
+ *
+ * tracker_inject(): a Parse ('P') or Close ('C') of our own is about to be sent amid the client's batch. Its
+ * ParseComplete or CloseComplete is marked TRACKER_INTERNAL; an ErrorResponse to it is the client's.
+ *
+ * tracker_keep(): a Parse or Close of the client's is not sent, because the server has (or lacks) that
+ * statement already; its answer comes from us when its turn comes. While the server skips, it has no turn.
+ *
+ * tracker_take_kept(): the type ('P' or 'C') of a kept message whose turn has come, or 0. To be called, and
+ * the answer given, until it is 0: after tracker_keep(), and before the next message of the server is
+ * reported.
+ */
+enum tracker_verdict tracker_inject(struct tracker *t, uint8_t type) must_check;
+enum tracker_verdict tracker_keep(struct tracker *t, uint8_t type) must_check;
+uint8_t tracker_take_kept(struct tracker *t) must_check;
+
 /* Facts about a message from the server: bits. */
-#define TRACKER_BAD      0x01 /* impossible now: close the server, its state is unknown */
-#define TRACKER_INTERNAL 0x02 /* answers our own query: not for the client */
-#define TRACKER_READY    0x04 /* ReadyForQuery; tx_status is new */
-#define TRACKER_ASYNC    0x08 /* ParameterStatus, NoticeResponse, NotificationResponse */
-#define TRACKER_ERROR    0x10 /* ErrorResponse */
+#define TRACKER_BAD 0x01 /* impossible now: close the server, its state is unknown */
+#define TRACKER_INTERNAL                                                                                     \
+    0x02 /* answers our own query: not for the client. A ParameterStatus may carry it too                    \
+          * but counts all the same; a NotificationResponse is always the client's */
+#define TRACKER_READY      0x04 /* ReadyForQuery; tx_status is new */
+#define TRACKER_ASYNC      0x08 /* ParameterStatus, NoticeResponse, NotificationResponse */
+#define TRACKER_ERROR      0x10 /* ErrorResponse */
 #define TRACKER_COPY_BEGIN 0x20 /* CopyInResponse, CopyOutResponse, CopyBothResponse */
 
-/* first_byte is the first byte of the body (needed for Z only; else anything). DataRow ('D') and CopyData ('d') are
- * the hot ones: constant time and no state change. */
+/* first_byte is the first byte of the body (needed for Z only; else anything). DataRow ('D') and CopyData
+ * ('d') are the hot ones: constant time and no state change. */
 uint32_t tracker_server(struct tracker *t, uint8_t type, uint8_t first_byte) must_check;
 
 /* Nothing outstanding, status I, no COPY, no open extended batch, not tainted: may serve someone else. */
@@ -103,12 +135,13 @@ static inline bool tracker_is_busy(const struct tracker *t)
 /*
  * May the client's next message be kept back without hanging it? True when a
  * ReadyForQuery is owed and everything sent so far leads up to it, so that the
- * connection comes to rest without another byte from the client.
+ * connection comes to rest without another byte from the client. Ask again after
+ * each message of the server: a CopyInResponse or CopyBothResponse makes it false.
  */
 static inline bool tracker_may_hold(const struct tracker *t)
 {
     return t->ready_due > 0 && !t->is_open && !t->is_skipping &&
-           (t->copy != TRACKER_COPY_IN || t->copy_ended);
+           (t->copy == TRACKER_COPY_NONE || t->copy == TRACKER_COPY_OUT || t->copy_ended);
 }
 
 /* Structural self-check for tests and debug builds: counts agree with the ring. */

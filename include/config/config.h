@@ -1,0 +1,173 @@
+/*
+ * config.h - the configuration: an immutable, reference-counted snapshot.
+ *
+ * The control thread loads, reloads and changes (SET) by making a new snapshot;
+ * whoever holds a reference may read one from any thread without a lock. All
+ * pointers handed out live as long as the snapshot.
+ *
+ * Precedence, lowest first: default, built-in environment profile, [pgsluice]
+ * (or [pgbouncer]), [environment.NAME], PGSLUICE_* variable, command line, SET.
+ */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "config/options.h"
+#include "config/problems.h"
+#include "config/settings.h"
+
+struct config;
+struct credential; /* auth/: a secret of the userlist */
+
+/* One line of [databases]. Strings are NULL when unset, but for name, host and auth_*. */
+struct database_config {
+    const char *name; /* as clients say it; "*" for the fallback */
+    bool is_fallback;
+    const char *file; /* where it was read */
+    int line;
+
+    const char *dbname; /* at the server; NULL for the fallback without one: the client's name */
+    const char *host;   /* comma list as written; "" = Unix socket in the default directory */
+    int port;
+    const char *user;     /* forced user */
+    const char *password; /* of the forced user */
+    const char *auth_user;
+    const char *auth_dbname;
+    const char *auth_query;
+    const char *client_encoding;
+    const char *datestyle;
+    const char *timezone;
+    const char *application_name;
+    const char *connect_query;
+    int pool_size; /* -1 = unset, as in the next ones */
+    int min_pool_size;
+    int reserve_pool_size;
+    int max_db_connections;
+    int max_db_client_connections;
+    int64_t query_wait_timeout_us; /* -1 = unset */
+    int64_t server_lifetime_us;    /* 0 = unset */
+    int pool_mode;                 /* POOL_MODE_INHERIT = unset */
+    int load_balance_hosts;        /* enum config_load_balance_hosts */
+};
+
+/* One user: of the userlist, of [users], or of both. */
+struct user_config {
+    const char *name;
+    const struct credential *credential; /* NULL when not in the userlist */
+    bool has_section_entry;              /* stands in [users] */
+
+    int pool_mode; /* POOL_MODE_INHERIT = unset */
+    int pool_size; /* -1 = unset, as in the next ones */
+    int reserve_pool_size;
+    int max_user_connections;
+    int max_user_client_connections;
+    int64_t query_wait_timeout_us;  /* -1 = unset */
+    int64_t transaction_timeout_us; /* 0 = unset, as in the next ones */
+    int64_t idle_transaction_timeout_us;
+    int64_t query_timeout_us;
+    int64_t client_idle_timeout_us;
+};
+
+struct config_override {
+    const char *key;
+    const char *value;
+};
+
+struct config_args {
+    const char *ini_path; /* NULL: no file */
+    const char *ini_text; /* when set, read instead of the file (ini_path is then only its name) */
+    size_t ini_text_len;
+    bool no_files;                           /* refuse %include, do not read auth_file */
+    const struct config_override *overrides; /* of the command line */
+    size_t override_count;
+    char *const *environ; /* "NAME=value" ..., NULL-terminated; NULL: none */
+};
+
+/* A snapshot with one reference, or NULL when there is an error among the problems. */
+struct config *config_load(const struct config_args *args, struct config_problems *problems) must_check;
+/* Loads again; settings that need a restart keep their old value, with a warning. NULL: the old one stays. */
+struct config *config_reload(const struct config *old, const struct config_args *args,
+                             struct config_problems *problems) must_check;
+/* A copy with one setting changed (console SET); databases and users are shared with old. */
+struct config *config_with_setting(const struct config *old, const char *key, const char *value,
+                                   struct config_problems *problems) must_check;
+struct config *config_ref(const struct config *c);
+void config_unref(const struct config *c);
+
+/* Never NULL. */
+const struct settings *config_settings(const struct config *c);
+
+/* ---- databases and users ---- */
+
+/* The database of that name, else the fallback `*`, else NULL. */
+const struct database_config *config_find_database(const struct config *c, const char *name);
+/* Without the fallback; name "*" finds the fallback itself. */
+const struct database_config *config_find_database_exact(const struct config *c, const char *name);
+size_t config_database_count(const struct config *c);
+const struct database_config *config_database_at(const struct config *c, size_t i);
+const struct user_config *config_find_user(const struct config *c, const char *name);
+size_t config_user_count(const struct config *c);
+const struct user_config *config_user_at(const struct config *c, size_t i);
+
+bool config_is_admin(const struct config *c, const char *user);
+/* In stats_users; admins are asked for with config_is_admin(). */
+bool config_is_stats(const struct config *c, const char *user);
+/* In ignore_startup_parameters, or extra_float_digits. */
+bool config_ignores_parameter(const struct config *c, const char *name);
+/* track_extra_parameters, as a list. */
+size_t config_track_count(const struct config *c);
+const char *config_track_at(const struct config *c, size_t i);
+
+/* ---- values in effect: user may be NULL everywhere ---- */
+
+int config_pool_size(const struct config *c, const struct database_config *db,
+                     const struct user_config *user);
+int config_min_pool_size(const struct config *c, const struct database_config *db);
+int config_reserve_pool_size(const struct config *c, const struct database_config *db,
+                             const struct user_config *user);
+int config_pool_mode(const struct config *c, const struct database_config *db,
+                     const struct user_config *user);
+int config_max_db_connections(const struct config *c, const struct database_config *db);
+int config_max_user_connections(const struct config *c, const struct user_config *user);
+int64_t config_query_wait_timeout_us(const struct config *c, const struct database_config *db,
+                                     const struct user_config *user);
+int64_t config_server_lifetime_us(const struct config *c, const struct database_config *db);
+
+/* ---- printing: i is an index of the option table ---- */
+
+/* False when the value is unset (SHOW CONFIG prints NULL); nothing is written then. */
+bool config_value_text(const struct config *c, size_t i, struct buf *out);
+/* "default", "environment production", "FILE:LINE", "[environment.NAME] FILE:LINE",
+ * "variable NAME", "command line", "SET". */
+const char *config_source_text(const struct config *c, size_t i);
+
+/* ---- differences ---- */
+
+enum config_change_kind {
+    CHANGE_SETTING,
+    CHANGE_DATABASE_ADDED,
+    CHANGE_DATABASE_CHANGED,
+    CHANGE_DATABASE_REMOVED,
+    CHANGE_USER_ADDED,
+    CHANGE_USER_CHANGED,
+    CHANGE_USER_REMOVED,
+};
+
+struct config_change {
+    enum config_change_kind kind;
+    const char *name;
+    const char *old_text; /* settings: values as printed, "" when unset; NULL otherwise */
+    const char *new_text;
+    bool needs_restart; /* settings */
+    bool is_dirty;      /* databases: servers connected with the old values must not be used on */
+};
+
+typedef void (*config_change_cb)(const struct config_change *change, void *arg);
+void config_diff(const struct config *old, const struct config *new, config_change_cb cb, void *arg);
+
+#endif

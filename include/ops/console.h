@@ -1,0 +1,72 @@
+/*
+ * console.h - the SQL admin console.
+ *
+ * Who logs in to database `pgsluice` or `pgbouncer` talks to this module. The
+ * worker that has the client forwards its messages by mail (session/mail.h); the
+ * console speaks the backend side of the protocol, simple and extended, into
+ * byte buffers and mails them back. It touches no socket.
+ *
+ * What a command does to the whole (reload, pause, ...) is main/'s business,
+ * which gives it as hooks; figures are read from the instance, the pools and the
+ * settings in force.
+ *
+ * Threads: the control thread only. No hook may call back into the console.
+ */
+#ifndef OPS_CONSOLE_H
+#define OPS_CONSOLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "session/instance.h"
+#include "session/mail.h"
+
+struct console;
+
+struct console_hooks {
+    void *arg;
+    struct instance *instance;
+
+    /* Mails m to the worker; m is the receiver's from then on (free()). */
+    void (*send)(void *arg, uint8_t worker, struct mail_console_output *m);
+    /* Mails m to m->worker; it comes back by console_on_gathered(). */
+    void (*gather)(void *arg, struct mail_gather *m);
+    /* The settings in force; borrowed until the next call of reload() or set(). */
+    const struct session_config *(*config)(void *arg);
+    /* clock_now_us(), but for tests. */
+    int64_t (*now_us)(void *arg);
+
+    /* False: nothing has changed; error says why, one line per problem. */
+    bool (*reload)(void *arg, struct buf *error);
+    bool (*set)(void *arg, const char *key, const char *value, struct buf *error);
+    /* database NULL = the whole. Pausing starts here and goes on; is_paused_done(): all servers have gone. */
+    void (*pause)(void *arg, struct pool_database *database);
+    bool (*is_paused_done)(void *arg, struct pool_database *database);
+    /* False: was not paused. */
+    bool (*resume)(void *arg, struct pool_database *database);
+    /* Called after the answer has been sent. */
+    void (*shutdown)(void *arg, enum shutdown_mode mode);
+};
+
+/* Boot: may abort. The hooks are copied. */
+struct console *console_new(const struct console_hooks *hooks);
+/* Sessions, and what they wait for, are dropped without an answer. */
+void console_destroy(struct console *c);
+
+/* MAIL_CONSOLE_INPUT; takes it over. */
+void console_on_input(struct console *c, struct mail_console_input *m);
+/* MAIL_GATHERED; takes it and its rows over. */
+void console_on_gathered(struct console *c, struct mail_gather *m);
+/* A few times a second while console_is_waiting(): PAUSE that has ended, workers that do not answer. */
+void console_tick(struct console *c, int64_t now_us);
+bool console_is_waiting(const struct console *c);
+/* Sessions that are open. */
+int console_session_count(const struct console *c);
+
+/* "pgsluice 1.2.3": SHOW VERSION, and the first line of --version. */
+const char *console_version_text(void);
+/* The log's line of each stats_period, of averages of the last one: "stats: 12 xacts/s, ...". */
+void console_log_stats(struct registry *registry, struct buf *line);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * instance.h - what all threads of one pgsluice share, and the mail between them.
+ *
+ * The instance is made by main/ before any thread starts; its constant part is
+ * read without locks. Settings travel as struct session_config: an immutable
+ * snapshot with what was made from it (TLS contexts); each worker holds a
+ * reference, swapped at a loop boundary when a MAIL_CONFIG arrives.
+ *
+ * All mail types of the program are named here, so that src/THREADS.md and the
+ * dispatchers can be checked against one list.
+ */
+#ifndef SESSION_INSTANCE_H
+#define SESSION_INSTANCE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "net/dial.h"
+#include "net/loop.h"
+#include "net/tls.h"
+#include "pool/pool.h"
+#include "pool/registry.h"
+#include "stats/errors.h"
+
+struct shard;
+struct server;
+
+struct session_config {
+    const struct config *config;
+    struct tls_context *server_tls; /* NULL with server_tls_sslmode = disable */
+    _Atomic int refs;
+};
+
+/* Takes over both references; boot and control thread (may abort). */
+struct session_config *session_config_new(const struct config *config, struct tls_context *server_tls);
+struct session_config *session_config_ref(struct session_config *c);
+void session_config_unref(struct session_config *c);
+
+/* How the whole is being shut down; only ever rises. */
+enum shutdown_mode {
+    SHUTDOWN_NONE,
+    SHUTDOWN_WAIT_FOR_CLIENTS, /* no new clients; ends when the last one has gone */
+    SHUTDOWN_WAIT_FOR_SERVERS, /* clients are closed as their servers come free */
+    SHUTDOWN_IMMEDIATE,
+};
+
+struct instance {
+    /* constant */
+    int n_workers;
+    struct shard *shards[POOL_MAX_WORKERS];
+    struct loop *control;
+    struct registry *registry;
+    struct stats_errors *errors;
+    uint8_t scram_process_secret[32];
+    int64_t started_wall_us;
+
+    /* [atomic] */
+    _Atomic int clients;                 /* client connections, logging in or in; reserved when accepted */
+    _Atomic int shutdown_mode;           /* enum shutdown_mode */
+    _Atomic uint64_t next_connection_id; /* for the log: C-<id>, S-<id> */
+};
+
+/* Every mail type. Who sends it, who gets it, what it carries: src/THREADS.md. */
+enum mail_type {
+    MAIL_RESOLVED = MAIL_DIAL_RESOLVED,
+    /* to a worker */
+    MAIL_CLIENT,         /* control: an accepted descriptor */
+    MAIL_CONFIG,         /* control: a new session_config */
+    MAIL_ADOPT,          /* worker: a server for one of your clients */
+    MAIL_YIELD,          /* worker: your idle server goes to another worker's client */
+    MAIL_GRANT_FAILED,   /* worker: the server that was on its way died */
+    MAIL_CONNECT,        /* any: open this slot */
+    MAIL_CLOSE_SERVER,   /* any: close this idle server */
+    MAIL_FAIL_CLIENT,    /* any: this client waits in vain */
+    MAIL_CANCEL,         /* worker: a cancel request for one of your clients */
+    MAIL_CANCEL_DONE,    /* worker: ... and it has been dealt with */
+    MAIL_CONSOLE_OUTPUT, /* control: bytes for a console client */
+    MAIL_GATHER,         /* control: describe your clients or servers */
+    MAIL_ORDER,          /* control: kill clients, shut down, stop */
+    /* to the control thread */
+    MAIL_CONSOLE_INPUT, /* worker: messages of a console client, or its end */
+    MAIL_GATHERED,      /* worker: rows */
+    MAIL_ACK,           /* worker: a config has been taken up, or an order carried out */
+};
+
+/*
+ * Gives the ledger what the settings say about a pool and the limits of its database and user. sh: the
+ * calling worker, NULL on the control thread. is_dirty: connection data have changed, servers turn over as
+ * they come free. Does nothing when the database has gone from the configuration.
+ */
+void session_configure_pool(struct instance *in, struct shard *sh, const struct config *cfg,
+                            struct pool *pool, bool is_dirty);
+
+/* Performs what the ledger decided, on behalf of a thread without sessions (control): everything goes by
+ * mail. */
+void instance_perform(struct instance *in, struct pool *pool, struct pool_acts *acts);
+
+#endif

@@ -1,0 +1,120 @@
+/*
+ * mail.h - the messages between threads that carry more than an embedded object.
+ *
+ * Allocated by the sender, freed by the receiver. src/THREADS.md says for each who
+ * sends it, what may have changed while it was under way, and what the receiver does then.
+ */
+#ifndef SESSION_MAIL_H
+#define SESSION_MAIL_H
+
+#include "session/instance.h"
+#include "stats/close_reason.h"
+
+/* MAIL_CLIENT */
+struct mail_client {
+    struct mail mail;
+    int fd;
+    bool is_unix;
+    bool is_over_limit; /* no place in instance->clients: say so and close */
+};
+
+/* MAIL_CONFIG: a reference goes with it. Acknowledged by the number of shards that have it. */
+struct mail_config {
+    struct mail mail;
+    struct session_config *config;
+};
+
+/* MAIL_GRANT_FAILED, MAIL_CONNECT, MAIL_FAIL_CLIENT */
+struct mail_slot {
+    struct mail mail;
+    struct pool *pool;
+    struct slot *slot;
+    struct grant grant;
+};
+
+/* MAIL_CANCEL to the owner of the key, MAIL_CANCEL_DONE back: the same object. */
+struct mail_cancel {
+    struct mail mail;
+    uint32_t pid;
+    uint8_t key[256];
+    uint16_t key_bytes;
+    uint8_t from_worker; /* who asked */
+    uint64_t from_client;
+};
+
+enum console_input_kind { CONSOLE_OPEN, CONSOLE_DATA, CONSOLE_GONE };
+
+/* MAIL_CONSOLE_INPUT: what a console client sent, whole messages only. One is under way at a time per client;
+ * the answer is a MAIL_CONSOLE_OUTPUT with is_last, after which the next may come. */
+struct mail_console_input {
+    struct mail mail;
+    enum console_input_kind kind;
+    uint8_t worker;
+    uint64_t client;    /* handle: names the console session */
+    bool is_admin;      /* OPEN */
+    char user[64];      /* OPEN */
+    uint32_t len_bytes; /* DATA */
+    uint8_t data[];
+};
+
+/* MAIL_CONSOLE_OUTPUT: bytes for the client. */
+struct mail_console_output {
+    struct mail mail;
+    uint64_t client;
+    bool is_last;    /* the input has been dealt with: go on reading */
+    bool is_closing; /* close the client after sending */
+    uint32_t len_bytes;
+    uint8_t data[];
+};
+
+enum gather_kind { GATHER_CLIENTS, GATHER_SERVERS };
+
+/* What SHOW CLIENTS and SHOW SERVERS tell of a connection. */
+struct session_row {
+    bool is_server;
+    const char *state; /* static text */
+    char user[64];
+    char database[64];
+    char addr[108];
+    int port;
+    char local_addr[108];
+    int local_port;
+    int64_t connect_time_us; /* wall clock */
+    int64_t request_time_us; /* wall clock; 0 = none */
+    int64_t wait_us;
+    bool close_needed;
+    uint64_t id;
+    uint64_t link; /* id of the other side; 0 = none */
+    uint32_t remote_pid;
+    char tls[64];
+    char application_name[64];
+    uint8_t worker;
+};
+
+/* MAIL_GATHER to each worker, MAIL_GATHERED back: the same object, rows filled (malloc'ed, NULL when memory
+ * was out). */
+struct mail_gather {
+    struct mail mail;
+    enum gather_kind kind;
+    uint8_t worker;
+    uint64_t request; /* the console's own number */
+    struct session_row *rows;
+    uint32_t n_rows;
+};
+
+enum order_kind {
+    ORDER_CLOSE_POOL, /* close all clients of `pool` (all pools when NULL), with `why` */
+    ORDER_SHUTDOWN,   /* instance->shutdown_mode has risen: close what goes now */
+    ORDER_STOP,       /* close everything and end the loop */
+};
+
+/* MAIL_ORDER to a worker, MAIL_ACK back: the same object. */
+struct mail_order {
+    struct mail mail;
+    enum order_kind kind;
+    uint8_t worker;
+    struct pool *pool;
+    enum close_reason why;
+};
+
+#endif

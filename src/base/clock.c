@@ -1,0 +1,23 @@
+/*
+ * clock.c - time in microseconds. Threads: any.
+ */
+#include <time.h>
+
+#include "base/clock.h"
+
+static int64_t clock_read_us(clockid_t id)
+{
+    struct timespec ts;
+    clock_gettime(id, &ts);
+    return (int64_t)ts.tv_sec * USEC_PER_SEC + ts.tv_nsec / 1000;
+}
+
+int64_t clock_now_us(void)
+{
+    return clock_read_us(CLOCK_MONOTONIC);
+}
+
+int64_t clock_wall_us(void)
+{
+    return clock_read_us(CLOCK_REALTIME);
+}

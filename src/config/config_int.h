@@ -1,0 +1,143 @@
+/*
+ * config_int.h - what the files of config/ share.
+ *
+ * Loading runs on the control thread, once per snapshot; everything here may
+ * abort when memory is out. Not for other modules: they see config/config.h.
+ */
+#ifndef CONFIG_INT_H
+#define CONFIG_INT_H
+
+#include <stdatomic.h>
+
+#include "config/config.h"
+
+/* ---- value.c ---- */
+
+/* Whole text as a number, decimal, 0octal or 0xhex, in [min, max]. */
+bool value_parse_int(const char *text, int64_t min, int64_t max, int64_t *value, struct buf *why) must_check;
+bool value_parse_enum(const char *text, const struct config_option_name *names,
+                      const struct config_option_name **found, struct buf *why) must_check;
+/* Is the value one that this version refuses? */
+bool option_is_later(const struct config_option *o, const struct settings *s);
+const struct config_option_name *config_pool_mode_names(void);
+const struct config_option_name *config_load_balance_hosts_names(void);
+
+void settings_init_defaults(struct settings *s);
+void settings_copy(struct settings *to, const struct settings *from);
+void settings_free(struct settings *s);
+/* The string field; only for OPTION_STR. */
+const char **settings_string(struct settings *s, const struct config_option *o);
+/* Copies one field, the old string of `to` is freed. */
+void settings_copy_field(struct settings *to, const struct settings *from, const struct config_option *o);
+
+/* ---- a list of strings ---- */
+
+struct strlist {
+    char **items;
+    size_t count;
+};
+
+void strlist_add(struct strlist *l, const char *s, size_t len);
+/* Splits at commas, drops blanks around and empty items. */
+void strlist_split(struct strlist *l, const char *text);
+void strlist_free(struct strlist *l);
+
+/* ---- file.c ---- */
+
+/* The whole file with a NUL behind it, or NULL with errno. Free with secret_free(). */
+char *file_read(const char *path, size_t *len) must_check;
+
+/* ---- catalog.c: databases and users, shared by the snapshots that SET makes ---- */
+
+struct userlist;
+
+struct catalog {
+    atomic_uint refcount;
+    struct database_config *databases; /* sorted by name once finished */
+    size_t database_count;
+    struct user_config *users; /* sorted by name once finished */
+    size_t user_count;
+    struct userlist *userlist; /* owns the credentials; NULL = none */
+};
+
+struct catalog *catalog_new(void);
+struct catalog *catalog_ref(struct catalog *c);
+void catalog_unref(struct catalog *c);
+/* A new entry with all fields unset, valid until the next one is added. Of several entries with one
+ * name the last counts. */
+struct database_config *catalog_add_database(struct catalog *c, const char *name, const char *file, int line);
+struct user_config *catalog_add_user(struct catalog *c, const char *name);
+/* Sorts and drops entries that were repeated; lookups work from then on. */
+void catalog_finish(struct catalog *c);
+struct database_config *catalog_find_database(const struct catalog *c, const char *name);
+struct user_config *catalog_find_user(const struct catalog *c, const char *name);
+
+/* ---- snapshot.c ---- */
+
+struct config {
+    atomic_uint refcount;
+    struct settings settings;
+    char **sources; /* per option */
+    struct catalog *catalog;
+    struct strlist admin_users;
+    struct strlist stats_users;
+    struct strlist ignored_parameters;
+    struct strlist tracked_parameters;
+};
+
+/* Defaults and no databases; the caller fills it, then calls snapshot_finish() and never changes it again. */
+struct config *snapshot_new(void);
+/* A copy that shares the catalog, to be changed and finished. */
+struct config *snapshot_copy(const struct config *old);
+void snapshot_set_source(struct config *c, size_t option, const char *source);
+/* Makes the lists that follow from settings. */
+void snapshot_finish(struct config *c);
+
+/* ---- sections.c ---- */
+
+struct place {
+    const char *file;
+    int line;
+};
+
+void section_database(struct catalog *c, const char *name, const char *value, struct place at,
+                      struct config_problems *problems);
+void section_user(struct catalog *c, const char *name, const char *value, struct place at,
+                  struct config_problems *problems);
+
+/* ---- users.c ---- */
+
+/* Reads auth_file into a finished catalog. Problems are warnings: PgBouncer goes on without the file, too. */
+void users_load_file(struct catalog *c, const char *path, struct config_problems *problems);
+void users_free_list(struct userlist *l);
+bool users_same_credential(const struct credential *a, const struct credential *b);
+
+/* ---- ini_reader.c ---- */
+
+/* name is NULL when a section begins. Sections have been trimmed, names and values too. */
+typedef void (*ini_entry_cb)(void *arg, const char *section, const char *name, const char *value,
+                             struct place at);
+struct ini_source {
+    const char *path;
+    const char *text; /* NULL: read the file */
+    size_t text_len;
+    bool no_includes;
+};
+void ini_read(const struct ini_source *source, ini_entry_cb cb, void *arg, struct config_problems *problems);
+
+/* ---- environment.c ---- */
+
+struct profile_value {
+    const char *key;
+    const char *value;
+};
+
+/* Values of a built-in profile, ending with a NULL key; NULL when there is none of that name. */
+const struct profile_value *environment_profile(const char *name);
+size_t environment_profile_count(void);
+const char *environment_profile_name(size_t i);
+/* Calls cb for each PGSLUICE_* variable that names a setting; warns about those that name nothing. */
+typedef void (*variable_cb)(void *arg, int option, const char *variable, const char *value);
+void environment_variables(char *const *environ, variable_cb cb, void *arg, struct config_problems *problems);
+
+#endif

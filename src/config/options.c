@@ -1,0 +1,352 @@
+/*
+ * options.c - the option table, in the order of SHOW CONFIG.
+ *
+ * PgBouncer's settings come first, by their names, types and defaults; then
+ * ours; then what is accepted without being shown. Adding a setting is adding a
+ * field to struct settings and a row here. Constant; any thread.
+ * Not here: parsing and printing of values (value.c).
+ */
+#include <limits.h>
+#include <strings.h>
+
+#include "base/str.h"
+#include "config_int.h"
+
+/* The offset of a field; does not compile when the field is not of that type. */
+#define FIELD(type, field)                                                                                   \
+    (offsetof(struct settings, field) + 0 * sizeof((type *)0 == &((struct settings *)0)->field))
+
+#define INT(name, default_text, min, max, flags, doc)                                                        \
+    {                                                                                                        \
+#name, OPTION_INT, (flags), FIELD(int, name), default_text, min, max, NULL, NULL, doc                \
+    }
+#define UINT(name, default_text, min, max, flags, doc)                                                       \
+    {                                                                                                        \
+#name, OPTION_UINT, (flags), FIELD(uint32_t, name), default_text, min, max, NULL, NULL, doc          \
+    }
+#define BOOL(name, default_text, flags, doc)                                                                 \
+    {                                                                                                        \
+#name, OPTION_BOOL, (flags), FIELD(int, name), default_text, 0, INT_MAX, NULL, NULL, doc             \
+    }
+#define TIME(name, default_text, flags, doc)                                                                 \
+    {                                                                                                        \
+#name, OPTION_TIME, (flags), FIELD(int64_t, name##_us), default_text, 0, INT64_MAX, NULL, NULL, doc  \
+    }
+#define STR(name, default_text, flags, doc)                                                                  \
+    {                                                                                                        \
+#name, OPTION_STR, (flags), FIELD(const char *, name), default_text, 0, 0, NULL, NULL, doc           \
+    }
+#define ENUM(name, default_text, names, flags, doc)                                                          \
+    {                                                                                                        \
+#name, OPTION_ENUM, (flags), FIELD(int, name), default_text, 0, 0, names, NULL, doc                  \
+    }
+
+enum {
+    R = OPTION_RELOADABLE,
+    LATER = OPTION_LATER,
+    NONE = OPTION_NO_MEANING,
+    UNSET = OPTION_UNSET,
+    OURS = OPTION_OURS,
+    NO_SET = OPTION_NO_SET,
+};
+
+static const struct config_option_name auth_types[] = {
+    {"any", AUTH_TYPE_ANY, false},
+    {"trust", AUTH_TYPE_TRUST, false},
+    {"plain", AUTH_TYPE_PLAIN, false},
+    {"md5", AUTH_TYPE_MD5, false},
+    {"cert", AUTH_TYPE_CERT, true},
+    {"hba", AUTH_TYPE_HBA, true},
+    {"ldap", AUTH_TYPE_LDAP, true},
+    {"pam", AUTH_TYPE_PAM, true},
+    {"scram-sha-256", AUTH_TYPE_SCRAM_SHA_256, false},
+    {NULL, 0, false},
+};
+
+static const struct config_option_name pool_modes[] = {
+    {"session", POOL_MODE_SESSION, false},
+    {"transaction", POOL_MODE_TRANSACTION, false},
+    {"statement", POOL_MODE_STATEMENT, false},
+    {NULL, 0, false},
+};
+
+static const struct config_option_name sslmodes[] = {
+    {"disable", SSLMODE_DISABLE, false},
+    {"allow", SSLMODE_ALLOW, false},
+    {"prefer", SSLMODE_PREFER, false},
+    {"require", SSLMODE_REQUIRE, false},
+    {"verify-ca", SSLMODE_VERIFY_CA, false},
+    {"verify-full", SSLMODE_VERIFY_FULL, false},
+    {NULL, 0, false},
+};
+
+static const struct config_option_name load_balances[] = {
+    {"disable", LOAD_BALANCE_DISABLE, false},
+    {"round-robin", LOAD_BALANCE_ROUND_ROBIN, false},
+    {NULL, 0, false},
+};
+
+#define AUTH_QUERY_DEFAULT                                                                                   \
+    "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "         \
+    "WHERE rolname=$1 AND rolcanlogin"
+
+static const struct config_option options[] = {
+    STR(admin_users, "", R, "Users who may run every command of the admin console; a comma-separated list."),
+    INT(application_name_add_host, "0", 0, INT_MAX, R,
+        "1: append the client's address to its application_name."),
+    STR(auth_dbname, "", R | LATER | UNSET,
+        "Database in which auth_query runs; unset: the one that the client asks for."),
+    STR(auth_file, "", R | UNSET,
+        "File of user names and secrets: plain passwords, md5 hashes or SCRAM verifiers."),
+    STR(auth_hba_file, "", R | LATER, "File of host-based rules for auth_type = hba."),
+    STR(auth_ident_file, "", R | LATER | UNSET,
+        "File of identity maps for certificates and peer authentication."),
+    STR(auth_ldap_options, "", R | LATER | UNSET, "Options for auth_type = ldap."),
+    /* An empty query looks nothing up, which is what this version does. */
+    {"auth_query", OPTION_STR, R | LATER, FIELD(const char *, auth_query), AUTH_QUERY_DEFAULT, 0, 0, NULL, "",
+     "Query that looks a user's secret up in the database; $1 is the user's name."},
+    ENUM(auth_type, "md5", auth_types, R,
+         "How clients prove who they are: any and trust ask for nothing (any lets every name in), plain asks "
+         "for "
+         "the password in clear text, md5 uses md5 unless the stored secret is a SCRAM verifier, "
+         "scram-sha-256 "
+         "uses SCRAM only."),
+    STR(auth_user, "", R | LATER | UNSET,
+        "User who runs auth_query for the users that auth_file does not name."),
+    TIME(autodb_idle_timeout, "3600", R,
+         "Databases that were made from the * entry are forgotten when unused for this long."),
+    TIME(cancel_wait_timeout, "10", R,
+         "How long a cancel request may wait for its turn to be forwarded; 0: without limit."),
+    TIME(client_idle_timeout, "0", R | LATER,
+         "Clients that send nothing for this long are disconnected; 0: never."),
+    TIME(client_login_timeout, "60", R,
+         "Clients that have not logged in within this time are disconnected; 0: never."),
+    STR(client_tls13_ciphers, "", R | LATER | UNSET, "Cipher suites of TLS 1.3 for clients."),
+    STR(client_tls_ca_file, "", R | LATER,
+        "Certificates of the authorities that client certificates are checked against."),
+    STR(client_tls_cert_file, "", R | LATER, "Certificate that is shown to clients."),
+    /* "fast" was the default of older PgBouncers; without client TLS it says nothing. */
+    {"client_tls_ciphers", OPTION_STR, R | LATER, FIELD(const char *, client_tls_ciphers), "default", 0, 0,
+     NULL, "fast", "Ciphers up to TLS 1.2 for clients: default, secure, compat, legacy or an OpenSSL list."},
+    STR(client_tls_dheparams, "auto", R | LATER, "Diffie-Hellman parameters for clients: auto or none."),
+    STR(client_tls_ecdhcurve, "auto", R | LATER, "Elliptic curve for clients: auto, none or a name."),
+    STR(client_tls_key_file, "", R | LATER, "Private key of client_tls_cert_file."),
+    STR(client_tls_protocols, "secure", R | LATER,
+        "TLS versions that clients may use: all, secure, or a list such as tlsv1.2,tlsv1.3."),
+    ENUM(client_tls_sslmode, "disable", sslmodes, R | LATER,
+         "TLS with clients: disable, allow, prefer, require, verify-ca or verify-full."),
+    STR(conffile, "", R | UNSET,
+        "The file that the next reload reads; by default the one given on the command line."),
+    INT(default_pool_size, "20", 0, INT_MAX, R,
+        "Server connections per database and user, unless the database or the user says otherwise. The bound "
+        "holds over all workers together."),
+    INT(disable_pqexec, "0", 0, INT_MAX, 0,
+        "1: refuse the simple query protocol, which allows several statements in one string."),
+    TIME(dns_max_ttl, "15", R, "How long the addresses of a host name are remembered."),
+    TIME(dns_nxdomain_ttl, "15", R, "How long it is remembered that a host name has no address."),
+    TIME(dns_zone_check_period, "0", R | LATER,
+         "How often the serial number of DNS zones is looked at; 0: never."),
+    TIME(idle_transaction_timeout, "0", R | LATER,
+         "Clients that sit idle in a transaction for this long are disconnected; 0: never."),
+    STR(ignore_startup_parameters, "", R,
+        "Startup parameters that are accepted and dropped; a comma-separated list. extra_float_digits needs "
+        "no "
+        "mention here."),
+    STR(job_name, "pgbouncer", 0, "Name of this process in logs."),
+    STR(listen_addr, "", 0,
+        "Addresses to listen on: a comma-separated list, * for all; empty: Unix socket only."),
+    INT(listen_backlog, "128", 0, INT_MAX, 0,
+        "Length of the kernel's queue of connections that have not been accepted yet."),
+    INT(listen_port, "6432", 0, 65535, 0,
+        "Port of the TCP sockets, and part of the name of the Unix socket."),
+    INT(log_connections, "1", 0, INT_MAX, R, "1: log each login."),
+    INT(log_disconnections, "1", 0, INT_MAX, R, "1: log the end of each connection, with the reason."),
+    INT(log_pooler_errors, "1", 0, INT_MAX, R, "1: log the errors that are sent to clients."),
+    INT(log_stats, "1", 0, INT_MAX, R, "1: log the sums of traffic once in each stats_period."),
+    STR(logfile, "", R, "File to log to; it is opened again on reload."),
+    STR(login_notify_message, "", R, "Notice that is sent to each client after its login."),
+    INT(max_client_conn, "100", 0, INT_MAX, R, "Clients that may be connected at one time."),
+    INT(max_db_client_connections, "0", 0, INT_MAX, R | LATER, "Clients per database; 0: no limit."),
+    INT(max_db_connections, "0", 0, INT_MAX, R,
+        "Server connections per database, over all its users; 0: no limit."),
+    UINT(max_packet_size, "2147483647", 0, UINT32_MAX, R, "Largest message, in bytes, that is passed on."),
+    {"max_prepared_statements", OPTION_INT, R | LATER, FIELD(int, max_prepared_statements), "200", 0, INT_MAX,
+     NULL, "0",
+     "Prepared statements kept per server connection, so that protocol-level prepared statements work in "
+     "transaction and statement pooling; 0: do not track them."},
+    INT(max_user_client_connections, "0", 0, INT_MAX, R | LATER, "Clients per user; 0: no limit."),
+    INT(max_user_connections, "0", 0, INT_MAX, R,
+        "Server connections per user, over all databases; 0: no limit."),
+    INT(min_pool_size, "0", 0, INT_MAX, R,
+        "Server connections that a pool in use keeps open even when idle."),
+    INT(peer_id, "0", 0, 16383, R | LATER,
+        "Number of this process among its peers, for forwarding of cancel requests; 0: no peers."),
+    STR(pidfile, "", 0, "File to write the process id to."),
+    INT(pkt_buf, "4096", 0, INT_MAX, NONE, "Size of PgBouncer's buffers."),
+    ENUM(pool_mode, "session", pool_modes, R,
+         "When a server connection goes back to the pool: after the session, the transaction or the "
+         "statement."),
+    TIME(pool_idle_timeout, "0", R,
+         "Pools without clients and servers are forgotten after this long; 0: never."),
+    TIME(query_timeout, "0", R | LATER,
+         "Queries that run longer than this are canceled by closing their connection; 0: never."),
+    INT(query_wait_notify, "5", 0, INT_MAX, R,
+        "Seconds after which a client that waits for a server connection is told so by a notice; 0: never."),
+    TIME(query_wait_timeout, "120", R,
+         "Clients that wait longer than this for a server connection are disconnected; 0: never."),
+    INT(reserve_pool_size, "0", 0, INT_MAX, R | LATER,
+        "Extra server connections for a pool whose clients wait longer than reserve_pool_timeout; 0: none."),
+    TIME(reserve_pool_timeout, "5", R, "How long a client waits before its pool may use its reserve."),
+    STR(resolv_conf, "", LATER, "Another resolv.conf for host name lookups; empty: the system's."),
+    INT(sbuf_loopcnt, "5", 0, INT_MAX, R | NONE,
+        "How many of its buffers PgBouncer handles for one connection before it turns to the next."),
+    INT(scram_iterations, "4096", 1, INT_MAX, R,
+        "Iterations for SCRAM secrets that are made from plain passwords."),
+    TIME(server_check_delay, "30", R,
+         "A server connection that was released this recently is not checked before it is used again."),
+    STR(server_check_query, "<empty>", R,
+        "Query that checks a server connection before use; <empty>: an empty query; nothing: no check."),
+    TIME(server_connect_timeout, "15", R,
+         "How long connecting and logging in to a server may take; 0: without limit."),
+    INT(server_fast_close, "0", 0, INT_MAX, R,
+        "1: in session pooling, close a server connection that is to be replaced as soon as it is idle, "
+        "without "
+        "waiting for the end of the session."),
+    TIME(server_idle_timeout, "600", R,
+         "Server connections that were idle for this long are closed; 0: never."),
+    TIME(server_lifetime, "3600", R,
+         "Server connections older than this are closed when unused; 0: after one use."),
+    TIME(server_login_retry, "15", R, "How long to wait after a failed login before the next attempt."),
+    STR(server_reset_query, "DISCARD ALL", R,
+        "Query that cleans a server connection up before the next client gets it."),
+    INT(server_reset_query_always, "0", 0, INT_MAX, R,
+        "1: run server_reset_query in all pool modes, not in session pooling only."),
+    INT(server_round_robin, "0", 0, INT_MAX, R,
+        "1: use idle server connections in turn; 0: the last one used first."),
+    STR(server_tls13_ciphers, "", R | UNSET, "Cipher suites of TLS 1.3 for servers."),
+    STR(server_tls_ca_file, "", R,
+        "Certificates of the authorities that server certificates are checked against."),
+    STR(server_tls_cert_file, "", R, "Certificate that is shown to servers which ask for one."),
+    STR(server_tls_ciphers, "default", R,
+        "Ciphers up to TLS 1.2 for servers: default, secure, compat, legacy or an OpenSSL list."),
+    STR(server_tls_key_file, "", R, "Private key of server_tls_cert_file."),
+    STR(server_tls_protocols, "secure", R,
+        "TLS versions used with servers: all, secure, or a list such as tlsv1.2,tlsv1.3."),
+    ENUM(server_tls_sslmode, "prefer", sslmodes, R,
+         "TLS with servers: disable; allow and prefer: if the server offers it; require; verify-ca and "
+         "verify-full: "
+         "with a certificate that is checked, the latter for the host name too."),
+    INT(so_reuseport, "0", 0, INT_MAX, LATER,
+        "1: let several processes listen on one port. One process with workers does not need it."),
+    INT(stats_period, "60", 1, INT_MAX, R, "Seconds over which averages are taken."),
+    STR(stats_users, "", R,
+        "Users who may run the SHOW commands of the admin console; a comma-separated list."),
+    TIME(suspend_timeout, "10", R | NONE, "How long PgBouncer waits for its buffers when it is suspended."),
+    INT(syslog, "0", 0, INT_MAX, R, "1: log to syslog."),
+    STR(syslog_facility, "daemon", R, "Facility of syslog lines."),
+    STR(syslog_ident, "pgbouncer", R, "Name of the program in syslog lines."),
+    BOOL(tcp_defer_accept, "1", R, "Accept a TCP connection only when the client has sent something."),
+    INT(tcp_keepalive, "1", 0, INT_MAX, R, "1: let the kernel probe idle TCP connections."),
+    INT(tcp_keepcnt, "0", 0, INT_MAX, R,
+        "Probes without answer before a connection is given up; 0: the system's."),
+    INT(tcp_keepidle, "0", 0, INT_MAX, R, "Seconds of silence before the first probe; 0: the system's."),
+    INT(tcp_keepintvl, "0", 0, INT_MAX, R, "Seconds between probes; 0: the system's."),
+    INT(tcp_socket_buffer, "0", 0, INT_MAX, R, "Size of socket buffers in bytes; 0: the system's."),
+    INT(tcp_user_timeout, "0", 0, INT_MAX, R,
+        "Milliseconds that sent data may stay unacknowledged; 0: the system's."),
+    STR(track_extra_parameters, "IntervalStyle", 0,
+        "Parameters that are kept per client beside the usual ones; a comma-separated list."),
+    TIME(transaction_timeout, "0", R | LATER,
+         "Transactions that last longer than this are ended by disconnecting the client; 0: never."),
+    STR(unix_socket_dir, "/tmp", 0,
+        "Directory of the Unix socket, or @NAME for an abstract one; empty: none."),
+    STR(unix_socket_group, "", 0, "Group that the Unix socket is given to."),
+    INT(unix_socket_mode, "0777", 0, 07777, 0, "Permissions of the Unix socket."),
+    STR(user, "", UNSET, "User to change to when started by root."),
+    INT(verbose, "0", 0, INT_MAX, R | UNSET, "0: the usual log lines; 1: debugging; 2: more of it."),
+
+    STR(environment, "", R | OURS | NO_SET,
+        "Name of the environment profile in force: development, test, staging, production, sidecar or one "
+        "with an "
+        "[environment.NAME] section; empty: none, PgBouncer's defaults hold."),
+    INT(handoff_burst, "0", 0, INT_MAX, R | OURS,
+        "A released server connection may serve a client of the same worker first, if no waiting client is "
+        "overtaken by more than this many later ones; 0: strictly in order of arrival."),
+    TIME(handoff_slack, "0", R | OURS,
+         "The same bound in time: no client is overtaken after it has waited for this long."),
+    {"workers", OPTION_WORKERS, OURS, FIELD(int, workers), "auto", 0, 1024, NULL, NULL,
+     "Threads that carry clients; auto: as many as there are processors, at most 8."},
+
+    STR(service_name, "", UNSET | NONE, "Name of the Windows service."),
+};
+
+#define NOT_SHOWN 1
+
+size_t option_count(void)
+{
+    return ARRAY_SIZE(options) - NOT_SHOWN;
+}
+
+size_t option_count_all(void)
+{
+    return ARRAY_SIZE(options);
+}
+
+const struct config_option *option_at(size_t i)
+{
+    return &options[i];
+}
+
+int option_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+        if (strcasecmp(options[i].name, name) == 0)
+            return (int)i;
+    return -1;
+}
+
+const char *option_nearest(const char *name)
+{
+    const char *names[ARRAY_SIZE(options)];
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+        names[i] = options[i].name;
+    return str_nearest(name, names, ARRAY_SIZE(options));
+}
+
+static const char *name_of(const struct config_option_name *names, int value)
+{
+    for (; names->name != NULL; names++)
+        if (names->value == value)
+            return names->name;
+    return NULL;
+}
+
+const char *config_auth_type_name(int auth_type)
+{
+    return name_of(auth_types, auth_type);
+}
+
+const char *config_pool_mode_name(int pool_mode)
+{
+    return name_of(pool_modes, pool_mode);
+}
+
+const char *config_sslmode_name(int sslmode)
+{
+    return name_of(sslmodes, sslmode);
+}
+
+const char *config_load_balance_hosts_name(int value)
+{
+    return name_of(load_balances, value);
+}
+
+const struct config_option_name *config_pool_mode_names(void)
+{
+    return pool_modes;
+}
+
+const struct config_option_name *config_load_balance_hosts_names(void)
+{
+    return load_balances;
+}

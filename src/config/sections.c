@@ -1,0 +1,203 @@
+/*
+ * sections.c - entries of [databases] and [users]: their keys, as tables.
+ *
+ * An entry with a problem is still added, so that --check finds what else is
+ * wrong; the load as a whole fails then. Threads: the control thread.
+ */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/mem.h"
+#include "base/secret.h"
+#include "base/str.h"
+#include "config/connstr.h"
+#include "config_int.h"
+
+enum key_type { KEY_STR, KEY_PORT, KEY_INT, KEY_TIME, KEY_POOL_MODE, KEY_LOAD_BALANCE };
+
+struct key {
+    const char *name;
+    enum key_type type;
+    size_t offset;
+    bool later; /* refused unless it is empty, 0 or -1 */
+};
+
+#define DB(field)   offsetof(struct database_config, field)
+#define USER(field) offsetof(struct user_config, field)
+
+static const struct key database_keys[] = {
+    {"dbname", KEY_STR, DB(dbname), false},
+    {"host", KEY_STR, DB(host), false},
+    {"port", KEY_PORT, DB(port), false},
+    {"user", KEY_STR, DB(user), false},
+    {"password", KEY_STR, DB(password), false},
+    {"auth_user", KEY_STR, DB(auth_user), true},
+    {"auth_dbname", KEY_STR, DB(auth_dbname), true},
+    {"auth_query", KEY_STR, DB(auth_query), true},
+    {"client_encoding", KEY_STR, DB(client_encoding), false},
+    {"datestyle", KEY_STR, DB(datestyle), false},
+    {"timezone", KEY_STR, DB(timezone), false},
+    {"application_name", KEY_STR, DB(application_name), false},
+    {"pool_size", KEY_INT, DB(pool_size), false},
+    {"min_pool_size", KEY_INT, DB(min_pool_size), false},
+    {"reserve_pool_size", KEY_INT, DB(reserve_pool_size), true},
+    {"reserve_pool", KEY_INT, DB(reserve_pool_size), true},
+    {"query_wait_timeout", KEY_TIME, DB(query_wait_timeout_us), false},
+    {"max_db_connections", KEY_INT, DB(max_db_connections), false},
+    {"max_db_client_connections", KEY_INT, DB(max_db_client_connections), true},
+    {"server_lifetime", KEY_TIME, DB(server_lifetime_us), false},
+    {"load_balance_hosts", KEY_LOAD_BALANCE, DB(load_balance_hosts), false},
+    {"pool_mode", KEY_POOL_MODE, DB(pool_mode), false},
+    {"connect_query", KEY_STR, DB(connect_query), false},
+};
+
+static const struct key user_keys[] = {
+    {"pool_mode", KEY_POOL_MODE, USER(pool_mode), false},
+    {"pool_size", KEY_INT, USER(pool_size), false},
+    {"reserve_pool_size", KEY_INT, USER(reserve_pool_size), true},
+    {"max_user_connections", KEY_INT, USER(max_user_connections), false},
+    {"max_user_client_connections", KEY_INT, USER(max_user_client_connections), true},
+    {"query_wait_timeout", KEY_TIME, USER(query_wait_timeout_us), false},
+    {"transaction_timeout", KEY_TIME, USER(transaction_timeout_us), true},
+    {"idle_transaction_timeout", KEY_TIME, USER(idle_transaction_timeout_us), true},
+    {"query_timeout", KEY_TIME, USER(query_timeout_us), true},
+    {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us), true},
+};
+
+/* Stores the value; false with `why` when it does not fit. *is_set: it asks for something. */
+static bool store(const struct key *k, const char *text, void *entry, bool *is_set, struct buf *why)
+{
+    void *field = (char *)entry + k->offset;
+    const struct config_option_name *name;
+    int64_t v = 0;
+    switch (k->type) {
+    case KEY_STR:
+        secret_free(*(char **)field);
+        *(char **)field = xstrdup(text);
+        *is_set = *text != '\0';
+        return true;
+    case KEY_PORT:
+    case KEY_INT:
+        if (!value_parse_int(text, k->type == KEY_PORT ? 1 : -1, k->type == KEY_PORT ? 65535 : INT_MAX, &v,
+                             why))
+            return false;
+        *(int *)field = (int)v;
+        *is_set = v > 0;
+        return true;
+    case KEY_TIME:
+        if (!config_parse_time(text, &v)) {
+            buf_printf(why, "\"%s\" is not a time: seconds, or a number with us, ms, s, min, h or d", text);
+            return false;
+        }
+        *(int64_t *)field = v;
+        *is_set = v > 0;
+        return true;
+    case KEY_POOL_MODE:
+    case KEY_LOAD_BALANCE:
+        if (!value_parse_enum(
+                text, k->type == KEY_POOL_MODE ? config_pool_mode_names() : config_load_balance_hosts_names(),
+                &name, why))
+            return false;
+        *(int *)field = name->value;
+        *is_set = true;
+        return true;
+    }
+    return false;
+}
+
+static const struct key *find_key(const struct key *keys, size_t n, const char *name, const char **nearest)
+{
+    const char *names[ARRAY_SIZE(database_keys)];
+    for (size_t i = 0; i < n; i++) {
+        if (strcasecmp(keys[i].name, name) == 0)
+            return &keys[i];
+        names[i] = keys[i].name;
+    }
+    *nearest = str_nearest(name, names, n);
+    return NULL;
+}
+
+static void store_pair(const struct key *keys, size_t n, const char *key, const char *value, void *entry,
+                       struct place at, struct config_problems *problems)
+{
+    const char *nearest = NULL;
+    bool is_set = false;
+    struct buf why;
+    const struct key *k = find_key(keys, n, key, &nearest);
+    if (k == NULL) {
+        config_problems_add(problems, PROBLEM_ERROR, at.file, at.line, "unknown key %s%s%s%s", key,
+                            nearest != NULL ? ": did you mean " : "", nearest != NULL ? nearest : "",
+                            nearest != NULL ? "?" : "");
+        return;
+    }
+    buf_init(&why, 0);
+    if (!store(k, value, entry, &is_set, &why))
+        config_problems_add(problems, PROBLEM_ERROR, at.file, at.line, "%s: %s", k->name, buf_cstr(&why));
+    else if (k->later && is_set)
+        config_problems_add(problems, PROBLEM_ERROR, at.file, at.line,
+                            "key %s is not supported by this version yet", k->name);
+    buf_free(&why);
+}
+
+static void store_all(const struct key *keys, size_t n, const char *text, void *entry, struct place at,
+                      struct config_problems *problems)
+{
+    struct connstr c;
+    enum connstr_result result;
+    connstr_init(&c, text);
+    while ((result = connstr_next(&c)) == CONNSTR_PAIR)
+        store_pair(keys, n, buf_cstr(&c.key), buf_cstr(&c.value), entry, at, problems);
+    /* The text itself is not quoted: it may hold a password. */
+    if (result == CONNSTR_ERR)
+        config_problems_add(problems, PROBLEM_ERROR, at.file, at.line,
+                            "syntax error in connection string%s%s: %s", c.key.len > 0 ? " at " : "",
+                            buf_cstr(&c.key), buf_cstr(&c.value));
+    secret_wipe(c.value.data, c.value.capacity);
+    connstr_free(&c);
+}
+
+static bool unquote(const char *name, struct buf *plain, const char *what, struct place at,
+                    struct config_problems *problems)
+{
+    if (connstr_unquote_name(name, plain))
+        return true;
+    config_problems_add(problems, PROBLEM_ERROR, at.file, at.line, "%s is not properly quoted: %s", what,
+                        name);
+    return false;
+}
+
+void section_database(struct catalog *c, const char *name, const char *value, struct place at,
+                      struct config_problems *problems)
+{
+    struct buf plain;
+    buf_init(&plain, 0);
+    if (unquote(name, &plain, "the name of the database", at, problems)) {
+        const char *database = buf_cstr(&plain);
+        if (strcmp(database, "pgbouncer") == 0 || strcmp(database, "pgsluice") == 0)
+            config_problems_add(problems, PROBLEM_ERROR, at.file, at.line,
+                                "database name \"%s\" is reserved for the admin console", database);
+        struct database_config *db = catalog_add_database(c, database, at.file, at.line);
+        store_all(database_keys, ARRAY_SIZE(database_keys), value, db, at, problems);
+        if (db->password != NULL && db->user == NULL)
+            config_problems_add(problems, PROBLEM_WARNING, at.file, at.line,
+                                "password has no effect without user");
+        if (db->dbname == NULL && !db->is_fallback)
+            db->dbname = xstrdup(database);
+    }
+    buf_free(&plain);
+}
+
+void section_user(struct catalog *c, const char *name, const char *value, struct place at,
+                  struct config_problems *problems)
+{
+    struct buf plain;
+    buf_init(&plain, 0);
+    if (unquote(name, &plain, "the name of the user", at, problems)) {
+        struct user_config *user = catalog_add_user(c, buf_cstr(&plain));
+        user->has_section_entry = true;
+        store_all(user_keys, ARRAY_SIZE(user_keys), value, user, at, problems);
+    }
+    buf_free(&plain);
+}

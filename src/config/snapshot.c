@@ -1,0 +1,226 @@
+/*
+ * snapshot.c - the immutable configuration: references, lookups, values in effect.
+ *
+ * Threads: any may read and take or drop references; only the control thread
+ * makes snapshots, and never changes one that it has handed out.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/mem.h"
+#include "config_int.h"
+
+struct config *snapshot_new(void)
+{
+    struct config *c = xcalloc(1, sizeof *c);
+    atomic_init(&c->refcount, 1);
+    settings_init_defaults(&c->settings);
+    c->sources = xcalloc(option_count_all(), sizeof *c->sources);
+    c->catalog = catalog_new();
+    return c;
+}
+
+struct config *snapshot_copy(const struct config *old)
+{
+    struct config *c = xcalloc(1, sizeof *c);
+    atomic_init(&c->refcount, 1);
+    settings_copy(&c->settings, &old->settings);
+    c->sources = xcalloc(option_count_all(), sizeof *c->sources);
+    for (size_t i = 0; i < option_count_all(); i++)
+        if (old->sources[i] != NULL)
+            c->sources[i] = xstrdup(old->sources[i]);
+    c->catalog = catalog_ref(old->catalog);
+    return c;
+}
+
+void snapshot_set_source(struct config *c, size_t option, const char *source)
+{
+    free(c->sources[option]);
+    c->sources[option] = xstrdup(source);
+}
+
+static void free_lists(struct config *c)
+{
+    strlist_free(&c->admin_users);
+    strlist_free(&c->stats_users);
+    strlist_free(&c->ignored_parameters);
+    strlist_free(&c->tracked_parameters);
+}
+
+void snapshot_finish(struct config *c)
+{
+    free_lists(c);
+    strlist_split(&c->admin_users, c->settings.admin_users);
+    strlist_split(&c->stats_users, c->settings.stats_users);
+    strlist_split(&c->ignored_parameters, c->settings.ignore_startup_parameters);
+    strlist_split(&c->tracked_parameters, c->settings.track_extra_parameters);
+}
+
+struct config *config_ref(const struct config *c)
+{
+    struct config *counted = (struct config *)c;
+    atomic_fetch_add_explicit(&counted->refcount, 1, memory_order_relaxed);
+    return counted;
+}
+
+void config_unref(const struct config *c)
+{
+    struct config *counted = (struct config *)c;
+    if (c == NULL || atomic_fetch_sub_explicit(&counted->refcount, 1, memory_order_acq_rel) != 1)
+        return;
+    settings_free(&counted->settings);
+    for (size_t i = 0; i < option_count_all(); i++)
+        free(counted->sources[i]);
+    free(counted->sources);
+    free_lists(counted);
+    catalog_unref(counted->catalog);
+    free(counted);
+}
+
+const struct settings *config_settings(const struct config *c)
+{
+    return &c->settings;
+}
+
+/* ---- databases and users ---- */
+
+const struct database_config *config_find_database_exact(const struct config *c, const char *name)
+{
+    return catalog_find_database(c->catalog, name);
+}
+
+const struct database_config *config_find_database(const struct config *c, const char *name)
+{
+    const struct database_config *db = catalog_find_database(c->catalog, name);
+    return db != NULL ? db : catalog_find_database(c->catalog, "*");
+}
+
+size_t config_database_count(const struct config *c)
+{
+    return c->catalog->database_count;
+}
+
+const struct database_config *config_database_at(const struct config *c, size_t i)
+{
+    return &c->catalog->databases[i];
+}
+
+const struct user_config *config_find_user(const struct config *c, const char *name)
+{
+    return catalog_find_user(c->catalog, name);
+}
+
+size_t config_user_count(const struct config *c)
+{
+    return c->catalog->user_count;
+}
+
+const struct user_config *config_user_at(const struct config *c, size_t i)
+{
+    return &c->catalog->users[i];
+}
+
+static bool contains(const struct strlist *l, const char *s, int (*compare)(const char *, const char *))
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (compare(l->items[i], s) == 0)
+            return true;
+    return false;
+}
+
+bool config_is_admin(const struct config *c, const char *user)
+{
+    return contains(&c->admin_users, user, strcmp);
+}
+
+bool config_is_stats(const struct config *c, const char *user)
+{
+    return contains(&c->stats_users, user, strcmp);
+}
+
+bool config_ignores_parameter(const struct config *c, const char *name)
+{
+    /* JDBC sends extra_float_digits always; since PostgreSQL 12 its value changes nothing worth a refusal. */
+    return strcasecmp(name, "extra_float_digits") == 0 || contains(&c->ignored_parameters, name, strcasecmp);
+}
+
+size_t config_track_count(const struct config *c)
+{
+    return c->tracked_parameters.count;
+}
+
+const char *config_track_at(const struct config *c, size_t i)
+{
+    return c->tracked_parameters.items[i];
+}
+
+/* ---- values in effect ---- */
+
+static int first_set(int a, int b, int otherwise)
+{
+    return a >= 0 ? a : b >= 0 ? b : otherwise;
+}
+
+int config_pool_size(const struct config *c, const struct database_config *db, const struct user_config *user)
+{
+    return first_set(user != NULL ? user->pool_size : -1, db->pool_size, c->settings.default_pool_size);
+}
+
+int config_min_pool_size(const struct config *c, const struct database_config *db)
+{
+    return first_set(db->min_pool_size, -1, c->settings.min_pool_size);
+}
+
+int config_reserve_pool_size(const struct config *c, const struct database_config *db,
+                             const struct user_config *user)
+{
+    return first_set(user != NULL ? user->reserve_pool_size : -1, db->reserve_pool_size,
+                     c->settings.reserve_pool_size);
+}
+
+int config_pool_mode(const struct config *c, const struct database_config *db, const struct user_config *user)
+{
+    return first_set(user != NULL ? user->pool_mode : POOL_MODE_INHERIT, db->pool_mode,
+                     c->settings.pool_mode);
+}
+
+int config_max_db_connections(const struct config *c, const struct database_config *db)
+{
+    return first_set(db->max_db_connections, -1, c->settings.max_db_connections);
+}
+
+int config_max_user_connections(const struct config *c, const struct user_config *user)
+{
+    return first_set(user != NULL ? user->max_user_connections : -1, -1, c->settings.max_user_connections);
+}
+
+int64_t config_query_wait_timeout_us(const struct config *c, const struct database_config *db,
+                                     const struct user_config *user)
+{
+    if (user != NULL && user->query_wait_timeout_us >= 0)
+        return user->query_wait_timeout_us;
+    return db->query_wait_timeout_us >= 0 ? db->query_wait_timeout_us : c->settings.query_wait_timeout_us;
+}
+
+int64_t config_server_lifetime_us(const struct config *c, const struct database_config *db)
+{
+    return db->server_lifetime_us > 0 ? db->server_lifetime_us : c->settings.server_lifetime_us;
+}
+
+/* ---- printing ---- */
+
+bool config_value_text(const struct config *c, size_t i, struct buf *out)
+{
+    const struct config_option *o = option_at(i);
+    struct settings *s = (struct settings *)&c->settings;
+    if ((o->flags & OPTION_UNSET) && o->type == OPTION_STR && **settings_string(s, o) == '\0')
+        return false;
+    option_print(o, s, out);
+    return true;
+}
+
+const char *config_source_text(const struct config *c, size_t i)
+{
+    return c->sources[i] != NULL ? c->sources[i] : "default";
+}

@@ -1,0 +1,63 @@
+/*
+ * users.c - the userlist file joins the users of [users].
+ *
+ * Not here: the format of the file and of secrets (auth/userlist.c).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "auth/userlist.h"
+#include "base/secret.h"
+#include "config_int.h"
+
+struct report {
+    const char *path;
+    struct config_problems *problems;
+};
+
+static void report_line(void *arg, uint32_t line, const char *text)
+{
+    struct report *r = arg;
+    config_problems_add(r->problems, PROBLEM_WARNING, r->path, (int)line, "%s", text);
+}
+
+void users_load_file(struct catalog *c, const char *path, struct config_problems *problems)
+{
+    size_t len;
+    char *data = file_read(path, &len);
+    if (data == NULL) {
+        config_problems_add(problems, PROBLEM_WARNING, path, 0, "cannot read auth_file: %s", strerror(errno));
+        return;
+    }
+    struct report r = {path, problems};
+    c->userlist = userlist_parse(data, len, report_line, &r);
+    secret_wipe(data, len);
+    secret_free(data);
+
+    /* Those that stand in [users] as well get their credential now, so that the others can be
+     * appended without being looked for among each other. */
+    size_t listed = c->user_count;
+    for (uint32_t i = 0; i < c->userlist->count; i++) {
+        struct userlist_entry *entry = &c->userlist->entries[i];
+        struct catalog known = {.users = c->users, .user_count = listed};
+        struct user_config *user = catalog_find_user(&known, entry->name);
+        if (user == NULL)
+            user = catalog_add_user(c, entry->name);
+        user->credential = &entry->credential;
+    }
+    catalog_finish(c);
+}
+
+void users_free_list(struct userlist *l)
+{
+    userlist_free(l);
+}
+
+bool users_same_credential(const struct credential *a, const struct credential *b)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    if (a->kind != b->kind || (a->secret == NULL) != (b->secret == NULL))
+        return false;
+    return a->secret == NULL || strcmp(a->secret, b->secret) == 0;
+}

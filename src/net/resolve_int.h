@@ -1,0 +1,58 @@
+/*
+ * resolve_int.h - host names to addresses: the cache and the lookups under way.
+ */
+#ifndef NET_RESOLVE_INT_H
+#define NET_RESOLVE_INT_H
+
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+#include "net/dial.h"
+
+#define RESOLVE_ERROR_BYTES 120
+
+/* Immutable and shared. */
+struct address_list {
+    _Atomic int refs;
+    int count;
+    struct address {
+        struct sockaddr_storage addr;
+        socklen_t bytes;
+    } items[];
+};
+
+/* Room for n addresses, one reference; NULL when memory is out. */
+struct address_list *address_list_new(int n) must_check;
+void address_list_unref(struct address_list *list);
+
+/*
+ * One dial that waits for a lookup. It outlives the dial: owner is NULL then, and the answer
+ * is thrown away when it arrives.
+ */
+struct resolve_wait {
+    struct mail mail;  /* first; MAIL_DIAL_RESOLVED */
+    struct loop *loop; /* constant */
+    void *owner;       /* [owner thread] */
+    struct list node;  /* [cache lock] among the waiters of a name, or (is_posted) the answers under way */
+    bool is_posted;    /* [cache lock] */
+    /* written before it is posted */
+    struct address_list *addresses; /* a reference, or NULL: error says why */
+    char error[RESOLVE_ERROR_BYTES];
+};
+
+enum resolve_result { RESOLVE_OK, RESOLVE_AGAIN, RESOLVE_ERR };
+
+/*
+ * Looks a name up. OK: *addresses is a new reference. AGAIN: *wait comes back by mail to the loop;
+ * then resolve_finish() ends it. ERR: a text in err (RESOLVE_ERROR_BYTES).
+ */
+enum resolve_result resolve_begin(const char *name, struct loop *loop, int64_t ttl_us,
+                                  int64_t negative_ttl_us, void *owner, struct address_list **addresses,
+                                  struct resolve_wait **wait, char *err) must_check;
+/* The mail has arrived: no more in any list; the caller takes what it needs and calls resolve_wait_free(). */
+void resolve_finish(struct resolve_wait *w);
+void resolve_wait_free(struct resolve_wait *w);
+/* Nobody waits any more. */
+void resolve_cancel(struct resolve_wait *w);
+
+#endif

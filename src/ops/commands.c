@@ -1,0 +1,382 @@
+/*
+ * commands.c - the console's commands: one table row each.
+ *
+ * Threads: the control thread only.
+ * Not here: what SHOW shows (show*.c).
+ */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/str.h"
+#include "ops_int.h"
+#include "wire/codec.h"
+
+/* ---- helpers ---- */
+
+static enum command_outcome done(struct session *s, const char *tag)
+{
+    str_copy(s->tag, tag, sizeof(s->tag));
+    return COMMAND_DONE;
+}
+
+static enum command_outcome failed(struct session *s, const char *sqlstate, const char *message,
+                                   const char *detail)
+{
+    session_error(s, sqlstate, message, detail != NULL && detail[0] != '\0' ? detail : NULL, NULL);
+    return COMMAND_FAILED;
+}
+
+static enum command_outcome failed_name(struct session *s, const char *sqlstate, const char *format,
+                                        const char *name)
+{
+    char message[CONSOLE_NAME_BYTES + 64];
+
+    snprintf(message, sizeof(message), format, name);
+    return failed(s, sqlstate, message, NULL);
+}
+
+static struct console_hooks *hooks_of(struct session *s)
+{
+    return &s->console->hooks;
+}
+
+/* The database that st names; false (and *outcome) when there is none or it is the console's own. */
+static bool find_database(struct session *s, const struct statement *st, struct pool_database **db,
+                          enum command_outcome *outcome)
+{
+    struct registry *registry = s->console->registry;
+
+    *db = NULL;
+    if (st->name[0] == '\0')
+        return true;
+    if (strcmp(st->name, "pgbouncer") == 0 || strcmp(st->name, "pgsluice") == 0) {
+        *outcome = failed_name(s, "42809", "cannot do that to the admin database: %s", st->name);
+        return false;
+    }
+    for (int i = 0; i < registry_database_count(registry) && *db == NULL; i++) {
+        struct pool_database *d = registry_database(registry, i);
+
+        if (strcmp(d->name, st->name) == 0 && !atomic_load_explicit(&d->is_retired, memory_order_relaxed))
+            *db = d;
+    }
+    if (*db != NULL)
+        return true;
+    if (config_find_database(console_config(s->console), st->name) == NULL) {
+        *outcome = failed_name(s, "3D000", "no such database: %s", st->name);
+        return false;
+    }
+    *db = registry_get_database(registry, st->name);
+    if (*db == NULL)
+        *outcome = failed(s, "53200", "out of memory", NULL);
+    return *db != NULL;
+}
+
+/* ---- SHOW, SELECT ---- */
+
+static enum command_outcome run_fixed(struct session *s, const struct fixed *fixed, struct result *r)
+{
+    result_begin(r);
+    result_row(r);
+    result_text(r, fixed->value != NULL ? fixed->value : console_version_text());
+    result_row_end(r);
+    return done(s, fixed->is_select ? "SELECT 1" : "SHOW");
+}
+
+static enum command_outcome run_show(struct session *s, const struct statement *st, struct result *r)
+{
+    const struct relation *relation = st->relation;
+
+    if (st->fixed != NULL)
+        return run_fixed(s, st->fixed, r);
+    if (relation == NULL || relation->columns == NULL) {
+        struct buf detail;
+
+        buf_init(&detail, 0);
+        show_help(&detail);
+        wire_put_notice(r->out, "NOTICE", "00000", "Console usage", buf_cstr(&detail), NULL);
+        buf_free(&detail);
+        return done(s, "SHOW");
+    }
+    done(s, "SHOW");
+    if (relation->fill == NULL) {
+        if (!gather_start(s, relation->gather))
+            return failed(s, "53200", "out of memory", NULL);
+        return COMMAND_WAITS;
+    }
+    result_begin(r);
+    relation->fill(s->console, r);
+    return COMMAND_DONE;
+}
+
+/* ---- settings ---- */
+
+static enum command_outcome run_reload(struct session *s, const struct statement *st, struct result *r)
+{
+    enum command_outcome outcome;
+    struct buf error;
+
+    (void)st;
+    (void)r;
+    buf_init(&error, 0);
+    if (hooks_of(s)->reload(hooks_of(s)->arg, &error))
+        outcome = done(s, "RELOAD");
+    else
+        outcome = failed(s, "F0000", "RELOAD failed, see logs for additional details", buf_cstr(&error));
+    buf_free(&error);
+    return outcome;
+}
+
+static enum command_outcome set_unknown(struct session *s, const char *key)
+{
+    const char *nearest = option_nearest(key);
+    char message[CONSOLE_NAME_BYTES + 64], hint[128] = "SHOW CONFIG lists all settings.";
+
+    snprintf(message, sizeof(message), "unrecognized configuration parameter \"%s\"", key);
+    if (nearest != NULL)
+        snprintf(hint, sizeof(hint), "Did you mean %s?", nearest);
+    session_error(s, "42704", message, NULL, hint);
+    return COMMAND_FAILED;
+}
+
+static enum command_outcome run_set(struct session *s, const struct statement *st, struct result *r)
+{
+    enum command_outcome outcome = COMMAND_DONE;
+    struct buf error;
+
+    if (guc_is_ignored(st->name)) {
+        wire_put_notice(r->out, "NOTICE", "00000", "SET ignored", NULL, NULL);
+        return done(s, "SET");
+    }
+    if (!s->is_admin)
+        return failed(s, "42501", "admin access needed", NULL);
+    if (option_find(st->name) < 0)
+        return set_unknown(s, st->name);
+    buf_init(&error, 0);
+    if (hooks_of(s)->set(hooks_of(s)->arg, st->name, st->value, &error))
+        snprintf(s->tag, sizeof(s->tag), "SET %s=%s", st->name, st->value);
+    else
+        outcome = failed(s, "22023", "SET failed", buf_cstr(&error));
+    buf_free(&error);
+    return outcome;
+}
+
+/* ---- databases ---- */
+
+static enum command_outcome run_pause(struct session *s, const struct statement *st, struct result *r)
+{
+    struct console_hooks *hooks = hooks_of(s);
+    enum command_outcome outcome;
+    struct pool_database *db;
+
+    (void)r;
+    if (!find_database(s, st, &db, &outcome))
+        return outcome;
+    if (db == NULL && registry_is_paused(s->console->registry, NULL))
+        return failed(s, "55000", "already suspended/paused", NULL);
+    hooks->pause(hooks->arg, db);
+    done(s, "PAUSE");
+    if (hooks->is_paused_done(hooks->arg, db))
+        return COMMAND_DONE;
+    s->wait = WAIT_PAUSE;
+    s->waits_for = db;
+    return COMMAND_WAITS;
+}
+
+static enum command_outcome run_resume(struct session *s, const struct statement *st, struct result *r)
+{
+    struct console_hooks *hooks = hooks_of(s);
+    enum command_outcome outcome;
+    struct pool_database *db;
+
+    (void)r;
+    if (!find_database(s, st, &db, &outcome))
+        return outcome;
+    if (hooks->resume(hooks->arg, db))
+        return done(s, "RESUME");
+    if (db != NULL)
+        return failed_name(s, "55000", "database %s is not paused", db->name);
+    return failed(s, "55000", "pooler is not paused/suspended", NULL);
+}
+
+static enum command_outcome set_disabled(struct session *s, const struct statement *st, bool is_disabled)
+{
+    enum command_outcome outcome;
+    struct pool_database *db;
+
+    if (!find_database(s, st, &db, &outcome))
+        return outcome;
+    registry_set_disabled(s->console->registry, db, is_disabled);
+    return done(s, st->command->name);
+}
+
+static enum command_outcome run_disable(struct session *s, const struct statement *st, struct result *r)
+{
+    (void)r;
+    return set_disabled(s, st, true);
+}
+
+static enum command_outcome run_enable(struct session *s, const struct statement *st, struct result *r)
+{
+    (void)r;
+    return set_disabled(s, st, false);
+}
+
+/* ---- the whole ---- */
+
+static enum command_outcome run_shutdown(struct session *s, const struct statement *st, struct result *r)
+{
+    int mode = atomic_load_explicit(&hooks_of(s)->instance->shutdown_mode, memory_order_relaxed);
+
+    (void)r;
+    if (mode >= (int)st->mode)
+        return failed(s, "57P03", "already shutting down", NULL);
+    s->shutdown = st->mode;
+    return done(s, "SHUTDOWN");
+}
+
+/* ---- what drivers say without meaning it ---- */
+
+static enum command_outcome run_nothing(struct session *s, const struct statement *st, struct result *r)
+{
+    (void)r;
+    return done(s, st->command->name);
+}
+
+static enum command_outcome run_begin(struct session *s, const struct statement *st, struct result *r)
+{
+    (void)st;
+    (void)r;
+    s->is_in_block = true;
+    return done(s, "BEGIN");
+}
+
+static enum command_outcome run_commit(struct session *s, const struct statement *st, struct result *r)
+{
+    (void)r;
+    s->is_in_block = false;
+    return done(s, strcmp(st->command->name, "END") == 0 ? "COMMIT" : st->command->name);
+}
+
+static enum command_outcome run_discard(struct session *s, const struct statement *st, struct result *r)
+{
+    (void)st;
+    (void)r;
+    return done(s, "DISCARD ALL");
+}
+
+/* clang-format off */
+static const struct command commands[] = {
+    {"SHOW", ARG_RELATION, false, run_show, NULL, NULL}, /* SHOW HELP lists its relations */
+    {"SELECT", ARG_EXPRESSION, false, run_show, NULL, NULL},
+    {"SET", ARG_SETTING, false, run_set, "key = value",
+     "change a setting until the next RELOAD or restart"},
+    {"RELOAD", ARG_NONE, true, run_reload, "", "read the configuration files again"},
+    {"PAUSE", ARG_OPTIONAL_NAME, true, run_pause, "[database]",
+     "stop serving clients; returns when all server connections are closed"},
+    {"RESUME", ARG_OPTIONAL_NAME, true, run_resume, "[database]", "go on after PAUSE"},
+    {"DISABLE", ARG_NAME, true, run_disable, "database", "refuse new clients"},
+    {"ENABLE", ARG_NAME, true, run_enable, "database", "allow new clients again"},
+    {"SHUTDOWN", ARG_MODE, true, run_shutdown, "[WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
+     "end: at once, when servers are released, or when clients have gone"},
+    {"BEGIN", ARG_ANYTHING, false, run_begin, NULL, NULL},
+    {"START", ARG_ANYTHING, false, run_begin, NULL, NULL},
+    {"COMMIT", ARG_ANYTHING, false, run_commit, NULL, NULL},
+    {"END", ARG_ANYTHING, false, run_commit, NULL, NULL},
+    {"ROLLBACK", ARG_ANYTHING, false, run_commit, NULL, NULL},
+    {"RESET", ARG_ANYTHING, false, run_nothing, NULL, NULL},
+    {"DISCARD", ARG_ANYTHING, false, run_discard, NULL, NULL},
+    {"UNLISTEN", ARG_ANYTHING, false, run_nothing, NULL, NULL},
+    {"CLOSE", ARG_ANYTHING, false, run_nothing, NULL, NULL},
+};
+
+static const struct fixed fixed_answers[] = {
+    {false, "client_encoding", {"client_encoding", 's'}, "UTF8"},
+    {false, "default_transaction_isolation", {"default_transaction_isolation", 's'}, "read committed"},
+    {false, "standard_conforming_strings", {"standard_conforming_strings", 's'}, "on"},
+    {false, "datestyle", {"datestyle", 's'}, "ISO"},
+    {false, "timezone", {"timezone", 's'}, "GMT"},
+    /* libpq's target_session_attrs, JDBC */
+    {false, "transaction_read_only", {"transaction_read_only", 's'}, "off"},
+    {false, "default_transaction_read_only", {"default_transaction_read_only", 's'}, "off"},
+    {false, "in_hot_standby", {"in_hot_standby", 's'}, "off"},
+    {false, "transaction isolation level", {"transaction_isolation", 's'}, "read committed"},
+    {false, "transaction_isolation", {"transaction_isolation", 's'}, "read committed"},
+    {true, "1", {"?column?", 'i'}, "1"},
+    {true, "version()", {"version", 's'}, NULL},
+    {true, "current_database()", {"current_database", 's'}, "pgsluice"},
+    {true, "pg_is_in_recovery()", {"pg_is_in_recovery", 'B'}, "f"},
+    {true, "pg_advisory_unlock_all()", {"pg_advisory_unlock_all", 's'}, ""}, /* asyncpg's reset */
+};
+
+/* PgBouncer ignores the first five; the others are what drivers set when they connect. */
+static const char *const ignored_gucs[] = {
+    "client_encoding", "default_transaction_isolation", "standard_conforming_strings", "datestyle", "timezone",
+    "application_name", "bytea_output", "CHARACTERISTICS", "client_min_messages", "default_transaction_read_only",
+    "extra_float_digits", "idle_in_transaction_session_timeout", "intervalstyle", "jit", "lock_timeout", "NAMES",
+    "search_path", "statement_timeout", "synchronize_seqscans", "TIME", "TRANSACTION",
+};
+/* clang-format on */
+
+const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        if (strcasecmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+void command_hint(const char *name, char *hint, size_t size)
+{
+    const char *names[ARRAY_SIZE(commands)], *nearest;
+    size_t n = 0;
+
+    hint[0] = '\0';
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        if (commands[i].help != NULL || commands[i].arg == ARG_RELATION)
+            names[n++] = commands[i].name;
+    }
+    nearest = str_nearest(name, names, n);
+    if (nearest != NULL)
+        snprintf(hint, size, "Did you mean %s?", nearest);
+}
+
+const struct fixed *fixed_find(bool is_select, const char *text)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(fixed_answers); i++) {
+        if (fixed_answers[i].is_select == is_select && strcasecmp(fixed_answers[i].text, text) == 0)
+            return &fixed_answers[i];
+    }
+    return NULL;
+}
+
+bool guc_is_ignored(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(ignored_gucs); i++) {
+        if (strcasecmp(ignored_gucs[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+enum command_outcome command_run(struct session *s, const struct statement *st, struct result *r)
+{
+    if (st->command->admin_only && !s->is_admin)
+        return failed(s, "42501", "admin access needed", NULL);
+    return st->command->run(s, st, r);
+}
+
+void show_help(struct buf *detail)
+{
+    buf_append_byte(detail, '\n');
+    for (size_t i = 0; i < relation_count(); i++)
+        buf_printf(detail, "\tSHOW %-16s %s\n", relation_at(i)->name, relation_at(i)->help);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        const struct command *c = &commands[i];
+
+        if (c->help != NULL)
+            buf_printf(detail, "\t%s%s%s\n\t\t%s\n", c->name, c->usage[0] != '\0' ? " " : "", c->usage,
+                       c->help);
+    }
+}

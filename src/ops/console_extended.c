@@ -1,0 +1,414 @@
+/*
+ * console_extended.c - the extended protocol of the console.
+ *
+ * Drivers that know nothing else (asyncpg, JDBC by default) get everything that
+ * the simple protocol offers. There are no parameters. A portal is run at its
+ * first Execute, into its own buffer; each Execute hands out as many rows as it
+ * asks for.
+ *
+ * Threads: the control thread only.
+ * Source: PostgreSQL documentation, "Extended Query" in "Message Flow".
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "ops_int.h"
+#include "wire/codec.h"
+
+/* A prepared statement; the unnamed one has the name "". */
+struct prepared {
+    struct list node; /* session->prepared */
+    struct statement statement;
+    char name[];
+};
+
+struct portal {
+    struct list node; /* session->portals */
+    struct statement statement;
+    uint32_t binary; /* bit per column */
+    bool has_run;
+    struct buf rows;  /* DataRow messages, and notices of a command without rows */
+    uint32_t rows_at; /* handed out so far */
+    char tag[sizeof(((struct session *)0)->tag)];
+    char name[];
+};
+
+static struct prepared *prepared_find(struct session *s, const char *name)
+{
+    LIST_FOR_EACH (it, &s->prepared) {
+        struct prepared *p = list_entry(it, struct prepared, node);
+
+        if (strcmp(p->name, name) == 0)
+            return p;
+    }
+    return NULL;
+}
+
+static struct portal *portal_find(struct session *s, const char *name)
+{
+    LIST_FOR_EACH (it, &s->portals) {
+        struct portal *p = list_entry(it, struct portal, node);
+
+        if (strcmp(p->name, name) == 0)
+            return p;
+    }
+    return NULL;
+}
+
+static void prepared_close(struct session *s, struct prepared *p)
+{
+    if (p == NULL)
+        return;
+    list_del(&p->node);
+    s->n_prepared--;
+    free(p);
+}
+
+static void portal_close(struct session *s, struct portal *p)
+{
+    if (p == NULL)
+        return;
+    list_del(&p->node);
+    s->n_portals--;
+    buf_free(&p->rows);
+    free(p);
+}
+
+void extended_close_portals(struct session *s)
+{
+    LIST_FOR_EACH_SAFE (it, &s->portals)
+        portal_close(s, list_entry(it, struct portal, node));
+}
+
+void extended_close_all(struct session *s)
+{
+    extended_close_portals(s);
+    LIST_FOR_EACH_SAFE (it, &s->prepared)
+        prepared_close(s, list_entry(it, struct prepared, node));
+}
+
+/* Every error makes what follows be ignored until Sync. */
+static void extended_error(struct session *s, const char *sqlstate, const char *message, const char *hint)
+{
+    session_error(s, sqlstate, message, NULL, hint != NULL && hint[0] != '\0' ? hint : NULL);
+    s->skips_to_sync = true;
+}
+
+static void no_such(struct session *s, const char *sqlstate, const char *what, const char *name)
+{
+    char message[CONSOLE_NAME_BYTES + 64];
+
+    snprintf(message, sizeof(message), "%s \"%.*s\" does not exist", what, CONSOLE_NAME_BYTES, name);
+    extended_error(s, sqlstate, message, NULL);
+}
+
+static void put_empty(struct session *s, uint8_t type)
+{
+    wire_end(&s->out, wire_begin(&s->out, type));
+}
+
+/* ---- Parse ---- */
+
+static bool parse_one(struct session *s, const char *sql, struct statement *st)
+{
+    struct parse_error e;
+
+    if (!statement_parse(&sql, st, &e)) {
+        extended_error(s, e.sqlstate, e.message, e.hint);
+        return false;
+    }
+    if (!statement_is_last(sql)) {
+        extended_error(s, "42601", "cannot insert multiple commands into a prepared statement", NULL);
+        return false;
+    }
+    return true;
+}
+
+static bool on_parse(struct session *s, struct wire_reader *r)
+{
+    const char *name = wire_read_cstr(r);
+    const char *sql = wire_read_cstr(r);
+    uint16_t n_types = wire_read_u16(r);
+    struct prepared *p;
+    size_t name_bytes;
+
+    (void)wire_read_bytes(r, (size_t)n_types * 4);
+    if (!wire_reader_done(r))
+        return false;
+    name_bytes = strlen(name) + 1;
+    if (name[0] == '\0') {
+        prepared_close(s, prepared_find(s, name));
+    } else if (prepared_find(s, name) != NULL) {
+        extended_error(s, "42P05", "prepared statement name is already in use", NULL);
+        return true;
+    }
+    if (s->n_prepared >= CONSOLE_MAX_KEPT) {
+        extended_error(s, "54000", "too many prepared statements", NULL);
+        return true;
+    }
+    p = calloc(1, sizeof(*p) + name_bytes);
+    if (p == NULL) {
+        extended_error(s, "53200", "out of memory", NULL);
+        return true;
+    }
+    if (!parse_one(s, sql, &p->statement)) {
+        free(p);
+        return true;
+    }
+    memcpy(p->name, name, name_bytes);
+    list_push_back(&s->prepared, &p->node);
+    s->n_prepared++;
+    put_empty(s, '1');
+    return true;
+}
+
+/* ---- Bind ---- */
+
+/* Result formats of a Bind: none, one for all, or one each. False: an error has been written. */
+static bool read_formats(struct session *s, struct wire_reader *r, uint16_t n_columns, uint32_t *binary)
+{
+    uint16_t n = wire_read_u16(r);
+    const uint8_t *formats = wire_read_bytes(r, (size_t)n * 2);
+
+    *binary = 0;
+    if (!wire_reader_done(r))
+        return true; /* the caller sees it */
+    if (n > 1 && n != n_columns) {
+        extended_error(s, "08P01", "number of result formats does not match the number of columns", NULL);
+        return false;
+    }
+    for (uint16_t i = 0; i < n_columns && n > 0; i++) {
+        uint16_t format = wire_u16(formats + 2 * (n == 1 ? 0 : i));
+
+        if (format > 1) {
+            extended_error(s, "22023", "unsupported format code", NULL);
+            return false;
+        }
+        *binary |= (uint32_t)format << i;
+    }
+    return true;
+}
+
+static void portal_new(struct session *s, const char *name, const struct prepared *from, uint32_t binary)
+{
+    size_t name_bytes = strlen(name) + 1;
+    struct portal *p = calloc(1, sizeof(*p) + name_bytes);
+
+    if (p == NULL) {
+        extended_error(s, "53200", "out of memory", NULL);
+        return;
+    }
+    p->statement = from->statement;
+    p->binary = binary;
+    buf_init(&p->rows, 0);
+    memcpy(p->name, name, name_bytes);
+    list_push_back(&s->portals, &p->node);
+    s->n_portals++;
+    put_empty(s, '2');
+}
+
+static bool on_bind(struct session *s, struct wire_reader *r)
+{
+    const char *name = wire_read_cstr(r);
+    const char *from_name = wire_read_cstr(r);
+    uint16_t n_formats = wire_read_u16(r), n_parameters, n_columns;
+    struct prepared *from;
+    uint32_t binary;
+
+    (void)wire_read_bytes(r, (size_t)n_formats * 2);
+    n_parameters = wire_read_u16(r);
+    if (r->bad)
+        return false;
+    if (n_parameters > 0) {
+        extended_error(s, "08P01", "the console takes no parameters", NULL);
+        return true;
+    }
+    from = prepared_find(s, from_name);
+    if (from == NULL) {
+        no_such(s, "26000", "prepared statement", from_name);
+        return true;
+    }
+    (void)statement_columns(&from->statement, &n_columns);
+    if (!read_formats(s, r, n_columns, &binary))
+        return true;
+    if (!wire_reader_done(r))
+        return false;
+    if (name[0] == '\0') {
+        portal_close(s, portal_find(s, name));
+    } else if (portal_find(s, name) != NULL) {
+        extended_error(s, "42P03", "portal name is already in use", NULL);
+        return true;
+    }
+    if (s->n_portals >= CONSOLE_MAX_KEPT)
+        extended_error(s, "54000", "too many portals", NULL);
+    else
+        portal_new(s, name, from, binary);
+    return true;
+}
+
+/* ---- Describe, Close ---- */
+
+static void describe(struct session *s, const struct statement *st, uint32_t binary)
+{
+    uint16_t n;
+    const struct column *columns = statement_columns(st, &n);
+
+    if (columns != NULL)
+        result_describe(&s->out, columns, n, binary);
+    else
+        put_empty(s, 'n'); /* NoData */
+}
+
+static bool on_describe(struct session *s, struct wire_reader *r)
+{
+    uint8_t kind = wire_read_u8(r);
+    const char *name = wire_read_cstr(r);
+
+    if (!wire_reader_done(r) || (kind != 'S' && kind != 'P'))
+        return false;
+    if (kind == 'S') {
+        struct prepared *p = prepared_find(s, name);
+        uint32_t offset;
+
+        if (p == NULL) {
+            no_such(s, "26000", "prepared statement", name);
+            return true;
+        }
+        offset = wire_begin(&s->out, 't'); /* ParameterDescription: none */
+        wire_put_u16(&s->out, 0);
+        wire_end(&s->out, offset);
+        describe(s, &p->statement, 0);
+    } else {
+        struct portal *p = portal_find(s, name);
+
+        if (p == NULL)
+            no_such(s, "34000", "portal", name);
+        else
+            describe(s, &p->statement, p->binary);
+    }
+    return true;
+}
+
+static bool on_close(struct session *s, struct wire_reader *r)
+{
+    uint8_t kind = wire_read_u8(r);
+    const char *name = wire_read_cstr(r);
+
+    if (!wire_reader_done(r) || (kind != 'S' && kind != 'P'))
+        return false;
+    if (kind == 'S')
+        prepared_close(s, prepared_find(s, name));
+    else
+        portal_close(s, portal_find(s, name));
+    put_empty(s, '3');
+    return true;
+}
+
+/* ---- Execute ---- */
+
+/* Hands out up to session->max_rows rows (0 = all) of a portal that has run. */
+static void portal_emit(struct session *s, struct portal *p)
+{
+    const uint8_t *rows = p->rows.data;
+    uint32_t end = p->rows_at;
+    int32_t n = 0;
+
+    while (end < p->rows.len && (s->max_rows <= 0 || n < s->max_rows)) {
+        n += rows[end] == 'D';
+        end += 1 + wire_u32(rows + end + 1);
+    }
+    if (end > p->rows_at)
+        buf_append(&s->out, rows + p->rows_at, end - p->rows_at);
+    p->rows_at = end;
+    if (end < p->rows.len)
+        put_empty(s, 's'); /* PortalSuspended */
+    else
+        wire_put_command_complete(&s->out, p->tag);
+}
+
+void extended_finish(struct session *s, enum command_outcome outcome)
+{
+    struct portal *p = s->portal;
+
+    s->portal = NULL;
+    if (outcome == COMMAND_FAILED) {
+        s->skips_to_sync = true;
+        portal_close(s, p);
+        return;
+    }
+    if (p->rows.failed) {
+        extended_error(s, "53200", "out of memory", NULL);
+        portal_close(s, p);
+        return;
+    }
+    p->has_run = true;
+    str_copy(p->tag, s->tag, sizeof(p->tag));
+    portal_emit(s, p);
+}
+
+static bool on_execute(struct session *s, struct wire_reader *r)
+{
+    const char *name = wire_read_cstr(r);
+    int32_t max_rows = (int32_t)wire_read_u32(r);
+    enum command_outcome outcome;
+    struct portal *p;
+
+    if (!wire_reader_done(r))
+        return false;
+    p = portal_find(s, name);
+    if (p == NULL) {
+        no_such(s, "34000", "portal", name);
+        return true;
+    }
+    if (p->statement.command == NULL) {
+        put_empty(s, 'I'); /* EmptyQueryResponse */
+        return true;
+    }
+    s->max_rows = max_rows;
+    if (p->has_run) {
+        uint16_t n_columns;
+
+        if (statement_columns(&p->statement, &n_columns) == NULL)
+            extended_error(s, "55000", "portal has been run to completion", NULL);
+        else
+            portal_emit(s, p);
+        return true;
+    }
+    s->portal = p;
+    s->result = (struct result){.out = &p->rows, .binary = p->binary};
+    s->result.columns = statement_columns(&p->statement, &s->result.n_columns);
+    outcome = command_run(s, &p->statement, &s->result);
+    if (outcome != COMMAND_WAITS)
+        extended_finish(s, outcome);
+    return true;
+}
+
+static bool on_sync(struct session *s, struct wire_reader *r)
+{
+    if (!wire_reader_done(r))
+        return false;
+    s->skips_to_sync = false;
+    if (!s->is_in_block)
+        extended_close_portals(s);
+    wire_put_ready(&s->out, 'I');
+    return true;
+}
+
+bool extended_message(struct session *s, uint8_t type, const uint8_t *body, uint32_t len_bytes)
+{
+    struct wire_reader r;
+
+    wire_reader_init(&r, body, len_bytes);
+    switch (type) {
+    case 'P': return on_parse(s, &r);
+    case 'B': return on_bind(s, &r);
+    case 'D': return on_describe(s, &r);
+    case 'C': return on_close(s, &r);
+    case 'E': return on_execute(s, &r);
+    case 'S': return on_sync(s, &r);
+    case 'H': return wire_reader_done(&r); /* Flush: the answer goes out as it is anyway */
+    default: return false;
+    }
+}

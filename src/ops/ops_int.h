@@ -1,0 +1,198 @@
+/*
+ * ops_int.h - what the files of the admin console share.
+ *
+ * Everything here belongs to the control thread.
+ */
+#ifndef OPS_INT_H
+#define OPS_INT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "ops/console.h"
+#include "pool/registry.h"
+#include "show_int.h"
+
+#define CONSOLE_NAME_BYTES  64   /* identifiers, as in PostgreSQL */
+#define CONSOLE_VALUE_BYTES 1024 /* SET key = value */
+#define CONSOLE_MAX_KEPT    256  /* prepared statements, and portals, of a session */
+
+/* ---- statements: console_parse.c ---- */
+
+struct command;
+struct relation;
+struct fixed;
+
+/* What stands behind the first word. */
+enum command_arg {
+    ARG_NONE,
+    ARG_RELATION,      /* SHOW */
+    ARG_EXPRESSION,    /* SELECT: a relation, or one of the fixed answers */
+    ARG_OPTIONAL_NAME, /* a database */
+    ARG_NAME,
+    ARG_MODE,     /* SHUTDOWN */
+    ARG_SETTING,  /* SET key = value */
+    ARG_ANYTHING, /* accepted and ignored */
+};
+
+struct statement {
+    const struct command *command;   /* NULL: empty */
+    const struct relation *relation; /* SHOW: one of these two, or neither for SHOW alone */
+    const struct fixed *fixed;
+    enum shutdown_mode mode;
+    char name[CONSOLE_NAME_BYTES]; /* "" = none */
+    char value[CONSOLE_VALUE_BYTES];
+};
+
+struct parse_error {
+    const char *sqlstate;
+    char message[256];
+    char hint[128]; /* "" = none */
+};
+
+/*
+ * Reads one statement at *sql, up to its ; or the end, and moves *sql behind it. False: e is filled, and *sql
+ * is anywhere.
+ */
+bool statement_parse(const char **sql, struct statement *st, struct parse_error *e) must_check;
+/* Nothing but blanks, comments and semicolons is left. */
+bool statement_is_last(const char *sql) must_check;
+const struct column *statement_columns(const struct statement *st, uint16_t *n);
+
+/* ---- commands: commands.c ---- */
+
+struct session;
+
+enum command_outcome {
+    COMMAND_DONE,   /* session->tag is set */
+    COMMAND_FAILED, /* the error has been written */
+    COMMAND_WAITS,  /* session_finish() follows later */
+};
+
+struct command {
+    const char *name;
+    enum command_arg arg;
+    bool admin_only;
+    enum command_outcome (*run)(struct session *s, const struct statement *st, struct result *r);
+    const char *usage; /* behind the name in SHOW HELP */
+    const char *help;  /* NULL: not in SHOW HELP */
+};
+
+/* An answer that clients ask for at start-up, always the same. */
+struct fixed {
+    bool is_select; /* SELECT text, else SHOW text */
+    const char *text;
+    struct column column;
+    const char *value; /* NULL: the version text */
+};
+
+const struct command *command_find(const char *name);
+/* "" or a sentence with the nearest command. */
+void command_hint(const char *name, char *hint, size_t size);
+const struct fixed *fixed_find(bool is_select, const char *text);
+/* A variable of PostgreSQL that drivers set and that means nothing here. */
+bool guc_is_ignored(const char *name);
+/* Text of SHOW HELP. */
+void show_help(struct buf *detail);
+/* Runs st, with its access check. */
+enum command_outcome command_run(struct session *s, const struct statement *st, struct result *r);
+
+/* ---- gathering: gather.c ---- */
+
+/* A SHOW that waits for the workers. */
+struct gathering {
+    struct list node;        /* console->gatherings */
+    struct session *session; /* cleared by gather_abandon() */
+    uint64_t number;
+    int64_t started_us;
+    int outstanding;
+    bool is_incomplete; /* a worker had no memory */
+    struct mail_gather *answers[POOL_MAX_WORKERS];
+};
+
+/* False when memory is out. */
+bool gather_start(struct session *s, enum gather_kind kind) must_check;
+/* The session goes, or has what it wanted; what is still under way is freed when it comes. */
+void gather_abandon(struct session *s);
+void gather_free(struct gathering *g);
+void gather_tick(struct console *c, int64_t now_us);
+
+/* ---- sessions: console.c, console_extended.c ---- */
+
+enum session_wait { WAIT_NONE, WAIT_GATHER, WAIT_PAUSE };
+
+struct portal;
+
+/* One client of the console. */
+struct session {
+    struct list node; /* console->sessions */
+    struct console *console;
+    uint64_t client;
+    uint8_t worker;
+    bool is_admin;
+    bool is_in_block;            /* said BEGIN: its portals outlive a Sync */
+    bool skips_to_sync;          /* after an error in the extended protocol */
+    bool is_closing;             /* close the client behind this answer */
+    bool is_answered;            /* the answer is whole, but memory for its mail was out: console_tick() */
+    enum shutdown_mode shutdown; /* to be called once the answer has been sent */
+    char user[CONSOLE_NAME_BYTES];
+    struct buf out;
+
+    /* the input being worked on */
+    struct mail_console_input *input;
+    uint32_t input_at;
+    const char *sql; /* rest of a simple Query; NULL when none is being run */
+    bool sql_said_something;
+
+    /* the command being run */
+    enum session_wait wait;
+    struct pool_database *waits_for; /* WAIT_PAUSE; NULL = the whole */
+    struct gathering *gathering;     /* WAIT_GATHER */
+    struct statement statement;      /* of a simple Query */
+    struct result result;
+    struct portal *portal; /* being executed; NULL: simple Query */
+    int32_t max_rows;
+    char tag[CONSOLE_NAME_BYTES + CONSOLE_VALUE_BYTES + 8];
+
+    /* extended protocol */
+    struct list prepared;
+    struct list portals;
+    int n_prepared, n_portals;
+};
+
+struct console {
+    struct console_hooks hooks;
+    struct registry *registry;
+    struct list sessions;
+    struct list gatherings;
+    int n_sessions;
+    uint64_t next_gathering;
+};
+
+static inline const struct config *console_config(const struct console *c)
+{
+    return c->hooks.config(c->hooks.arg)->config;
+}
+
+static inline int64_t console_now(const struct console *c)
+{
+    return c->hooks.now_us(c->hooks.arg);
+}
+
+/* An ErrorResponse; detail and hint may be NULL. */
+void session_error(struct session *s, const char *sqlstate, const char *message, const char *detail,
+                   const char *hint);
+/* The command that waited has ended; goes on with the input. */
+void session_finish(struct session *s, enum command_outcome outcome);
+
+/* One message of the extended protocol. False: it is a protocol violation. */
+bool extended_message(struct session *s, uint8_t type, const uint8_t *body, uint32_t len_bytes) must_check;
+/* After command_run() of a portal. */
+void extended_finish(struct session *s, enum command_outcome outcome);
+void extended_close_all(struct session *s);
+void extended_close_portals(struct session *s);
+
+#endif

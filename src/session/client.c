@@ -1,0 +1,364 @@
+/*
+ * client.c - the life of a client session: accepted, moved between states, closed.
+ *
+ * Threads: the worker's own.
+ * Not here: login (client_login.c), traffic (client_flow.c), the console
+ * (console_client.c).
+ */
+#include "session/client.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "session_int.h"
+
+/* [from] bit set of the states that may follow */
+#define TO(s) (1u << CLIENT_##s)
+static const uint16_t client_moves[CLIENT_STATES] = {
+    [CLIENT_LOGIN] = TO(LOGIN_WAIT) | TO(IDLE) | TO(CONSOLE) | TO(CANCEL) | TO(CLOSING),
+    [CLIENT_LOGIN_WAIT] = TO(IDLE) | TO(CLOSING),
+    [CLIENT_IDLE] = TO(WAITING) | TO(CLOSING),
+    [CLIENT_WAITING] = TO(ACTIVE) | TO(IDLE) | TO(CLOSING),
+    [CLIENT_ACTIVE] = TO(IDLE) | TO(WAITING) | TO(CLOSING),
+    [CLIENT_CONSOLE] = TO(CLOSING),
+    [CLIENT_CANCEL] = TO(CLOSING),
+    [CLIENT_CLOSING] = 0,
+};
+#undef TO
+
+void client_set_state(struct client *c, enum client_state state)
+{
+    debug_assert(c->state == state || (client_moves[c->state] & (1u << state)) != 0);
+    list_del(&c->node);
+    c->state = (uint8_t)state;
+    c->wait_is_notified = false;
+    list_push_back(&c->shard->client_lists[state], &c->node);
+    if (state != CLIENT_ACTIVE && state != CLIENT_IDLE && state != CLIENT_CONSOLE) {
+        c->state_since_us = clock_now_us();
+        shard_arm_tick(c->shard);
+    }
+}
+
+void client_peer_text(const struct client *c, char *out, size_t size)
+{
+    if (c->peer_family == AF_UNIX || inet_ntop(c->peer_family, c->peer_addr, out, (socklen_t)size) == NULL)
+        snprintf(out, size, "unix");
+}
+
+void client_describe(const struct client *c, char *out, size_t size)
+{
+    char addr[INET6_ADDRSTRLEN];
+    const char *db = "(nodb)", *user = "(nouser)";
+
+    client_peer_text(c, addr, sizeof(addr));
+    if (c->pool != NULL) {
+        db = c->pool->database->name;
+        user = c->pool->user->name;
+    } else if (c->state == CLIENT_CONSOLE) {
+        db = "pgsluice";
+        user = c->console_user;
+    }
+    snprintf(out, size, "C-%llu: %s/%s@%s:%u", (unsigned long long)c->id, db, user, addr, c->peer_port);
+}
+
+void client_log(const struct client *c, int level, const char *fmt, ...)
+{
+    char prefix[256];
+    va_list ap;
+
+    if (!log_enabled((enum log_level)level))
+        return;
+    client_describe(c, prefix, sizeof(prefix) - 1);
+    str_copy(prefix + strlen(prefix), " ", 2);
+    va_start(ap, fmt);
+    log_vline((enum log_level)level, prefix, fmt, ap);
+    va_end(ap);
+}
+
+struct stats_shard *client_stats(struct client *c)
+{
+    return c->pool != NULL ? pool_stats_shard(&c->pool->stats, c->shard->index) : NULL;
+}
+
+static void read_peer(struct client *c, int fd, bool is_unix)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+
+    c->peer_family = AF_UNIX;
+    if (is_unix || getpeername(fd, (struct sockaddr *)&ss, &len) != 0)
+        return;
+    c->peer_family = (uint8_t)ss.ss_family;
+    if (ss.ss_family == AF_INET) {
+        const struct sockaddr_in *in4 = (const struct sockaddr_in *)&ss;
+        memcpy(c->peer_addr, &in4->sin_addr, 4);
+        c->peer_port = ntohs(in4->sin_port);
+    } else if (ss.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&ss;
+        memcpy(c->peer_addr, &in6->sin6_addr, 16);
+        c->peer_port = ntohs(in6->sin6_port);
+    }
+}
+
+struct client *client_new(struct shard *sh, int fd)
+{
+    struct client *c = slab_alloc(&sh->client_slab);
+    if (c == NULL)
+        return NULL;
+    c->handle = handle_new(&sh->clients, c);
+    if (c->handle == 0) {
+        slab_free(&sh->client_slab, c);
+        return NULL;
+    }
+    c->shard = sh;
+    c->id = atomic_fetch_add_explicit(&sh->instance->next_connection_id, 1, memory_order_relaxed);
+    c->connected_us = clock_now_us();
+    list_init(&c->node);
+    list_init(&c->ticket.node);
+    c->ticket.client = c->handle;
+    c->ticket.worker = sh->index;
+    stream_init(&c->stream, &sh->loop, fd, &client_stream_ops);
+    client_set_state(c, CLIENT_LOGIN);
+    atomic_fetch_add_explicit(&sh->n_clients, 1, memory_order_relaxed);
+    return c;
+}
+
+void shard_accept(struct shard *sh, int fd, bool is_unix, bool is_over_limit)
+{
+    struct client *c = client_new(sh, fd);
+
+    atomic_fetch_sub_explicit(&sh->n_dispatched, 1, memory_order_relaxed);
+    if (c == NULL) {
+        log_error("out of memory for a new client");
+        close(fd);
+        if (!is_over_limit)
+            atomic_fetch_sub(&sh->instance->clients, 1);
+        return;
+    }
+    c->is_counted = !is_over_limit;
+    read_peer(c, fd, is_unix);
+    if (!stream_read_start(&c->stream)) {
+        client_close(c, CLOSE_WORKER_IO, NULL);
+        return;
+    }
+    client_log(c, LOG_LVL_DEBUG, "connected");
+}
+
+static void client_deferred_free(struct deferred *d)
+{
+    struct client *c = container_of(d, struct client, deferred);
+    slab_free(&c->shard->client_slab, c);
+}
+
+void client_free(struct client *c)
+{
+    struct shard *sh = c->shard;
+
+    list_del(&c->node);
+    stream_close(&c->stream);
+    client_drop_input(c);
+    client_login_free(c);
+    params_unref(c->params);
+    c->params = NULL;
+    free(c->console_user);
+    c->console_user = NULL;
+    free(c->long_key);
+    c->long_key = NULL;
+    handle_free(&sh->clients, c->handle);
+    if (c->is_counted)
+        atomic_fetch_sub_explicit(&sh->instance->clients, 1, memory_order_release);
+    atomic_fetch_sub_explicit(&sh->n_clients, 1, memory_order_relaxed);
+    c->deferred.run = client_deferred_free;
+    loop_defer(&sh->loop, &c->deferred);
+}
+
+bool client_keep_input(struct client *c, const uint8_t *data, uint32_t len_bytes)
+{
+    if (len_bytes == 0)
+        return true;
+    if (c->input == NULL) {
+        c->input = malloc(sizeof(*c->input));
+        if (c->input == NULL) {
+            client_close(c, CLOSE_NO_MEMORY, NULL);
+            return false;
+        }
+        buf_init(c->input, 4 * SESSION_MAX_INPUT_BYTES);
+    }
+    buf_append(c->input, data, len_bytes);
+    if (c->input->failed) {
+        client_close(c, CLOSE_NO_MEMORY, NULL);
+        return false;
+    }
+    if (c->input->len >= SESSION_MAX_INPUT_BYTES && !c->read_is_held) {
+        c->read_is_held = true;
+        stream_read_stop(&c->stream);
+    }
+    return true;
+}
+
+void client_drop_input(struct client *c)
+{
+    if (c->input == NULL)
+        return;
+    buf_free(c->input);
+    free(c->input);
+    c->input = NULL;
+}
+
+/* Leaves queue, server and pool; the ledger is right afterwards. */
+static void client_leave(struct client *c)
+{
+    struct server *s = c->server;
+
+    if (c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT)
+        (void)pool_cancel(c->pool, &c->ticket, clock_now_us());
+    if (c->state == CLIENT_CONSOLE)
+        console_gone(c);
+    if (s != NULL)
+        server_client_gone(s);
+    if (c->is_in_pool) {
+        atomic_fetch_sub_explicit(&c->pool->clients, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&c->pool->database->clients, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&c->pool->user->clients, 1, memory_order_relaxed);
+        c->is_in_pool = false;
+    }
+}
+
+static void log_close(const struct client *c, enum close_reason why, const char *text, bool is_error)
+{
+    const struct settings *set = shard_settings(c->shard);
+    int64_t age_s = (clock_now_us() - c->connected_us) / USEC_PER_SEC;
+
+    stats_errors_count_close(c->shard->instance->errors, c->shard->index, why);
+    if (is_error && set->log_pooler_errors)
+        client_log(c, LOG_LVL_WARNING, "pooler error: %s", text);
+    if (set->log_disconnections)
+        client_log(c, LOG_LVL_LOG, "closing because: %s (age=%llds)", text, (long long)age_s);
+}
+
+void client_close_error(struct client *c, enum close_reason why, const char *sqlstate, const char *message,
+                        const char *hint)
+{
+    if (c->state == CLIENT_CLOSING || c->stream.fd < 0)
+        return;
+    bool can_tell = message != NULL && !c->is_mid_message && !c->told_fatal;
+    log_close(c, why, message != NULL ? message : close_reason_text(why), message != NULL);
+    client_leave(c);
+    if (!can_tell && !c->told_fatal) {
+        client_free(c);
+        return;
+    }
+    client_set_state(c, CLIENT_CLOSING);
+    client_drop_input(c);
+    c->read_is_held = false;
+    bool is_sent = true;
+    if (can_tell) {
+        struct buf b;
+        buf_init(&b, 65536);
+        wire_put_error(&b, "FATAL", sqlstate, message, NULL, hint);
+        is_sent = !b.failed && stream_send(&c->stream, b.data, b.len);
+        buf_free(&b);
+    }
+    /* unread input would make the kernel reset the connection and destroy the message: read on for a while */
+    if (!is_sent || !stream_read_start(&c->stream)) {
+        client_free(c);
+        return;
+    }
+    stream_shutdown_write(&c->stream);
+}
+
+void client_close(struct client *c, enum close_reason why, const char *detail)
+{
+    char text[512];
+    const char *message = close_reason_message(why);
+
+    if (c->state == CLIENT_CLOSING || c->stream.fd < 0)
+        return;
+    if (message != NULL && detail != NULL) {
+        snprintf(text, sizeof(text), "%s: %s", message, detail);
+        message = text;
+    }
+    if (message != NULL) {
+        client_close_error(c, why, close_reason_sqlstate(why), message, close_reason_hint(why));
+        return;
+    }
+    log_close(c, why, close_reason_text(why), false);
+    client_leave(c);
+    client_free(c);
+}
+
+static void login_timed_out(struct client *c)
+{
+    char sqlstate[6], text[POOL_ERROR_BYTES];
+    if (c->state != CLIENT_LOGIN_WAIT) {
+        client_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT, NULL);
+        return;
+    }
+    pool_last_error(c->pool, sqlstate, text, sizeof(text));
+    client_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT_SERVER_DOWN, text[0] != '\0' ? text : NULL);
+}
+
+/* Tells a client that has waited for query_wait_notify that it is queued; once per wait. */
+static void notify_wait(struct client *c, int64_t now_us)
+{
+    int after_s = shard_settings(c->shard)->query_wait_notify;
+    char text[160];
+    struct buf b;
+
+    if (after_s <= 0 || c->wait_is_notified || c->state != CLIENT_WAITING ||
+        now_us - c->state_since_us < after_s * USEC_PER_SEC)
+        return;
+    c->wait_is_notified = true;
+    snprintf(text, sizeof(text), "No server connection available in pool %.48s/%.48s, client being queued",
+             c->pool->database->name, c->pool->user->name);
+    buf_init(&b, 4096);
+    wire_put_notice(&b, "NOTICE", "00000", text, NULL, NULL);
+    if (b.failed || !stream_send(&c->stream, b.data, b.len))
+        client_log(c, LOG_LVL_DEBUG, "cannot be told that it is queued");
+    buf_free(&b);
+}
+
+/* Waited too long? Not when a server is on its way: that is microseconds off. */
+static void check_wait(struct client *c, int64_t now_us)
+{
+    char sqlstate[6], text[POOL_ERROR_BYTES];
+
+    notify_wait(c, now_us);
+    if (c->query_wait_timeout_us <= 0 || now_us - c->state_since_us < c->query_wait_timeout_us)
+        return;
+    if (!pool_cancel_if_waiting(c->pool, &c->ticket, now_us))
+        return;
+    pool_last_error(c->pool, sqlstate, text, sizeof(text));
+    client_close(c, CLOSE_QUERY_WAIT_TIMEOUT, text[0] != '\0' ? text : NULL);
+}
+
+void client_tick(struct shard *sh, int64_t now_us)
+{
+    int64_t login_us = shard_settings(sh)->client_login_timeout_us;
+
+    for (int state = CLIENT_LOGIN; state <= CLIENT_LOGIN_WAIT; state++)
+        LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
+            struct client *c = list_entry(it, struct client, node);
+            if (login_us > 0 && now_us - c->connected_us >= login_us)
+                login_timed_out(c);
+            else if (state == CLIENT_LOGIN_WAIT)
+                check_wait(c, now_us);
+            else
+                break; /* oldest first */
+        }
+    LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_WAITING]) {
+        check_wait(list_entry(it, struct client, node), now_us);
+    }
+    LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_CLOSING]) {
+        struct client *c = list_entry(it, struct client, node);
+        if (now_us - c->state_since_us < SESSION_LINGER_US)
+            break;
+        client_free(c);
+    }
+}

@@ -1,0 +1,202 @@
+/*
+ * client_auth.c - who is the client: trust, password, md5, SCRAM.
+ *
+ * An unknown user goes through the same exchange as a known one and fails at its end
+ * with the same words.
+ *
+ * Threads: the worker's own.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "auth/md5.h"
+#include "base/rand.h"
+#include "base/secret.h"
+#include "login_int.h"
+
+static void refuse(struct client *c, enum close_reason why)
+{
+    char text[160];
+    client_log(c, LOG_LVL_DEBUG, "login of user %s failed: %s", c->login->user, close_reason_text(why));
+    snprintf(text, sizeof(text), "password authentication failed for user \"%.64s\"", c->login->user);
+    client_close_error(c, why, "28P01", text, NULL);
+}
+
+static bool ask(struct client *c, uint32_t code, const void *data, uint32_t len_bytes)
+{
+    struct buf b;
+    buf_init(&b, 8192);
+    wire_put_auth(&b, code, data, len_bytes);
+    bool ok = !b.failed && stream_send(&c->stream, b.data, b.len);
+    buf_free(&b);
+    if (!ok)
+        client_close(c, CLOSE_WORKER_IO, NULL);
+    return ok;
+}
+
+static void begin_scram(struct client *c)
+{
+    static const char mechanisms[] = SCRAM_MECHANISM_NAME "\0"; /* a list, ended by an empty name */
+    c->login->stage = LOGIN_SASL_INIT;
+    (void)ask(c, 10, mechanisms, sizeof(mechanisms));
+}
+
+static void begin_md5(struct client *c)
+{
+    struct client_login *l = c->login;
+    l->stage = LOGIN_PASSWORD;
+    l->is_md5 = true;
+    rand_secure(l->md5_salt, sizeof(l->md5_salt));
+    (void)ask(c, 5, l->md5_salt, sizeof(l->md5_salt));
+}
+
+/* User `pgbouncer` or `pgsluice` over the Unix socket, run by our own operating-system user: the operator. */
+static bool is_operator(const struct client *c)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+    const struct client_login *l = c->login;
+
+    if (!l->is_console || !l->is_unix ||
+        (strcmp(l->user, "pgbouncer") != 0 && strcmp(l->user, "pgsluice") != 0))
+        return false;
+    return getsockopt(c->stream.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid();
+}
+
+void client_auth_begin(struct client *c)
+{
+    struct client_login *l = c->login;
+    const struct config *cfg = l->config->config;
+    const struct user_config *user = config_find_user(cfg, l->user);
+
+    l->credential = user != NULL ? user->credential : NULL;
+    if (is_operator(c)) {
+        c->is_admin = true;
+        client_login_authenticated(c);
+        return;
+    }
+    switch (config_settings(cfg)->auth_type) {
+    case AUTH_TYPE_ANY: client_login_authenticated(c); return;
+    case AUTH_TYPE_TRUST:
+        if (l->credential == NULL && user == NULL)
+            refuse(c, CLOSE_NO_SUCH_USER);
+        else
+            client_login_authenticated(c);
+        return;
+    case AUTH_TYPE_PLAIN:
+        l->stage = LOGIN_PASSWORD;
+        (void)ask(c, 3, NULL, 0);
+        return;
+    case AUTH_TYPE_MD5:
+        /* a SCRAM secret cannot be checked by md5; as in PgBouncer it selects SCRAM */
+        if (l->credential != NULL && l->credential->kind == CREDENTIAL_SCRAM)
+            begin_scram(c);
+        else
+            begin_md5(c);
+        return;
+    case AUTH_TYPE_SCRAM_SHA_256: begin_scram(c); return;
+    default: client_close(c, CLOSE_AUTH_UNAVAILABLE, NULL); return;
+    }
+}
+
+static void check_password(struct client *c, const uint8_t *body, uint32_t len_bytes)
+{
+    struct client_login *l = c->login;
+    struct wire_reader r;
+    enum credential_match match;
+    struct credential none = {.kind = CREDENTIAL_NONE};
+    const struct credential *cred = l->credential != NULL ? l->credential : &none;
+
+    wire_reader_init(&r, body, len_bytes);
+    const char *password = wire_read_cstr(&r);
+    if (!wire_reader_done(&r)) {
+        client_close(c, CLOSE_BAD_PACKET, "password");
+        return;
+    }
+    if (l->is_md5)
+        match = md5_check_response(cred, l->user, l->md5_salt, password);
+    else
+        match = credential_check_password(cred, l->user, password);
+    if (match == CREDENTIAL_MATCH)
+        client_login_authenticated(c);
+    else if (match == CREDENTIAL_ERR)
+        client_close(c, CLOSE_INTERNAL, NULL);
+    else
+        refuse(c, l->credential == NULL ? CLOSE_NO_SUCH_USER : CLOSE_AUTH_FAILED);
+}
+
+static void scram_failed(struct client *c)
+{
+    enum scram_error e = scram_server_error(c->login->scram);
+    switch (scram_error_class(e)) {
+    case SCRAM_CLASS_PROTOCOL: client_close(c, CLOSE_BAD_PACKET, scram_error_text(e)); return;
+    case SCRAM_CLASS_SYSTEM: client_close(c, CLOSE_NO_MEMORY, NULL); return;
+    default: refuse(c, c->login->credential == NULL ? CLOSE_NO_SUCH_USER : CLOSE_SASL_FAILED); return;
+    }
+}
+
+static void scram_step(struct client *c, const void *data, size_t len)
+{
+    struct client_login *l = c->login;
+    struct buf out;
+
+    buf_init(&out, 8192);
+    switch (scram_server_step(l->scram, data, len, &out)) {
+    case SCRAM_AGAIN:
+        l->stage = LOGIN_SASL;
+        (void)ask(c, 11, out.data, out.len);
+        break;
+    case SCRAM_OK:
+        if (ask(c, 12, out.data, out.len))
+            client_login_authenticated(c);
+        break;
+    case SCRAM_ERR: scram_failed(c); break;
+    }
+    buf_free(&out);
+}
+
+/* SASLInitialResponse: mechanism, and the first message or none. */
+static void sasl_begin(struct client *c, const uint8_t *body, uint32_t len_bytes)
+{
+    struct client_login *l = c->login;
+    struct wire_reader r;
+
+    wire_reader_init(&r, body, len_bytes);
+    const char *mechanism = wire_read_cstr(&r);
+    uint32_t len = wire_read_u32(&r);
+    const uint8_t *data = len == UINT32_MAX ? NULL : wire_read_bytes(&r, len);
+    if (!wire_reader_done(&r)) {
+        client_close(c, CLOSE_BAD_PACKET, "SASL response");
+        return;
+    }
+    if (strcmp(mechanism, SCRAM_MECHANISM_NAME) != 0) {
+        client_close(c, CLOSE_BAD_PACKET, "client selected an invalid SASL authentication mechanism");
+        return;
+    }
+    struct scram_server_params p = {
+        .mechanism = SCRAM_SHA_256,
+        .user = l->user,
+        .credential = l->credential,
+        .iterations = (uint32_t)config_settings(l->config->config)->scram_iterations,
+        .process_secret = c->shard->instance->scram_process_secret,
+    };
+    l->scram = scram_server_new(&p);
+    if (l->scram == NULL) {
+        client_close(c, CLOSE_NO_MEMORY, NULL);
+        return;
+    }
+    scram_step(c, data, data != NULL ? len : 0);
+}
+
+void client_auth_message(struct client *c, const uint8_t *body, uint32_t len_bytes)
+{
+    switch (c->login->stage) {
+    case LOGIN_PASSWORD: check_password(c, body, len_bytes); return;
+    case LOGIN_SASL_INIT: sasl_begin(c, body, len_bytes); return;
+    case LOGIN_SASL: scram_step(c, body, len_bytes); return;
+    default: client_close(c, CLOSE_BAD_PACKET, NULL); return;
+    }
+}

@@ -1,0 +1,299 @@
+/*
+ * client_flow.c - what a client sends: from its socket to a server.
+ *
+ * Bytes are read into the loop's shared buffer and forwarded from there in
+ * contiguous ranges; headers are looked at in place. Kept (copied) is only what cannot
+ * go yet: the client has no server, its header is incomplete, the server
+ * does not take more, or it is asked to stop at its Sync because others wait.
+ *
+ * Threads: the worker's own.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "session_int.h"
+
+static void client_on_read(struct stream *st);
+static void client_on_drain(struct stream *st);
+static void client_on_error(struct stream *st, int err);
+
+const struct stream_ops client_stream_ops = {
+    .on_read = client_on_read,
+    .on_drain = client_on_drain,
+    .on_error = client_on_error,
+};
+
+static bool is_gone(const struct client *c)
+{
+    return c->state == CLIENT_CLOSING || c->stream.fd < 0;
+}
+
+/* ---- one message ---- */
+
+static bool is_request(uint8_t type)
+{
+    return type != 0 && strchr("QFPBDECSHdcf", type) != NULL;
+}
+
+/* Closes the client and returns false when the header cannot be right. */
+static bool check_header(struct client *c, uint8_t type, uint32_t len)
+{
+    const struct settings *set = shard_settings(c->shard);
+
+    if (type == 'X') {
+        client_close(c, CLOSE_CLIENT_REQUEST, NULL);
+        return false;
+    }
+    if (len < 4 || len > INT32_MAX || !is_request(type)) {
+        client_close_error(c, CLOSE_BAD_PACKET, "08P01", "bad packet: invalid message type or length", NULL);
+        return false;
+    }
+    if (len > set->max_packet_size) {
+        client_close(c, CLOSE_PACKET_TOO_LARGE, NULL);
+        return false;
+    }
+    if (type == 'Q' && set->disable_pqexec) {
+        client_close_error(c, CLOSE_BAD_PACKET, "0A000", "PQexec disallowed",
+                           "disable_pqexec is set: use the extended query protocol.");
+        return false;
+    }
+    return true;
+}
+
+/* May the next message go to the server now, as far as others are concerned? */
+static bool must_hold(const struct client *c, const struct server *s)
+{
+    return c->pool_mode != POOL_MODE_SESSION && tracker_may_hold(&s->tracker) &&
+           atomic_load_explicit(&c->pool->waiting_hint, memory_order_relaxed) > 0;
+}
+
+static void note_request(struct client *c, struct server *s, int64_t now_us)
+{
+    if (s->idle_in_xact_us != 0) {
+        stats_shard_record(client_stats(c), LATENCY_IDLE_IN_TRANSACTION, now_us - s->idle_in_xact_us);
+        s->idle_in_xact_us = 0;
+    }
+    s->request_us = now_us;
+    if (s->query_start_us == 0)
+        s->query_start_us = now_us;
+    if (s->xact_start_us == 0)
+        s->xact_start_us = now_us;
+}
+
+/* ---- forwarding ---- */
+
+/* Sends what has been found fit; false when the server is lost (the client too, then). */
+static bool flush_range(struct server *s, const uint8_t *data, uint32_t len_bytes)
+{
+    if (len_bytes == 0)
+        return true;
+    if (stream_send(&s->stream, data, len_bytes))
+        return true;
+    server_close(s, CLOSE_SERVER_CRASHED, NULL);
+    return false;
+}
+
+/*
+ * Forwards to the linked server as much as may go. Returns how much of data is dealt with;
+ * the rest is for later, or the client has gone.
+ */
+static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_bytes)
+{
+    struct server *s = c->server;
+    uint32_t at = 0;
+    bool is_noted = false;
+
+    if (!stream_is_drained(&s->stream))
+        return 0;
+    while (at < len_bytes) {
+        if (c->remain_bytes > 0) {
+            uint32_t n = len_bytes - at < c->remain_bytes ? len_bytes - at : c->remain_bytes;
+            c->remain_bytes -= n;
+            at += n;
+            continue;
+        }
+        if (len_bytes - at < WIRE_HEADER_BYTES || must_hold(c, s))
+            break;
+        uint8_t type = data[at];
+        uint32_t len = wire_u32(data + at + 1);
+        if (type == 'X' || len < 4 || len > INT32_MAX || !is_request(type) ||
+            len > shard_settings(c->shard)->max_packet_size || type == 'Q') {
+            /* the rare ones; whatever came before them is the server's first */
+            if (type != 'Q' && !flush_range(s, data, at))
+                return len_bytes;
+            if (!check_header(c, type, len))
+                return len_bytes;
+        }
+        enum tracker_verdict v = tracker_client(&s->tracker, type);
+        if (v == TRACKER_BLOCK)
+            break;
+        if (v == TRACKER_VIOLATION) {
+            if (flush_range(s, data, at))
+                client_close(c, CLOSE_BAD_PACKET, "message not allowed now");
+            return len_bytes;
+        }
+        if (!is_noted) {
+            note_request(c, s, c->request_us);
+            is_noted = true;
+        }
+        c->remain_bytes = len - 4;
+        at += WIRE_HEADER_BYTES;
+    }
+    return flush_range(s, data, at) ? at : len_bytes;
+}
+
+/*
+ * The client has no server: what does it want? Returns bytes dealt with (0: a header is not complete, or a
+ * server is needed and asked for).
+ */
+static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t len_bytes)
+{
+    if (c->is_dropping) {
+        uint32_t n = len_bytes < c->remain_bytes ? len_bytes : c->remain_bytes;
+        c->remain_bytes -= n;
+        c->is_dropping = c->remain_bytes > 0;
+        return n;
+    }
+    if (len_bytes < WIRE_HEADER_BYTES)
+        return 0;
+    uint8_t type = data[0];
+    uint32_t len = wire_u32(data + 1);
+    if (!check_header(c, type, len))
+        return 0;
+    if (type == 'd' || type == 'c' || type == 'f' || type == 'H') {
+        /* COPY data after the COPY has failed, a Flush of nothing: PostgreSQL ignores them too */
+        c->remain_bytes = len - 4;
+        c->is_dropping = c->remain_bytes > 0;
+        return WIRE_HEADER_BYTES;
+    }
+    struct pool_acts acts = {0};
+    client_set_state(c, CLIENT_WAITING);
+    pool_checkout(c->pool, &c->ticket, c->request_us, &acts);
+    shard_perform(c->shard, c->pool, &acts);
+    return 0;
+}
+
+static bool can_forward(const struct client *c)
+{
+    return c->state == CLIENT_ACTIVE && c->server != NULL && c->server->state == SERVER_ACTIVE;
+}
+
+void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes)
+{
+    uint32_t at = 0;
+
+    while (at < len_bytes) {
+        uint32_t used = 0;
+        if (can_forward(c)) {
+            used = forward(c, data + at, len_bytes - at);
+        } else if (c->state == CLIENT_IDLE) {
+            used = first_message(c, data + at, len_bytes - at);
+            if (used == 0 && can_forward(c))
+                continue; /* served at once */
+        }
+        if (is_gone(c))
+            return;
+        if (used == 0)
+            break;
+        at += used;
+    }
+    if (at < len_bytes && !client_keep_input(c, data + at, len_bytes - at))
+        return;
+    if (c->server != NULL && !stream_is_drained(&c->server->stream) && !c->read_is_held) {
+        c->read_is_held = true;
+        stream_read_stop(&c->stream);
+    }
+}
+
+void client_resume(struct client *c)
+{
+    struct buf *in = c->input;
+
+    if (in != NULL && c->state == CLIENT_CONSOLE) {
+        c->input = NULL;
+        console_input(c, in->data, in->len);
+    } else if (in != NULL) {
+        c->input = NULL; /* what cannot go on is kept anew */
+        client_process(c, in->data, in->len);
+    }
+    if (in != NULL) {
+        buf_free(in);
+        free(in);
+    }
+    if (is_gone(c) || !c->read_is_held)
+        return;
+    bool is_slow = c->server != NULL && !stream_is_drained(&c->server->stream);
+    if (!is_slow && (c->input == NULL || c->input->len < SESSION_MAX_INPUT_BYTES)) {
+        c->read_is_held = false;
+        if (!stream_read_start(&c->stream))
+            client_close(c, CLOSE_WORKER_IO, NULL);
+    }
+}
+
+/* ---- events ---- */
+
+static void take_input(struct client *c, const uint8_t *data, uint32_t len_bytes)
+{
+    switch (c->state) {
+    case CLIENT_LOGIN: client_login_input(c, data, len_bytes); return;
+    case CLIENT_CONSOLE: console_input(c, data, len_bytes); return;
+    case CLIENT_CLOSING:
+    case CLIENT_CANCEL: return;
+    default: break;
+    }
+    struct stats_shard *st = client_stats(c);
+    if (st != NULL)
+        counter_add(&st->counters.bytes_received, len_bytes);
+    c->request_us = clock_now_us();
+    if (c->input == NULL) {
+        client_process(c, data, len_bytes);
+        return;
+    }
+    if (client_keep_input(c, data, len_bytes) && (can_forward(c) || c->state == CLIENT_IDLE))
+        client_resume(c);
+}
+
+static void client_on_read(struct stream *st)
+{
+    struct client *c = container_of(st, struct client, stream);
+
+    do {
+        int n = stream_recv(st, st->loop->read_buffer, LOOP_READ_BUFFER_BYTES);
+        if (n == STREAM_AGAIN)
+            return;
+        if (n < 0 && c->state == CLIENT_CLOSING) {
+            client_free(c);
+            return;
+        }
+        if (n < 0) {
+            client_close(c, CLOSE_CLIENT_EOF, NULL);
+            return;
+        }
+        take_input(c, st->loop->read_buffer, (uint32_t)n);
+    } while (st->fd >= 0 && st->is_reading && stream_has_unread(st));
+}
+
+/* The client has taken what was kept for it: its server may send more. */
+static void client_on_drain(struct stream *st)
+{
+    struct client *c = container_of(st, struct client, stream);
+
+    if (c->server != NULL && !c->server->stream.is_reading) {
+        struct server *s = c->server;
+        if (!stream_read_start(&s->stream))
+            server_close(s, CLOSE_WORKER_IO, NULL);
+        else if (stream_has_unread(&s->stream))
+            server_read(s);
+    }
+}
+
+static void client_on_error(struct stream *st, int err)
+{
+    struct client *c = container_of(st, struct client, stream);
+
+    (void)err;
+    if (c->state == CLIENT_CLOSING)
+        client_free(c);
+    else
+        client_close(c, CLOSE_CLIENT_EOF, NULL);
+}

@@ -1,0 +1,511 @@
+/*
+ * client_login.c - from the first byte of a client to ReadyForQuery.
+ *
+ * Start-up packet, choice of database and pool, waiting for the pool's parameters,
+ * greeting. The password exchange is in client_auth.c.
+ *
+ * Who a client is gets settled before it is told whether its database exists, as
+ * in PostgreSQL, so that strangers learn nothing.
+ *
+ * Threads: the worker's own.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/secret.h"
+#include "base/str.h"
+#include "login_int.h"
+
+void client_login_free(struct client *c)
+{
+    struct client_login *l = c->login;
+    if (l == NULL)
+        return;
+    for (uint32_t i = 0; i < l->n_settings; i++) {
+        free(l->settings[i].name);
+        free(l->settings[i].value);
+    }
+    scram_server_free(l->scram);
+    session_config_unref(l->config);
+    free(l->user);
+    free(l->database);
+    free(l);
+    c->login = NULL;
+}
+
+/* ---- start-up packet ---- */
+
+/* Can the parameter be restored on whatever server the client gets? */
+static bool is_tracked(const struct config *cfg, const char *name)
+{
+    static const char *const always[] = {"client_encoding", "DateStyle", "TimeZone",
+                                         "standard_conforming_strings", "application_name"};
+    for (size_t i = 0; i < ARRAY_SIZE(always); i++)
+        if (strcasecmp(name, always[i]) == 0)
+            return true;
+    for (size_t i = 0; i < config_track_count(cfg); i++)
+        if (strcasecmp(name, config_track_at(cfg, i)) == 0)
+            return true;
+    return false;
+}
+
+/* The last of a repeated one counts. */
+static bool keep_setting(struct client_login *l, const char *name, const char *value, bool from_options)
+{
+    struct login_setting *s = NULL;
+    for (uint32_t i = 0; i < l->n_settings; i++)
+        if (strcasecmp(l->settings[i].name, name) == 0)
+            s = &l->settings[i];
+    if (s == NULL) {
+        if (l->n_settings == LOGIN_MAX_SETTINGS)
+            return false;
+        s = &l->settings[l->n_settings];
+        *s = (struct login_setting){.name = strdup(name)};
+        if (s->name == NULL)
+            return false;
+        l->n_settings++;
+    }
+    char *copy = strdup(value);
+    if (copy == NULL)
+        return false;
+    free(s->value);
+    s->value = copy;
+    s->from_options = from_options;
+    return true;
+}
+
+static bool has_setting(const struct client_login *l, const char *name)
+{
+    for (uint32_t i = 0; i < l->n_settings; i++)
+        if (strcasecmp(l->settings[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+struct options_walk {
+    struct client *c;
+    char refused[128];
+};
+
+static bool option_cb(void *arg, const char *name, const char *value)
+{
+    struct options_walk *w = arg;
+    struct client_login *l = w->c->login;
+    const struct config *cfg = l->config->config;
+
+    if (l->is_console || config_ignores_parameter(cfg, name))
+        return true;
+    if (is_tracked(cfg, name) && keep_setting(l, name, value, true))
+        return true;
+    str_copy(w->refused, name, sizeof(w->refused));
+    return false;
+}
+
+/* False when the client has been closed. */
+static bool take_options(struct client *c, const char *options)
+{
+    struct options_walk w = {.c = c};
+    struct client_login *l = c->login;
+    char *scratch;
+    bool ok;
+
+    if (l->is_console || config_ignores_parameter(l->config->config, "options"))
+        return true;
+    scratch = malloc(strlen(options) + 1);
+    if (scratch == NULL) {
+        client_close(c, CLOSE_NO_MEMORY, NULL);
+        return false;
+    }
+    ok = startup_walk_options(options, scratch, option_cb, &w);
+    free(scratch);
+    if (!ok)
+        client_close(c, CLOSE_UNSUPPORTED_OPTION, w.refused[0] != '\0' ? w.refused : options);
+    return ok;
+}
+
+static bool take_parameters(struct client *c, const struct startup_packet *p)
+{
+    struct client_login *l = c->login;
+    const struct config *cfg = l->config->config;
+
+    if (p->options != NULL && !take_options(c, p->options))
+        return false;
+    for (uint32_t i = 0; i < p->n_parameters && !l->is_console; i++) {
+        const char *name = p->parameters[i].name;
+        if (config_ignores_parameter(cfg, name))
+            continue;
+        if (!is_tracked(cfg, name) || !keep_setting(l, name, p->parameters[i].value, false)) {
+            client_close(c, CLOSE_UNSUPPORTED_PARAMETER, name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool send_negotiation(struct client *c, const struct startup_packet *p)
+{
+    struct buf b;
+    buf_init(&b, 65536);
+    uint32_t minor = p->minor < STARTUP_NEWEST_MINOR ? p->minor : STARTUP_NEWEST_MINOR;
+    wire_put_negotiate(&b, minor, p->unknown, p->n_unknown);
+    bool ok = !b.failed && stream_send(&c->stream, b.data, b.len);
+    buf_free(&b);
+    if (!ok)
+        client_close(c, CLOSE_WORKER_IO, NULL);
+    return ok;
+}
+
+static bool is_console_name(const char *database)
+{
+    return strcmp(database, "pgsluice") == 0 || strcmp(database, "pgbouncer") == 0;
+}
+
+static void take_startup(struct client *c, const struct startup_packet *p)
+{
+    struct client_login *l = c->login;
+    int mode = atomic_load_explicit(&c->shard->instance->shutdown_mode, memory_order_relaxed);
+
+    if (p->user == NULL) {
+        client_close_error(c, CLOSE_BAD_STARTUP, "28000",
+                           "no PostgreSQL user name specified in startup packet", NULL);
+        return;
+    }
+    l->user = strdup(p->user);
+    l->database = strdup(p->database);
+    l->minor = p->minor < STARTUP_NEWEST_MINOR ? p->minor : STARTUP_NEWEST_MINOR;
+    if (l->user == NULL || l->database == NULL) {
+        client_close(c, CLOSE_NO_MEMORY, NULL);
+        return;
+    }
+    l->is_console = is_console_name(l->database);
+    if (!c->is_counted && !l->is_console) {
+        client_close(c, CLOSE_MAX_CLIENT_CONN, NULL);
+        return;
+    }
+    if (mode != SHUTDOWN_NONE && !l->is_console) {
+        client_close(c, CLOSE_SHUTDOWN, NULL);
+        return;
+    }
+    if (p->replication != NULL && strcmp(p->replication, "0") != 0 &&
+        strcasecmp(p->replication, "off") != 0 && strcasecmp(p->replication, "false") != 0 &&
+        strcasecmp(p->replication, "no") != 0) {
+        client_close_error(c, CLOSE_UNSUPPORTED_PARAMETER, "0A000",
+                           "replication connections are not supported",
+                           "Connect to PostgreSQL directly for replication.");
+        return;
+    }
+    if (!take_parameters(c, p))
+        return;
+    if (p->negotiate && !send_negotiation(c, p))
+        return;
+    client_auth_begin(c);
+}
+
+static bool answer_n(struct client *c, bool *asked)
+{
+    if (*asked) {
+        client_close(c, CLOSE_BAD_STARTUP, "encryption was asked for twice");
+        return false;
+    }
+    *asked = true;
+    if (!stream_send(&c->stream, "N", 1)) {
+        client_close(c, CLOSE_WORKER_IO, NULL);
+        return false;
+    }
+    return true;
+}
+
+/* One packet of the start-up phase. Bytes used, or 0 when more are needed or the client has gone. */
+static uint32_t startup_step(struct client *c)
+{
+    struct client_login *l = c->login;
+    struct startup_packet p;
+
+    switch (startup_parse(c->input->data, c->input->len, &p)) {
+    case STARTUP_INCOMPLETE: return 0;
+    case STARTUP_SSL: return answer_n(c, &l->ssl_asked) ? p.len_bytes : 0;
+    case STARTUP_GSSENC: return answer_n(c, &l->gss_asked) ? p.len_bytes : 0;
+    case STARTUP_CANCEL: cancel_request(c, p.cancel_pid, p.cancel_key, p.cancel_key_bytes); return 0;
+    case STARTUP_V3:
+        take_startup(c, &p);
+        return c->state == CLIENT_CLOSING || c->stream.fd < 0 ? 0 : p.len_bytes;
+    case STARTUP_OLD: client_close(c, CLOSE_OLD_PROTOCOL, NULL); return 0;
+    case STARTUP_UNSUPPORTED:
+        client_close_error(c, CLOSE_BAD_STARTUP, "0A000",
+                           "unsupported frontend protocol: server supports 3.0 to 3.2", NULL);
+        return 0;
+    case STARTUP_TOO_LONG: client_close(c, CLOSE_BAD_STARTUP, "too long"); return 0;
+    case STARTUP_MALFORMED: break;
+    }
+    client_close(c, CLOSE_BAD_STARTUP, NULL);
+    return 0;
+}
+
+/* One 'p' message of the password exchange. */
+static uint32_t auth_step(struct client *c)
+{
+    const struct buf *in = c->input;
+
+    if (in->len < WIRE_HEADER_BYTES)
+        return 0;
+    uint32_t len = wire_u32(in->data + 1);
+    if (in->data[0] != 'p' || len < 4 || len > SESSION_MAX_LOGIN_BYTES - 1) {
+        if (in->data[0] == 'X')
+            client_close(c, CLOSE_CLIENT_REQUEST, NULL);
+        else
+            client_close_error(c, CLOSE_BAD_PACKET, "08P01", "bad packet: a password message was expected",
+                               NULL);
+        return 0;
+    }
+    if (in->len < 1 + len)
+        return 0;
+    client_auth_message(c, in->data + WIRE_HEADER_BYTES, len - 4);
+    return 1 + len;
+}
+
+/* The object stays valid until the end of the turn, so its state can be asked after any step. */
+static bool is_gone(const struct client *c)
+{
+    return c->state == CLIENT_CLOSING || c->stream.fd < 0;
+}
+
+void client_login_input(struct client *c, const uint8_t *data, uint32_t len_bytes)
+{
+    if (c->login == NULL) {
+        c->login = calloc(1, sizeof(*c->login));
+        if (c->login == NULL) {
+            client_close(c, CLOSE_NO_MEMORY, NULL);
+            return;
+        }
+        c->login->config = session_config_ref(c->shard->config);
+        c->login->is_unix = c->peer_family == AF_UNIX;
+    }
+    if (!client_keep_input(c, data, len_bytes))
+        return;
+    while (c->state == CLIENT_LOGIN && c->input != NULL && c->input->len > 0) {
+        uint32_t used = c->login->stage == LOGIN_STARTUP ? startup_step(c) : auth_step(c);
+        if (is_gone(c) || c->state == CLIENT_CANCEL)
+            return;
+        if (used == 0)
+            break;
+        secret_wipe(c->input->data, used);
+        buf_consume(c->input, used);
+    }
+    if (c->input != NULL && c->input->len == 0)
+        client_drop_input(c);
+    if (c->state == CLIENT_IDLE || c->state == CLIENT_CONSOLE)
+        client_resume(c);
+}
+
+/* ---- after authentication ---- */
+
+static void enter_console(struct client *c)
+{
+    struct client_login *l = c->login;
+    const struct config *cfg = l->config->config;
+
+    if (!c->is_admin)
+        c->is_admin = config_is_admin(cfg, l->user) || config_settings(cfg)->auth_type == AUTH_TYPE_ANY;
+    c->is_stats = config_is_stats(cfg, l->user);
+    if (!c->is_admin && !c->is_stats) {
+        client_close(c, CLOSE_CONSOLE_DENIED, NULL);
+        return;
+    }
+    client_log(c, LOG_LVL_LOG, "login attempt: db=%s user=%s tls=no", l->database, l->user);
+    if (!console_open(c, l->user, c->is_admin)) {
+        client_close(c, CLOSE_NO_MEMORY, NULL);
+        return;
+    }
+    c->console_user = l->user;
+    l->user = NULL;
+    client_set_state(c, CLIENT_CONSOLE);
+    client_login_free(c);
+}
+
+static bool enter_pool(struct client *c, const struct database_config *db)
+{
+    struct client_login *l = c->login;
+    const struct config *cfg = l->config->config;
+    struct registry *reg = c->shard->instance->registry;
+    const char *name = db->user != NULL ? db->user : l->user;
+    const struct user_config *user = config_find_user(cfg, name);
+    bool is_new = false;
+
+    struct pool *pool = registry_get_pool(reg, l->database, name, &is_new);
+    if (pool == NULL) {
+        client_close(c, CLOSE_NO_MEMORY, NULL);
+        return false;
+    }
+    if (registry_is_disabled(reg, pool->database)) {
+        client_close(c, CLOSE_DATABASE_DISABLED, NULL);
+        return false;
+    }
+    c->pool = pool;
+    if (is_new)
+        session_configure_pool(c->shard->instance, c->shard, cfg, pool, false);
+    c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
+    c->query_wait_timeout_us = config_query_wait_timeout_us(cfg, db, user);
+    atomic_fetch_add_explicit(&pool->clients, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->database->clients, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->user->clients, 1, memory_order_relaxed);
+    c->is_in_pool = true;
+    return true;
+}
+
+static void keep_scram_keys(struct client *c)
+{
+    struct scram_keys keys;
+    if (c->login->scram == NULL || !scram_server_keys(c->login->scram, &keys))
+        return;
+    registry_set_scram_keys(c->shard->instance->registry, c->pool->user, keys.client_key,
+                            keys.secret.server_key);
+    secret_wipe(&keys, sizeof(keys));
+}
+
+void client_login_authenticated(struct client *c)
+{
+    struct client_login *l = c->login;
+    const struct config *cfg = l->config->config;
+
+    l->stage = LOGIN_DONE;
+    if (l->is_console) {
+        enter_console(c);
+        return;
+    }
+    const struct database_config *db = config_find_database(cfg, l->database);
+    if (db == NULL) {
+        client_close(c, CLOSE_NO_SUCH_DATABASE, l->database);
+        return;
+    }
+    if (config_settings(cfg)->auth_type == AUTH_TYPE_ANY && db->user == NULL) {
+        client_close_error(c, CLOSE_LOGIN_REJECTED, "28000", "bouncer config error",
+                           "auth_type = any needs a user in the database's line of the configuration.");
+        return;
+    }
+    if (!enter_pool(c, db))
+        return;
+    keep_scram_keys(c);
+    if (config_settings(cfg)->log_connections)
+        client_log(c, LOG_LVL_LOG, "login attempt: db=%s user=%s tls=no", l->database, l->user);
+    struct params *welcome = pool_welcome(c->pool);
+    if (welcome != NULL) {
+        params_unref(welcome);
+        client_login_finish(c);
+        return;
+    }
+    /* the pool's first: a server tells us its parameters */
+    struct pool_acts acts = {0};
+    client_set_state(c, CLIENT_LOGIN_WAIT);
+    pool_checkout(c->pool, &c->ticket, clock_now_us(), &acts);
+    shard_perform(c->shard, c->pool, &acts);
+}
+
+/* ---- greeting ---- */
+
+static int server_version_num(const struct params *welcome)
+{
+    const char *text = params_get(welcome, "server_version");
+    int major = text != NULL ? atoi(text) : 0;
+    return major * 10000;
+}
+
+/* " - 10.0.0.1:5432" behind the application_name, when configured. */
+static void add_host(const struct client *c, struct buf *value)
+{
+    char addr[64];
+    client_peer_text(c, addr, sizeof(addr));
+    buf_printf(value, " - %s:%u", addr, c->peer_port);
+}
+
+/* welcome with the client's own settings over it, as PostgreSQL would report them; NULL: the client is
+ * closed. */
+static struct params *overlay_settings(struct client *c, struct params *welcome)
+{
+    struct client_login *l = c->login;
+    struct params *set = params_ref(welcome);
+    int version = server_version_num(welcome);
+    bool wants_host = shard_settings(c->shard)->application_name_add_host != 0;
+
+    if (wants_host && !has_setting(l, "application_name") && !keep_setting(l, "application_name", "app", false))
+        wants_host = false;
+    for (uint32_t i = 0; i < l->n_settings; i++) {
+        struct login_setting *ls = &l->settings[i];
+        struct buf value, raw;
+        buf_init(&value, PARAMS_MAX_VALUE_BYTES);
+        buf_init(&raw, PARAMS_MAX_VALUE_BYTES);
+        buf_append_str(&raw, ls->value);
+        if (wants_host && strcasecmp(ls->name, "application_name") == 0)
+            add_host(c, &raw);
+        bool ok = params_canonical(ls->name, buf_cstr(&raw), params_get(welcome, ls->name), version, &value);
+        struct params *next = ok ? params_with(set, ls->name, buf_cstr(&value)) : NULL;
+        buf_free(&value);
+        buf_free(&raw);
+        params_unref(set);
+        if (next == NULL) {
+            char text[256];
+            snprintf(text, sizeof(text), "invalid value for parameter \"%s\": \"%.100s\"", ls->name,
+                     ls->value);
+            client_close_error(c, CLOSE_LOGIN_REJECTED, "22023", text, NULL);
+            return NULL;
+        }
+        set = next;
+    }
+    return set;
+}
+
+static void put_greeting(struct client *c, struct params *all, struct buf *b)
+{
+    const char *notice = shard_settings(c->shard)->login_notify_message;
+
+    wire_put_auth(b, 0, NULL, 0);
+    params_put_status(all, b);
+    uint8_t key[4];
+    wire_set_u32(key, (uint32_t)c->cancel_key);
+    if (c->long_key != NULL)
+        wire_put_backend_key(b, (uint32_t)(c->cancel_key >> 32), c->long_key, CANCEL_LONG_KEY_BYTES);
+    else
+        wire_put_backend_key(b, (uint32_t)(c->cancel_key >> 32), key, sizeof(key));
+    if (notice[0] != '\0')
+        wire_put_notice(b, "NOTICE", "00000", notice, NULL, NULL);
+    wire_put_ready(b, 'I');
+}
+
+void client_login_finish(struct client *c)
+{
+    struct client_login *l = c->login;
+    struct params *welcome = pool_welcome(c->pool);
+    struct params *all = welcome != NULL ? overlay_settings(c, welcome) : NULL;
+    struct buf b;
+
+    params_unref(welcome);
+    if (all == NULL) {
+        if (!is_gone(c))
+            client_close(c, CLOSE_INTERNAL, NULL);
+        return;
+    }
+    c->params = params_settable(all);
+    if (c->params == NULL || !cancel_make_key(c, l->minor >= 2)) {
+        params_unref(all);
+        client_close(c, CLOSE_NO_MEMORY, NULL);
+        return;
+    }
+    buf_init(&b, 1 << 20);
+    put_greeting(c, all, &b);
+    params_unref(all);
+    bool ok = !b.failed && stream_send(&c->stream, b.data, b.len);
+    buf_free(&b);
+    if (!ok) {
+        client_close(c, CLOSE_WORKER_IO, NULL);
+        return;
+    }
+    struct stats_shard *st = client_stats(c);
+    if (st != NULL)
+        counter_add(&st->counters.client_login_count, 1);
+    stats_shard_record(st, LATENCY_LOGIN, clock_now_us() - c->connected_us);
+    client_login_free(c);
+    client_set_state(c, CLIENT_IDLE);
+}

@@ -1,0 +1,281 @@
+/*
+ * link.c - client and server meet, work together, and part.
+ *
+ * Linking may need words of our own first: the check query for a server that has
+ * been idle for long, and SETs where client and server do not agree on a
+ * parameter. The client's input is kept until they have been answered (SETUP).
+ *
+ * Parting: the tracker says that nothing is owed. In session mode the reset query
+ * runs before anyone else gets the server (RESET); a server against which a cancel
+ * request is under way is kept until that has ended (HELD), so that the cancel
+ * cannot hit the next client's query.
+ *
+ * Threads: the worker's own.
+ */
+#include <string.h>
+
+#include "session_int.h"
+
+/* ---- words of our own ---- */
+
+static bool send_internal(struct server *s, const char *sql)
+{
+    struct buf b;
+    bool ok;
+
+    if (!tracker_internal_query(&s->tracker))
+        return false;
+    buf_init(&b, 1 << 20);
+    wire_put_query(&b, sql);
+    ok = !b.failed && stream_send(&s->stream, b.data, b.len);
+    buf_free(&b);
+    return ok;
+}
+
+/* PgBouncer's default value "<empty>" means a query with nothing in it. */
+static const char *check_query(const struct server *s)
+{
+    const char *q = shard_settings(s->shard)->server_check_query;
+    return strcmp(q, "<empty>") == 0 ? "" : q;
+}
+
+static bool is_check_due(const struct server *s, int64_t idle_since_us, int64_t now_us)
+{
+    const struct settings *set = shard_settings(s->shard);
+    return set->server_check_query[0] != '\0' && now_us - idle_since_us >= set->server_check_delay_us;
+}
+
+/* Sends the SETs that make the server the client's. False: none were needed. */
+static bool send_settings(struct server *s, bool *failed)
+{
+    struct buf sql;
+    bool is_sent = false;
+
+    *failed = false;
+    buf_init(&sql, 1 << 20);
+    if (params_diff_sql(s->params, s->client->params, &sql) > 0) {
+        *failed = sql.failed || !send_internal(s, buf_cstr(&sql));
+        is_sent = !*failed;
+    }
+    buf_free(&sql);
+    return is_sent;
+}
+
+/* ---- linking ---- */
+
+static void setup_finished(struct server *s)
+{
+    struct client *c = s->client;
+    server_set_state(s, SERVER_ACTIVE);
+    client_resume(c);
+}
+
+/* The settings come after the check; a server that agrees with its client is ready at once. */
+static void setup_settings(struct server *s)
+{
+    bool failed = false;
+
+    s->is_checking = false;
+    if (s->params != s->client->params && send_settings(s, &failed)) {
+        if (s->state != SERVER_SETUP)
+            server_set_state(s, SERVER_SETUP);
+        return;
+    }
+    if (failed) {
+        server_close(s, CLOSE_WORKER_IO, NULL);
+        return;
+    }
+    setup_finished(s);
+}
+
+void server_link(struct server *s, struct client *c, const struct grant *grant)
+{
+    int64_t now_us = clock_now_us();
+    int64_t idle_since_us = s->state_since_us;
+    int64_t wait_us = now_us - grant->since_us;
+    struct stats_shard *st = client_stats(c);
+
+    if (st != NULL) {
+        counter_add(&st->counters.server_assignment_count, 1);
+        counter_add(&st->counters.wait_time_us, (uint64_t)wait_us);
+        stats_shard_record(st, LATENCY_WAIT, wait_us);
+    }
+    if (c->state == CLIENT_LOGIN_WAIT) {
+        /* only the pool's parameters were wanted */
+        client_login_finish(c);
+        server_give_back(s, CLOSE_NONE);
+        if (c->state == CLIENT_IDLE)
+            client_resume(c);
+        return;
+    }
+    s->client = c;
+    c->server = s;
+    s->was_ready = false;
+    s->setup_failed = false;
+    s->needs_reset = c->pool_mode == POOL_MODE_SESSION;
+    s->request_us = now_us;
+    s->query_start_us = s->xact_start_us = s->idle_in_xact_us = 0;
+    client_set_state(c, CLIENT_ACTIVE);
+    if (!is_check_due(s, idle_since_us, now_us)) {
+        setup_settings(s);
+        return;
+    }
+    s->is_checking = true;
+    server_set_state(s, SERVER_SETUP);
+    if (!send_internal(s, check_query(s)))
+        server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
+}
+
+void server_setup_done(struct server *s)
+{
+    struct client *c = s->client;
+
+    if (c == NULL) {
+        /* it left meanwhile; what it had SET is restored for the next client anyway */
+        server_release(s);
+        return;
+    }
+    if (!s->setup_failed) {
+        if (s->is_checking)
+            setup_settings(s);
+        else
+            setup_finished(s);
+        return;
+    }
+    if (s->is_checking) {
+        server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
+        return;
+    }
+    /* a value that PostgreSQL does not take: nothing was set, so the server is as good as before */
+    (void)server_detach_client(s);
+    client_close_error(c, CLOSE_LOGIN_REJECTED, s->setup_sqlstate, s->setup_error, NULL);
+    server_release(s);
+}
+
+/* ---- parting ---- */
+
+struct client *server_detach_client(struct server *s)
+{
+    struct client *c = s->client;
+    if (c == NULL)
+        return NULL;
+    s->client = NULL;
+    c->server = NULL;
+    /* its reading may have been stopped because this server was slow */
+    if (c->read_is_held && c->state != CLIENT_CLOSING &&
+        (c->input == NULL || c->input->len < SESSION_MAX_INPUT_BYTES))
+        c->read_is_held = !stream_read_start(&c->stream);
+    return c;
+}
+
+void server_give_back(struct server *s, enum close_reason why)
+{
+    struct pool_acts acts = {0};
+
+    if (!stream_is_quiet(&s->stream))
+        why = CLOSE_UNCLEAN;
+    if (s->state != SERVER_IDLE)
+        server_set_state(s, SERVER_IDLE);
+    pool_release(s->pool, s->slot, why, clock_now_us(), &acts);
+    shard_perform(s->shard, s->pool, &acts);
+}
+
+static bool wants_reset(const struct server *s)
+{
+    const struct settings *set = shard_settings(s->shard);
+    return set->server_reset_query[0] != '\0' && (s->needs_reset || set->server_reset_query_always);
+}
+
+/* No client any more, nothing owed: clean up and give back. */
+static void server_retire_client(struct server *s)
+{
+    if (s->cancel_refs > 0) {
+        server_set_state(s, SERVER_HELD);
+        return;
+    }
+    if (!wants_reset(s)) {
+        server_give_back(s, CLOSE_NONE);
+        return;
+    }
+    s->needs_reset = false;
+    s->setup_failed = false;
+    server_set_state(s, SERVER_RESET);
+    pool_testing(s->pool, s->slot, clock_now_us());
+    if (!send_internal(s, shard_settings(s->shard)->server_reset_query))
+        server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
+}
+
+void server_release(struct server *s)
+{
+    struct client *c = server_detach_client(s);
+
+    if (c != NULL)
+        client_set_state(c, CLIENT_IDLE);
+    if (!stream_read_start(&s->stream)) { /* may have been stopped for a slow client */
+        server_close(s, CLOSE_WORKER_IO, NULL);
+        return;
+    }
+    server_retire_client(s);
+    if (c == NULL || c->state != CLIENT_IDLE)
+        return;
+    if (atomic_load_explicit(&c->shard->instance->shutdown_mode, memory_order_relaxed) >=
+        SHUTDOWN_WAIT_FOR_SERVERS)
+        client_close(c, CLOSE_SHUTDOWN, NULL);
+    else if (c->input != NULL)
+        client_resume(c);
+}
+
+void server_client_gone(struct server *s)
+{
+    (void)server_detach_client(s);
+    if (s->state == SERVER_SETUP)
+        return; /* our own query is answered first: server_setup_done() */
+    if (tracker_is_releasable(&s->tracker) && s->partial.len == 0 && s->remain_bytes == 0 &&
+        stream_is_drained(&s->stream)) {
+        server_release(s);
+        return;
+    }
+    server_close(s, CLOSE_CLIENT_GONE_BUSY, NULL);
+}
+
+void server_after_batch(struct server *s)
+{
+    bool is_quiet = s->partial.len == 0 && s->remain_bytes == 0 && tracker_is_releasable(&s->tracker);
+
+    switch (s->state) {
+    case SERVER_SETUP:
+        if (is_quiet)
+            server_setup_done(s);
+        return;
+    case SERVER_RESET:
+        if (!is_quiet)
+            return;
+        if (s->setup_failed)
+            server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
+        else
+            server_give_back(s, CLOSE_NONE);
+        return;
+    case SERVER_ACTIVE: break;
+    default: return;
+    }
+    if (!s->was_ready || s->client == NULL)
+        return;
+    s->was_ready = false;
+    struct client *c = s->client;
+    bool is_ending = atomic_load_explicit(&s->shard->instance->shutdown_mode, memory_order_relaxed) >=
+                     SHUTDOWN_WAIT_FOR_SERVERS;
+    if (c->pool_mode == POOL_MODE_STATEMENT && s->tracker.tx_status != 'I') {
+        client_close(c, CLOSE_TRANSACTION_IN_STATEMENT_MODE, NULL);
+        return;
+    }
+    if (is_quiet && is_ending) {
+        client_close(c, CLOSE_SHUTDOWN, NULL);
+        return;
+    }
+    if (is_quiet && c->pool_mode != POOL_MODE_SESSION && c->remain_bytes == 0) {
+        server_release(s);
+        return;
+    }
+    if (c->input != NULL)
+        client_resume(c);
+}

@@ -1,0 +1,52 @@
+/*
+ * login_int.h - what a client needs only until it is in.
+ */
+#ifndef SESSION_LOGIN_INT_H
+#define SESSION_LOGIN_INT_H
+
+#include "auth/scram.h"
+#include "session_int.h"
+#include "wire/startup.h"
+
+enum login_stage {
+    LOGIN_STARTUP,
+    LOGIN_PASSWORD,  /* plain or md5 password is due */
+    LOGIN_SASL_INIT, /* SASLInitialResponse is due */
+    LOGIN_SASL,      /* SASLResponse is due */
+    LOGIN_DONE,      /* authenticated */
+};
+
+#define LOGIN_MAX_SETTINGS 32
+
+struct login_setting {
+    char *name;
+    char *value;
+    bool from_options;
+};
+
+struct client_login {
+    enum login_stage stage;
+    char *user;
+    char *database;
+    uint32_t minor;
+    bool is_unix;
+    bool ssl_asked, gss_asked;
+    bool is_console;
+    bool is_md5; /* LOGIN_PASSWORD: md5 rather than plain */
+    uint8_t md5_salt[4];
+    struct session_config *config;       /* the settings that this login began with (a reference) */
+    const struct credential *credential; /* of config; NULL: unknown user or none */
+    struct scram_server *scram;
+    uint32_t n_settings;
+    struct login_setting
+        settings[LOGIN_MAX_SETTINGS]; /* start-up parameters that are to be restored on servers */
+};
+
+/* client_auth.c: begins the exchange; true when the client is let in without one. */
+void client_auth_begin(struct client *c);
+/* A message of type 'p' has arrived. */
+void client_auth_message(struct client *c, const uint8_t *body, uint32_t len_bytes);
+/* client_login.c: authentication has succeeded. */
+void client_login_authenticated(struct client *c);
+
+#endif

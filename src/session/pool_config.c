@@ -1,0 +1,49 @@
+/*
+ * pool_config.c - what the ledger needs of the settings.
+ *
+ * Threads: any; pure.
+ */
+#include "session_int.h"
+
+static void session_pool_config(const struct config *cfg, const struct database_config *db,
+                                const struct user_config *user, struct pool_config *out)
+{
+    const struct settings *set = config_settings(cfg);
+
+    *out = (struct pool_config){
+        .limit = config_pool_size(cfg, db, user),
+        .min_size = config_min_pool_size(cfg, db),
+        .keep_min_without_clients = db->user != NULL && !db->is_fallback,
+        .round_robin = set->server_round_robin != 0,
+        .lifetime_us = config_server_lifetime_us(cfg, db),
+        .idle_timeout_us = set->server_idle_timeout_us,
+        .login_retry_us = set->server_login_retry_us,
+        .overtake_us = set->handoff_slack_us,
+        .overtake_max = set->handoff_burst,
+    };
+}
+
+void session_configure_pool(struct instance *in, struct shard *sh, const struct config *cfg,
+                            struct pool *pool, bool is_dirty)
+{
+    const struct database_config *db = config_find_database(cfg, pool->database->name);
+    const struct user_config *user = config_find_user(cfg, pool->user->name);
+    struct pool_config pc;
+    struct pool_acts acts[3] = {0};
+
+    if (db == NULL)
+        return;
+    session_pool_config(cfg, db, user, &pc);
+    lock_acquire(&pool->lock);
+    pc.generation = pool->config.generation + (is_dirty ? 1 : 0);
+    lock_release(&pool->lock);
+    limits_set_max(&pool->database->limits, config_max_db_connections(cfg, db), &acts[0]);
+    limits_set_max(&pool->user->limits, config_max_user_connections(cfg, user), &acts[1]);
+    pool_configure(pool, &pc, clock_now_us(), &acts[2]);
+    for (size_t i = 0; i < ARRAY_SIZE(acts); i++) {
+        if (sh != NULL)
+            shard_perform(sh, pool, &acts[i]);
+        else
+            instance_perform(in, pool, &acts[i]);
+    }
+}

@@ -1,0 +1,344 @@
+/*
+ * server_flow.c - what a server sends: from its socket to its client.
+ *
+ * Headers are looked at in the shared read buffer; ranges that are for the client go out
+ * from there in one piece. Only the head of a message that is looked into
+ * (ReadyForQuery, ParameterStatus, ErrorResponse) is kept until it has arrived whole.
+ *
+ * Threads: the owner's.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "session_int.h"
+
+/* Messages of these types are looked into up to this size; a larger one is passed on as it comes. */
+#define MAX_INSPECTED_BYTES 32768u
+
+static void server_on_read(struct stream *st);
+static void server_on_drain(struct stream *st);
+static void server_on_error(struct stream *st, int err);
+
+const struct stream_ops server_stream_ops = {
+    .on_read = server_on_read,
+    .on_drain = server_on_drain,
+    .on_error = server_on_error,
+};
+
+/* ---- messages that are looked into ---- */
+
+static bool set_param(struct params **set, const char *name, const char *value)
+{
+    struct params *next = params_with(*set, name, value);
+    if (next == NULL)
+        return false;
+    params_unref(*set);
+    *set = next;
+    return true;
+}
+
+/* The server reports a parameter. True when the client should hear of it. */
+static bool on_parameter(struct server *s, const uint8_t *body, uint32_t len_bytes)
+{
+    const char *name, *value;
+    struct client *c = s->client;
+
+    if (!wire_parse_parameter_status(body, len_bytes, &name, &value))
+        return true;
+    if (!params_is_settable(name))
+        return c != NULL;
+    if (!set_param(&s->params, name, value))
+        server_log(s, LOG_LVL_WARNING, "parameter %s cannot be kept", name);
+    if (c == NULL)
+        return false;
+    const char *known = params_get(c->params, name);
+    if (known != NULL && strcmp(known, value) == 0)
+        return s->state == SERVER_ACTIVE; /* our own SET: nothing new for the client */
+    (void)set_param(&c->params, name, value);
+    return true;
+}
+
+static void on_error(struct server *s, const uint8_t *body, uint32_t len_bytes, uint32_t facts)
+{
+    struct wire_error e;
+
+    if (!wire_parse_error(body, len_bytes, &e))
+        return;
+    stats_errors_count_sqlstate(s->shard->instance->errors, s->shard->index, e.sqlstate);
+    if (strcmp(e.severity, "FATAL") == 0 || strcmp(e.severity, "PANIC") == 0) {
+        s->sent_fatal = s->client != NULL && (facts & TRACKER_INTERNAL) == 0;
+        if (s->client == NULL)
+            server_log(s, LOG_LVL_WARNING, "server said: %s: %s", e.severity, e.message);
+    }
+    if ((facts & TRACKER_INTERNAL) != 0) {
+        s->setup_failed = true;
+        str_copy(s->setup_sqlstate, e.sqlstate, sizeof(s->setup_sqlstate));
+        str_copy(s->setup_error, e.message, sizeof(s->setup_error));
+        server_log(s, LOG_LVL_WARNING, "own query failed: %s", e.message);
+    }
+}
+
+static void on_ready(struct server *s, uint32_t facts)
+{
+    struct client *c = s->client;
+
+    s->was_ready = true;
+    if ((facts & TRACKER_INTERNAL) != 0 || c == NULL)
+        return;
+    int64_t now_us = clock_now_us();
+    struct stats_shard *st = server_stats(s);
+    char status = s->tracker.tx_status;
+    if (st != NULL && s->query_start_us != 0) {
+        int64_t took_us = now_us - s->query_start_us;
+        counter_add(&st->counters.query_count, 1);
+        counter_add(&st->counters.query_time_us, (uint64_t)took_us);
+        stats_shard_record(st, LATENCY_QUERY, took_us);
+    }
+    if (st != NULL && status == 'I' && s->xact_start_us != 0) {
+        int64_t took_us = now_us - s->xact_start_us;
+        counter_add(&st->counters.xact_count, 1);
+        counter_add(&st->counters.xact_time_us, (uint64_t)took_us);
+        stats_shard_record(st, LATENCY_TRANSACTION, took_us);
+    }
+    bool has_more = s->tracker.ready_due > 0;
+    s->query_start_us = has_more ? now_us : 0;
+    if (status == 'I')
+        s->xact_start_us = has_more ? now_us : 0;
+    s->idle_in_xact_us = status != 'I' && !has_more ? now_us : 0;
+}
+
+static bool is_inspected(uint8_t type)
+{
+    return type == 'Z' || type == 'S' || type == 'E';
+}
+
+/* ---- passing on ---- */
+
+/* Sends a range to the client. False when server or client has gone and the caller must stop. */
+static bool pass_on(struct server *s, const uint8_t *data, uint32_t len_bytes)
+{
+    struct client *c = s->client;
+    struct stats_shard *st;
+
+    if (len_bytes == 0 || c == NULL)
+        return true;
+    st = server_stats(s);
+    if (st != NULL)
+        counter_add(&st->counters.bytes_sent, len_bytes);
+    if (!stream_send(&c->stream, data, len_bytes)) {
+        client_close(c, CLOSE_CLIENT_EOF, NULL);
+        return false;
+    }
+    return true;
+}
+
+struct batch {
+    const uint8_t *data;
+    uint32_t len;
+    uint32_t at;    /* looked at so far */
+    uint32_t start; /* not passed on from here; data[start..at) is for the client */
+};
+
+/* What lies before `at` goes to the client; then nothing is pending. */
+static bool batch_flush(struct server *s, struct batch *b)
+{
+    uint32_t start = b->start;
+    b->start = b->at;
+    return pass_on(s, b->data + start, b->at - start);
+}
+
+/* Leaves out what lies between `from` and `at`. */
+static bool batch_skip(struct server *s, struct batch *b, uint32_t from)
+{
+    bool ok = pass_on(s, b->data + b->start, from - b->start);
+    b->start = b->at;
+    return ok;
+}
+
+/* The server cannot be trusted any more. A client that has all its answers is not concerned. */
+static void on_impossible(struct server *s, uint8_t type)
+{
+    char text[80];
+    struct client *c = s->client;
+    bool is_served = c != NULL && c->pool_mode != POOL_MODE_SESSION && s->state == SERVER_ACTIVE &&
+                     s->tracker.tx_status == 'I' && !tracker_is_busy(&s->tracker) && !s->tracker.is_open &&
+                     c->remain_bytes == 0;
+
+    snprintf(text, sizeof(text), "message type 0x%02x is not possible now", type);
+    if (is_served) {
+        (void)server_detach_client(s);
+        client_set_state(c, CLIENT_IDLE);
+    }
+    server_close(s, CLOSE_PROTOCOL_SERVER, text);
+    if (is_served)
+        client_resume(c);
+}
+
+/* One message whose header (and, if it is looked into, body) is there. False: stop, server or client has
+ * gone. */
+static bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole)
+{
+    const uint8_t *body = b->data + b->at + WIRE_HEADER_BYTES;
+    uint32_t from = b->at;
+    uint32_t facts = tracker_server(&s->tracker, type, is_whole ? body[0] : 0);
+    bool is_for_client = s->client != NULL && (facts & TRACKER_INTERNAL) == 0;
+
+    if ((facts & TRACKER_BAD) != 0) {
+        if (batch_flush(s, b))
+            on_impossible(s, type);
+        return false;
+    }
+    if (type == 'E' && is_whole)
+        on_error(s, body, len - 4, facts);
+    else if (type == 'S' && is_whole)
+        is_for_client = on_parameter(s, body, len - 4);
+    else if ((facts & TRACKER_READY) != 0)
+        on_ready(s, facts);
+    uint32_t left = b->len - b->at - WIRE_HEADER_BYTES;
+    uint32_t here = len - 4 < left ? len - 4 : left;
+    b->at += WIRE_HEADER_BYTES + here;
+    s->remain_bytes = len - 4 - here;
+    s->is_dropping = !is_for_client;
+    return is_for_client || batch_skip(s, b, from);
+}
+
+/* The rest of a message that began in an earlier batch. */
+static bool take_rest(struct server *s, struct batch *b)
+{
+    uint32_t from = b->at;
+    uint32_t left = b->len - b->at;
+    uint32_t here = s->remain_bytes < left ? s->remain_bytes : left;
+
+    b->at += here;
+    s->remain_bytes -= here;
+    return !s->is_dropping || batch_skip(s, b, from);
+}
+
+/* All that has arrived. False when the server or its client has gone, or the server is no longer ours. */
+static bool take_batch(struct server *s, const uint8_t *data, uint32_t len_bytes)
+{
+    struct batch b = {.data = data, .len = len_bytes};
+
+    while (b.at < b.len) {
+        if (s->remain_bytes > 0) {
+            if (!take_rest(s, &b))
+                return false;
+            continue;
+        }
+        uint32_t left = b.len - b.at;
+        if (left < WIRE_HEADER_BYTES)
+            break;
+        uint8_t type = b.data[b.at];
+        uint32_t len = wire_u32(b.data + b.at + 1);
+        if (len < 4 || len > INT32_MAX) {
+            if (batch_flush(s, &b))
+                server_close(s, CLOSE_PROTOCOL_SERVER, "bad length");
+            return false;
+        }
+        if (type == 'D' || type == 'd') {
+            /* the hot ones need nothing but passing on, unless they answer a query of our own */
+            if (!take_message(s, &b, type, len, false))
+                return false;
+            continue;
+        }
+        bool is_looked_into = is_inspected(type) && len <= MAX_INSPECTED_BYTES;
+        if (is_looked_into && left < 1 + len)
+            break;
+        if (type == 'Z' && len != 5) {
+            server_close(s, CLOSE_PROTOCOL_SERVER, "bad ReadyForQuery");
+            return false;
+        }
+        if (!take_message(s, &b, type, len, is_looked_into))
+            return false;
+    }
+    if (!batch_flush(s, &b))
+        return false;
+    if (b.at < b.len) {
+        buf_append(&s->partial, b.data + b.at, b.len - b.at);
+        if (s->partial.failed) {
+            server_close(s, CLOSE_NO_MEMORY, NULL);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- events ---- */
+
+/* The end of the connection, or an error on it. */
+static void on_end(struct server *s)
+{
+    if (s->state == SERVER_CLOSING)
+        server_finish_close(s);
+    else
+        server_close(s, CLOSE_SERVER_CRASHED, NULL);
+}
+
+/* Reads once. False: nothing more now. */
+static bool read_once(struct server *s)
+{
+    struct stream *st = &s->stream;
+    uint8_t *buf = st->loop->read_buffer;
+    uint32_t kept = s->partial.len;
+
+    if (kept > 0) {
+        memcpy(buf, s->partial.data, kept);
+        if (s->partial.capacity > 4096)
+            buf_free(&s->partial);
+        else
+            buf_clear(&s->partial);
+    }
+    int n = stream_recv(st, buf + kept, (int)(LOOP_READ_BUFFER_BYTES - kept));
+    if (n < 0) {
+        if (n == STREAM_AGAIN)
+            buf_append(&s->partial, buf, kept);
+        else
+            on_end(s);
+        return false;
+    }
+    if (s->state == SERVER_CLOSING)
+        return true; /* last words to nobody */
+    struct shard *sh = s->shard;
+    bool is_full = (uint32_t)n == LOOP_READ_BUFFER_BYTES - kept;
+    if (!take_batch(s, buf, kept + (uint32_t)n))
+        return false;
+    /* a client that is slow: not a byte more until it has taken this */
+    if (s->client != NULL && !stream_is_drained(&s->client->stream))
+        stream_read_stop(st);
+    bool has_unread = stream_has_unread(st);
+    if (!has_unread)
+        server_after_batch(s);
+    return s->shard == sh && st->fd >= 0 && s->slot != NULL && st->is_reading &&
+           (has_unread || (is_full && s->state == SERVER_ACTIVE));
+}
+
+void server_read(struct server *s)
+{
+    /* a large result goes through in large pieces, but the others want their turn too */
+    int rounds = 8;
+    while (read_once(s)) {
+        if (--rounds <= 0 && !stream_has_unread(&s->stream))
+            return;
+    }
+}
+
+static void server_on_read(struct stream *st)
+{
+    server_read(container_of(st, struct server, stream));
+}
+
+/* The server has taken what was kept for it: its client may send more. */
+static void server_on_drain(struct stream *st)
+{
+    struct server *s = container_of(st, struct server, stream);
+    if (s->client != NULL)
+        client_resume(s->client);
+}
+
+static void server_on_error(struct stream *st, int err)
+{
+    struct server *s = container_of(st, struct server, stream);
+    (void)err;
+    on_end(s);
+}

@@ -1,0 +1,104 @@
+/*
+ * session_int.h - what the files of session/ share among themselves.
+ */
+#ifndef SESSION_INT_H
+#define SESSION_INT_H
+
+#include "base/log.h"
+#include "session/client.h"
+#include "session/mail.h"
+#include "session/server.h"
+#include "session/shard.h"
+#include "wire/codec.h"
+
+#define SESSION_LINGER_US         (2 * USEC_PER_SEC) /* for a client to read why it was closed */
+#define SESSION_SERVER_CLOSE_US   (1 * USEC_PER_SEC) /* for PostgreSQL to close its end */
+#define SESSION_MAX_INPUT_BYTES   131072u            /* kept for a client that has no server yet */
+#define SESSION_MAX_LOGIN_BYTES   16384u
+#define SESSION_MAX_CONSOLE_BYTES 65536u
+#define SESSION_TICK_US           (20 * USEC_PER_MSEC)
+
+static inline const struct settings *shard_settings(const struct shard *sh)
+{
+    return config_settings(sh->config->config);
+}
+
+/* shard.c */
+void shard_arm_tick(struct shard *sh);
+
+/* acts.c: the ledger's decisions, performed one after the other, never nested. */
+void shard_perform(struct shard *sh, struct pool *pool, struct pool_acts *acts);
+/* From any thread; sh is NULL on the control thread. */
+void act_mail(struct instance *in, struct shard *sh, const struct pool_act *act, struct pool *pool);
+void acts_on_mail(struct shard *sh, struct mail *m);
+
+/* client.c */
+struct client *client_new(struct shard *sh, int fd);
+void client_set_state(struct client *c, enum client_state state);
+void client_free(struct client *c);
+struct stats_shard *client_stats(struct client *c);
+/* Keeps bytes for later; closes the client and returns false when that cannot be. */
+bool client_keep_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
+void client_drop_input(struct client *c);
+void client_tick(struct shard *sh, int64_t now_us);
+
+/* client_login.c, client_auth.c */
+void client_login_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
+void client_login_free(struct client *c);
+/* A server of the pool is at hand (or its parameters are known): the login ends. */
+void client_login_finish(struct client *c);
+
+/* client_flow.c */
+extern const struct stream_ops client_stream_ops;
+void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes);
+/* Goes on with what was kept: linked, answered, drained. */
+void client_resume(struct client *c);
+
+/* server.c */
+struct server *server_new(struct shard *sh, struct pool *pool, struct slot *slot);
+void server_set_state(struct server *s, enum server_state state);
+void server_free(struct server *s);
+void server_begin_close(struct server *s, enum close_reason why); /* slot is CLOSING already */
+void server_finish_close(struct server *s);
+void server_tick(struct shard *sh, int64_t now_us);
+struct stats_shard *server_stats(struct server *s);
+
+/* server_login.c */
+void server_connect(struct shard *sh, struct pool *pool, struct slot *slot);
+void server_login_failed(struct server *s, enum close_reason why, const char *sqlstate, const char *text);
+void server_login_free(struct server *s);
+
+/* server_flow.c */
+extern const struct stream_ops server_stream_ops;
+void server_read(struct server *s);
+
+/* link.c */
+void server_link(struct server *s, struct client *c, const struct grant *grant);
+/* Its client goes: the server is released when it is clean, else closed. */
+void server_client_gone(struct server *s);
+/* Everything is answered: client and server part, the server goes to the next. */
+void server_release(struct server *s);
+void server_setup_done(struct server *s);
+/* Runs after a batch of messages: release if the tracker says so. */
+void server_after_batch(struct server *s);
+/* Takes the client away from a server that must not be used on; the server is then closed by the caller. */
+struct client *server_detach_client(struct server *s);
+/* Gives an idle, clean server back to the ledger. */
+void server_give_back(struct server *s, enum close_reason why);
+
+/* cancel.c */
+void cancel_request(struct client *c, uint32_t pid, const uint8_t *key, uint32_t key_bytes);
+void cancel_on_mail(struct shard *sh, struct mail_cancel *m);
+void cancel_on_done(struct shard *sh, struct mail_cancel *m);
+void cancel_tick(struct shard *sh, int64_t now_us);
+void cancel_close_all(struct shard *sh);
+/* Sets the client's BackendKeyData. False when memory is out. */
+bool cancel_make_key(struct client *c, bool is_long) must_check;
+
+/* console_client.c */
+bool console_open(struct client *c, const char *user, bool is_admin) must_check;
+void console_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
+void console_output(struct shard *sh, struct mail_console_output *m);
+void console_gone(struct client *c);
+
+#endif

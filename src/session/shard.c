@@ -1,0 +1,213 @@
+/*
+ * shard.c - the sessions of one worker: construction, mail, deadlines, the end.
+ *
+ * Deadlines are kept without cost per query: the lists of the states are in the
+ * order in which the state was entered, and a tick of 20 ms looks at them; it runs only
+ * while there is something to look at (see shard_arm_tick()).
+ *
+ * Threads: the worker's own.
+ */
+#include "session/shard.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "session_int.h"
+
+static bool has_deadlines(const struct shard *sh)
+{
+    return !list_is_empty(&sh->client_lists[CLIENT_LOGIN]) ||
+           !list_is_empty(&sh->client_lists[CLIENT_LOGIN_WAIT]) ||
+           !list_is_empty(&sh->client_lists[CLIENT_WAITING]) ||
+           !list_is_empty(&sh->client_lists[CLIENT_CANCEL]) ||
+           !list_is_empty(&sh->client_lists[CLIENT_CLOSING]) ||
+           !list_is_empty(&sh->server_lists[SERVER_CONNECTING]) ||
+           !list_is_empty(&sh->server_lists[SERVER_SETUP]) ||
+           !list_is_empty(&sh->server_lists[SERVER_RESET]) ||
+           !list_is_empty(&sh->server_lists[SERVER_CLOSING]) || !list_is_empty(&sh->cancels);
+}
+
+static bool is_empty(const struct shard *sh)
+{
+    for (int i = 0; i < CLIENT_STATES; i++)
+        if (!list_is_empty(&sh->client_lists[i]))
+            return false;
+    for (int i = 0; i < SERVER_STATES; i++)
+        if (!list_is_empty(&sh->server_lists[i]))
+            return false;
+    return true;
+}
+
+/* While stopping: ends the loop once clients have read their last message and servers have closed, or after a
+ * while. */
+static void stop_tick(struct shard *sh, int64_t now_us)
+{
+    if (!is_empty(sh) && now_us - sh->stopping_since_us < SESSION_SERVER_CLOSE_US)
+        return;
+    if (sh->stop_order != NULL) {
+        loop_post(sh->instance->control, &sh->stop_order->mail);
+        sh->stop_order = NULL;
+    }
+    loop_stop(&sh->loop);
+}
+
+static void tick_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct shard *sh = arg;
+    int64_t now_us = clock_now_us();
+
+    (void)fd;
+    (void)what;
+    sh->tick_is_armed = false;
+    client_tick(sh, now_us);
+    server_tick(sh, now_us);
+    cancel_tick(sh, now_us);
+    if (sh->is_stopping)
+        stop_tick(sh, now_us);
+    if (has_deadlines(sh) || sh->is_stopping)
+        shard_arm_tick(sh);
+}
+
+void shard_arm_tick(struct shard *sh)
+{
+    static const struct timeval interval = {.tv_usec = SESSION_TICK_US};
+    if (sh->tick_is_armed)
+        return;
+    sh->tick_is_armed = event_add(&sh->tick_event, &interval) == 0;
+}
+
+bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct session_config *config,
+                void (*on_mail)(struct loop *, struct mail *))
+{
+    *sh = (struct shard){.instance = in, .index = index, .config = config};
+    sh->acts_capacity = 64;
+    sh->acts = xcalloc(sh->acts_capacity, sizeof(*sh->acts));
+    slab_init(&sh->client_slab, sizeof(struct client));
+    slab_init(&sh->server_slab, sizeof(struct server));
+    handle_table_init(&sh->clients);
+    for (int i = 0; i < CLIENT_STATES; i++)
+        list_init(&sh->client_lists[i]);
+    for (int i = 0; i < SERVER_STATES; i++)
+        list_init(&sh->server_lists[i]);
+    list_init(&sh->cancels);
+    if (!loop_init(&sh->loop, on_mail, sh))
+        return false;
+    return event_assign(&sh->tick_event, sh->loop.base, -1, 0, tick_cb, sh) == 0;
+}
+
+void shard_destroy(struct shard *sh)
+{
+    event_del(&sh->tick_event);
+    loop_destroy(&sh->loop);
+    handle_table_destroy(&sh->clients);
+    slab_destroy(&sh->client_slab);
+    slab_destroy(&sh->server_slab);
+    session_config_unref(sh->config);
+    free(sh->acts);
+}
+
+static void on_order(struct shard *sh, struct mail_order *m)
+{
+    switch (m->kind) {
+    case ORDER_CLOSE_POOL:
+        for (int state = 0; state < CLIENT_CLOSING; state++)
+            LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
+                struct client *c = list_entry(it, struct client, node);
+                if (c->pool != NULL && (m->pool == NULL || c->pool == m->pool))
+                    client_close(c, m->why, NULL);
+            }
+        break;
+    case ORDER_SHUTDOWN:
+        if (atomic_load(&sh->instance->shutdown_mode) < SHUTDOWN_WAIT_FOR_SERVERS)
+            break;
+        for (int state = 0; state < CLIENT_ACTIVE; state++)
+            LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
+                client_close(list_entry(it, struct client, node), CLOSE_SHUTDOWN, NULL);
+            }
+        LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_ACTIVE]) {
+            struct client *c = list_entry(it, struct client, node);
+            if (c->server->state == SERVER_ACTIVE && tracker_is_releasable(&c->server->tracker))
+                client_close(c, CLOSE_SHUTDOWN, NULL);
+        }
+        break;
+    case ORDER_STOP:
+        shard_close_all(sh, m->why);
+        m->mail.type = MAIL_ACK;
+        sh->stop_order = m;
+        sh->stopping_since_us = clock_now_us();
+        shard_arm_tick(sh);
+        return;
+    }
+    m->mail.type = MAIL_ACK;
+    loop_post(sh->instance->control, &m->mail);
+}
+
+bool shard_on_mail(struct shard *sh, struct mail *m)
+{
+    switch (m->type) {
+    case MAIL_RESOLVED: dial_on_mail(m); return true;
+    case MAIL_ADOPT:
+    case MAIL_YIELD:
+    case MAIL_GRANT_FAILED:
+    case MAIL_CONNECT:
+    case MAIL_CLOSE_SERVER:
+    case MAIL_FAIL_CLIENT: acts_on_mail(sh, m); return true;
+    case MAIL_CLIENT: {
+        struct mail_client *mc = container_of(m, struct mail_client, mail);
+        shard_accept(sh, mc->fd, mc->is_unix, mc->is_over_limit);
+        free(mc);
+        return true;
+    }
+    case MAIL_CONFIG: {
+        struct mail_config *mc = container_of(m, struct mail_config, mail);
+        session_config_unref(sh->config);
+        sh->config = mc->config;
+        shard_apply_config(sh);
+        m->type = MAIL_ACK;
+        mc->config = NULL;
+        loop_post(sh->instance->control, m);
+        return true;
+    }
+    case MAIL_CANCEL: cancel_on_mail(sh, container_of(m, struct mail_cancel, mail)); return true;
+    case MAIL_CANCEL_DONE: cancel_on_done(sh, container_of(m, struct mail_cancel, mail)); return true;
+    case MAIL_CONSOLE_OUTPUT:
+        console_output(sh, container_of(m, struct mail_console_output, mail));
+        return true;
+    case MAIL_ORDER: on_order(sh, container_of(m, struct mail_order, mail)); return true;
+    default: return false;
+    }
+}
+
+void shard_close_all(struct shard *sh, enum close_reason why)
+{
+    sh->is_stopping = true;
+    for (int state = 0; state < CLIENT_STATES; state++)
+        LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
+            struct client *c = list_entry(it, struct client, node);
+            if (state != CLIENT_CLOSING)
+                client_close(c, why, NULL);
+        }
+    for (int state = 0; state < SERVER_STATES; state++)
+        LIST_FOR_EACH_SAFE (it, &sh->server_lists[state]) {
+            server_close(list_entry(it, struct server, node), why, NULL);
+        }
+    cancel_close_all(sh);
+}
+
+void shard_apply_config(struct shard *sh)
+{
+    const struct config *cfg = sh->config->config;
+
+    for (uint32_t i = 0; i < sh->clients.used; i++) {
+        struct client *c = handle_at(&sh->clients, i);
+        if (c == NULL || c->pool == NULL)
+            continue;
+        const struct database_config *db = config_find_database(cfg, c->pool->database->name);
+        const struct user_config *user = config_find_user(cfg, c->pool->user->name);
+        if (db == NULL)
+            continue; /* removed: the control thread closes its clients */
+        c->query_wait_timeout_us = config_query_wait_timeout_us(cfg, db, user);
+        /* a client in the middle of something keeps its mode until it is done: see server_after_batch() */
+        c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
+    }
+}

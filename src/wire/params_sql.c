@@ -1,0 +1,143 @@
+/*
+ * params_sql.c - the SQL that gives a server the parameters that a session has.
+ *
+ * Values come from clients, so quoting must hold whatever they contain, under any
+ * client_encoding and with standard_conforming_strings on or off:
+ *  - a quote is doubled; no encoding of PostgreSQL has a quote for a trailing byte;
+ *  - a backslash is doubled inside E'', unless there are bytes above 0x7f too: in SJIS, BIG5, GBK and the
+ * like a backslash may be the second half of a character, and doubling it would leave one that escapes what
+ * follows. Such a value is put together from pieces with chr(92) between them.
+ *
+ * Threads: none; works on what it is given.
+ */
+#include "wire/params.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* SET takes 'a, b' for one name here; set_config() takes the text as it is. */
+static const char *const name_lists[] = {
+    "search_path",
+    "temp_tablespaces",
+    "local_preload_libraries",
+    "session_preload_libraries",
+};
+
+static bool is_name_list(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(name_lists); i++) {
+        if (strcasecmp(name, name_lists[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool has_high_bytes(const char *s)
+{
+    for (; *s; s++) {
+        if ((unsigned char)*s > 0x7f)
+            return true;
+    }
+    return false;
+}
+
+static bool is_plain_name(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool is_letter = (s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z') || s[i] == '_';
+        bool is_digit = s[i] >= '0' && s[i] <= '9';
+        if (!is_letter && !(is_digit && i > 0))
+            return false;
+    }
+    return n > 0;
+}
+
+/* A name of one or more parts with dots between. Parts may be reserved words, unless PostgreSQL itself
+ * has made up the name. */
+static void put_name(struct buf *sql, const char *name)
+{
+    bool has_parts = strchr(name, '.') != NULL;
+    for (;;) {
+        size_t n = strcspn(name, ".");
+        bool is_plain = !has_parts && is_plain_name(name, n);
+        if (!is_plain)
+            buf_append_byte(sql, '"');
+        for (size_t i = 0; i < n; i++) {
+            if (name[i] == '"')
+                buf_append_byte(sql, '"');
+            buf_append_byte(sql, (uint8_t)name[i]);
+        }
+        if (!is_plain)
+            buf_append_byte(sql, '"');
+        if (name[n] == '\0')
+            return;
+        buf_append_byte(sql, '.');
+        name += n + 1;
+    }
+}
+
+/* '...' of n bytes, or E'...' where there is a backslash. */
+static void put_literal(struct buf *sql, const char *s, size_t n)
+{
+    buf_append_str(sql, memchr(s, '\\', n) ? "E'" : "'");
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == '\'' || s[i] == '\\')
+            buf_append_byte(sql, (uint8_t)s[i]);
+        buf_append_byte(sql, (uint8_t)s[i]);
+    }
+    buf_append_byte(sql, '\'');
+}
+
+/* The value as an expression without a backslash in it. */
+static void put_pieces(struct buf *sql, const char *value)
+{
+    if (!strchr(value, '\\')) {
+        put_literal(sql, value, strlen(value));
+        return;
+    }
+    buf_append_str(sql, "pg_catalog.concat(");
+    for (;;) {
+        size_t n = strcspn(value, "\\");
+        put_literal(sql, value, n);
+        if (value[n] == '\0')
+            break;
+        buf_append_str(sql, ",pg_catalog.chr(92),");
+        value += n + 1;
+    }
+    buf_append_byte(sql, ')');
+}
+
+static void put_setting(struct buf *sql, const char *name, const char *value)
+{
+    bool needs_pieces = strchr(value, '\\') && has_high_bytes(value);
+    if (!needs_pieces && !is_name_list(name)) {
+        buf_append_str(sql, "SET ");
+        put_name(sql, name);
+        buf_append_byte(sql, '=');
+        put_literal(sql, value, strlen(value));
+        buf_append_byte(sql, ';');
+        return;
+    }
+    buf_append_str(sql, "SELECT pg_catalog.set_config(");
+    put_pieces(sql, name);
+    buf_append_byte(sql, ',');
+    put_pieces(sql, value);
+    buf_append_str(sql, ",false);");
+}
+
+uint32_t params_diff_sql(const struct params *have, const struct params *want, struct buf *sql)
+{
+    uint32_t n = 0;
+    if (have == want)
+        return 0;
+    for (uint32_t i = 0; i < params_count(want); i++) {
+        const char *name = params_name(want, i);
+        const char *value = params_value(want, i);
+        const char *current = params_get(have, name);
+        if ((current && strcmp(current, value) == 0) || !params_is_settable(name))
+            continue;
+        put_setting(sql, name, value);
+        n++;
+    }
+    return n;
+}

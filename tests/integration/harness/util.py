@@ -1,0 +1,118 @@
+"""Small things that the other harness modules share."""
+import ctypes
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import tempfile
+import time
+
+# Under sanitizers everything is several times slower; bounds on waiting grow with this factor.
+PATIENCE = float(os.environ.get("PGSLUICE_TEST_PATIENCE", "1"))
+
+
+def wait_until(condition, what="a condition", timeout=10.0, every=0.02):
+    """Calls condition() until it returns something true, which is returned; fails after timeout seconds."""
+    deadline = time.monotonic() + timeout * PATIENCE
+    last_error = None
+    while True:
+        try:
+            value = condition()
+            if value:
+                return value
+        except AssertionError as error:
+            last_error = error
+        if time.monotonic() > deadline:
+            detail = f": {last_error}" if last_error else ""
+            raise AssertionError(f"waited {timeout} s for {what}{detail}")
+        time.sleep(every)
+
+
+_handed_out = set()
+
+
+def free_port():
+    """A TCP port of 127.0.0.1 that nobody listens on, below the range that the kernel hands to clients."""
+    for _ in range(1000):
+        port = random.SystemRandom().randrange(15000, 32000)
+        if port in _handed_out:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _handed_out.add(port)
+        return port
+    raise RuntimeError("no free port found")
+
+
+def plain_user():
+    """The unprivileged user for PostgreSQL and the pooler when the tests run as root; None when they do not."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise RuntimeError("the tests run as root and found neither user postgres nor nobody")
+
+
+def popen_user():
+    """Arguments for subprocess that drop root's rights."""
+    user = plain_user()
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+
+
+_libc = ctypes.CDLL(None)
+
+
+def die_with_parent(number=signal.SIGKILL):
+    """A preexec_fn: a test run that is killed leaves no server behind (PR_SET_PDEATHSIG is 1)."""
+    return lambda: _libc.prctl(1, int(number))
+
+
+def user_name():
+    user = plain_user()
+    return user.pw_name if user else pwd.getpwuid(os.geteuid()).pw_name
+
+
+def give_away(path):
+    user = plain_user()
+    if user:
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def make_directory(prefix):
+    """A directory directly under /tmp (socket paths are short) that belongs to the unprivileged user."""
+    path = tempfile.mkdtemp(prefix=prefix, dir="/tmp")
+    os.chmod(path, 0o755)
+    give_away(path)
+    return path
+
+
+def remove_directory(path):
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def write_file(path, text, mode=0o644):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path, mode)
+    give_away(path)
+    return path
+
+
+def process_cpu_seconds(pid):
+    """User and system time that a process has used, all threads."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def process_rss_bytes(pid):
+    with open(f"/proc/{pid}/statm", encoding="utf-8") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

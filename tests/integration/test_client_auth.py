@@ -1,0 +1,180 @@
+"""How clients prove who they are: auth_type any, trust, plain, md5, scram-sha-256, hba, auth_query."""
+import psycopg
+import pytest
+
+from harness import scram, util
+from harness.wire import ServerError
+
+SECRET = "client secret ;\\\"'x"
+SASLPREP = "I\u00adX\u2168"  # soft hyphen goes, ROMAN NUMERAL NINE becomes IX
+
+
+@pytest.mark.parametrize("auth_type, stored", [
+    ("plain", SECRET),
+    ("md5", SECRET),
+    ("md5", scram.md5_hash("app", SECRET)),
+    ("md5", scram.verifier(SECRET)),
+    ("scram-sha-256", SECRET),
+    ("scram-sha-256", scram.verifier(SECRET)),
+], ids=["plain", "md5-plain", "md5-md5", "md5-scram", "scram-plain", "scram-verifier"])
+@pytest.mark.sanitizer
+def test_password(make_pooler, pg, auth_type, stored):
+    pooler = make_pooler(settings={"auth_type": auth_type}, userlist={"app": stored},
+                         databases={"app": f"{pg.dsn} dbname=app user=bob"})
+    with pooler.connect(password=SECRET) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        pooler.connect(password="wrong")
+
+
+@pytest.mark.parametrize("auth_type", ["plain", "md5", "scram-sha-256"])
+@pytest.mark.own
+def test_wrong_password_and_unknown_user_get_the_same_answer(make_pooler, auth_type):
+    pooler = make_pooler(settings={"auth_type": auth_type}, userlist={"app": SECRET})
+    answers = []
+    for user in ("app", "nobody_at_all"):
+        with pytest.raises(ServerError) as caught:
+            pooler.wire(user=user, password="wrong")
+        assert caught.value.sqlstate == "28P01"
+        answers.append(caught.value.msg.text.replace(user, "USER"))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("auth_type", ["plain", "md5", "scram-sha-256"])
+def test_wrong_password_is_refused(make_pooler, auth_type):
+    pooler = make_pooler(settings={"auth_type": auth_type}, userlist={"app": SECRET})
+    for user, password in (("app", "wrong"), ("app", ""), ("nobody_at_all", SECRET)):
+        with pytest.raises((ServerError, psycopg.OperationalError)):
+            pooler.wire(user=user, password=password)
+    assert SECRET not in pooler.log()
+
+
+def test_empty_password_in_the_userlist_never_matches(make_pooler):
+    for auth_type in ("plain", "md5"):
+        pooler = make_pooler(settings={"auth_type": auth_type}, userlist={"app": ""})
+        with pytest.raises(ServerError):
+            pooler.wire(password="")
+
+
+def test_trust_needs_a_known_user(make_pooler):
+    pooler = make_pooler(settings={"auth_type": "trust"})
+    with pooler.wire() as client:
+        assert client.value("SELECT 1") == "1"
+    with pytest.raises(ServerError):
+        pooler.wire(user="unknown_user")
+
+
+def test_any_takes_everybody(make_pooler, pg):
+    pooler = make_pooler(settings={"auth_type": "any"}, databases={"app": f"{pg.dsn} dbname=app user=bob"})
+    for user in ("app", "unknown_user"):
+        with pooler.wire(user=user) as client:
+            assert client.value("SELECT current_user") == "bob"
+
+
+@pytest.mark.sanitizer
+def test_saslprep(make_pooler, pg):
+    """Both spellings of a password that SASLprep makes equal are accepted; libpq prepares what it sends."""
+    pooler = make_pooler(settings={"auth_type": "scram-sha-256"}, databases={"app": f"{pg.dsn} dbname=app user=bob"},
+                         userlist={"app": scram.verifier("IXIX")})
+    for password in ("IXIX", SASLPREP):
+        pooler.connect(password=password).close()
+
+
+@pytest.mark.own
+def test_saslprep_of_a_plain_password_in_the_userlist(make_pooler, pg):
+    pooler = make_pooler(settings={"auth_type": "scram-sha-256"}, databases={"app": f"{pg.dsn} dbname=app user=bob"},
+                         userlist={"app": SASLPREP})
+    for password in ("IXIX", SASLPREP):
+        pooler.connect(password=password).close()
+
+
+@pytest.mark.sanitizer
+@pytest.mark.own  # PgBouncer compares times in whole seconds
+def test_userlist_is_read_again_on_reload(make_pooler, pg):
+    pooler = make_pooler(settings={"auth_type": "md5"}, databases={"app": f"{pg.dsn} dbname=app user=bob"},
+                         userlist={"app": "old", "admin": "adm"})
+    pooler.connect(password="old").close()
+    pooler.userlist["app"] = "new"
+    pooler.write_config()
+    pooler.admin("RELOAD", password="adm")
+    pooler.connect(password="new").close()
+    with pytest.raises(psycopg.OperationalError):
+        pooler.connect(password="old")
+
+
+@pytest.mark.sanitizer
+def test_auth_query(make_pooler, pg):
+    """Users that are in no file are looked up in the database."""
+    pooler = make_pooler(settings={"auth_type": "md5", "auth_user": "bob",
+                                   "auth_query": "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"},
+                         databases={"app": f"{pg.dsn} dbname=app"})
+    with pooler.connect(user="md5user", password="md5-secret") as conn:
+        assert conn.execute("SELECT current_user").fetchone()[0] == "md5user"
+    with pytest.raises(psycopg.OperationalError):
+        pooler.connect(user="md5user", password="wrong")
+    with pytest.raises(psycopg.OperationalError):
+        pooler.connect(user="nobody_at_all", password="x")
+
+
+def test_auth_query_with_scram_keys_passed_on(make_pooler, pg):
+    pooler = make_pooler(settings={"auth_type": "scram-sha-256", "auth_user": "bob",
+                                   "auth_query": "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"})
+    with pooler.connect(user="scramuser", password="scram-secret") as conn:
+        assert conn.execute("SELECT current_user").fetchone()[0] == "scramuser"
+
+
+@pytest.mark.own
+def test_auth_query_that_fails_is_a_clear_error_and_not_a_hang(make_pooler, pg):
+    pooler = make_pooler(settings={"auth_type": "md5", "auth_user": "bob", "auth_query": "SELECT nonsense $1"})
+    with pytest.raises(ServerError) as caught:
+        pooler.wire(user="md5user", password="x", timeout=8)
+    assert caught.value.sqlstate
+
+
+HBA = """\
+local all all trust
+host all refused all reject
+host app app 127.0.0.1/32 md5
+host app alice 127.0.0.1/32 scram-sha-256
+host pgbouncer,pgsluice admin all trust
+host app2 bob 10.0.0.0/8 trust
+"""
+
+
+def test_hba(make_pooler, pg):
+    pooler = make_pooler(settings={"auth_type": "hba"}, hba=HBA,
+                         databases={"app": f"{pg.dsn} dbname=app user=bob", "app2": f"{pg.dsn} dbname=app2 user=bob"},
+                         userlist={"app": "app-secret", "alice": "alice-secret", "refused": "x", "bob": "x"})
+    pooler.connect(user="app", password="app-secret").close()
+    pooler.connect(user="alice", password="alice-secret").close()
+    for user, database, password in (("app", "app", "bad"), ("refused", "app", "x"), ("bob", "app2", "x"), ("app", "app2", "app-secret")):
+        with pytest.raises(psycopg.OperationalError):
+            pooler.connect(database, user, password=password)
+    psycopg.connect(**{**pooler.dsn("app2", "bob"), "host": pooler.directory}).close()
+
+
+@pytest.mark.own
+def test_login_timeout(make_pooler):
+    """Half a login holds nothing for ever."""
+    pooler = make_pooler(settings={"client_login_timeout": 1, "auth_type": "md5", "tcp_defer_accept": 0}, userlist={"app": "x"})
+    with pooler.raw() as silent, pooler.raw() as half:
+        half.send(b"\0\0\0\x20\0\3\0\0user\0")
+        messages = half.expect_closed()
+        assert not messages or "client_login_timeout" in messages[-1].text
+        silent.expect_closed()
+
+
+def test_user_name_of_63_bytes_and_more(make_pooler, pg):
+    name = "u" * 63
+    pooler = make_pooler(databases={"app": f"{pg.dsn} dbname=app user=bob"}, userlist={name: ""})
+    pooler.wire(user=name).disconnect()
+
+
+@pytest.mark.own
+def test_plain_password_with_the_file_of_another_format(make_pooler):
+    """Comments and empty lines in the user list are no users; a broken line is named with file and line."""
+    pooler = make_pooler(start=False, settings={"auth_type": "md5"})
+    util.write_file(pooler.path("userlist.txt"), '; comment\n\n"app" "x"\n"broken\n', 0o600)
+    pooler.start()
+    pooler.wire(password="x").disconnect()
+    assert pooler.log_lines("userlist.txt")

@@ -1,0 +1,410 @@
+"""PAUSE, RESUME, RELOAD, RECONNECT, KILL, signals and shutdown, with clients at work."""
+import os
+import signal
+import threading
+import time
+
+import psycopg
+import pytest
+
+from harness import wire
+from harness.util import wait_until
+
+pytestmark = pytest.mark.sanitizer
+
+
+class Load:
+    """Clients that ask all the time, in the background; every wrong answer and every error is kept."""
+
+    def __init__(self, pooler, count=6, **login):
+        self.pooler, self.login = pooler, login
+        self.answers, self.errors = 0, []
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self._work, args=(n,)) for n in range(count)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        wait_until(lambda: self.answers > 20, "the load to run")
+        return self
+
+    def __exit__(self, *exc):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(20)
+
+    def _work(self, number):
+        try:
+            with self.pooler.wire(timeout=30, **self.login) as client:
+                turn = 0
+                while not self.stopping.is_set():
+                    turn += 1
+                    answer = client.value(f"SELECT 'c{number}t{turn}'")
+                    assert answer == f"c{number}t{turn}", answer
+                    self.answers += 1
+        except Exception as error:  # noqa: BLE001  the test looks at them
+            self.errors.append(repr(error))
+
+    def more(self, count=30):
+        """Waits for this many further answers."""
+        target = self.answers + count
+        wait_until(lambda: self.answers >= target or self.errors, "more answers", 20)
+
+
+def test_pause_and_resume_under_load(pooler, pg):
+    with Load(pooler) as load:
+        for _ in range(3):
+            pooler.admin("PAUSE")
+            assert not [s for s in pooler.servers() if s["state"] == "active"]
+            before = load.answers
+            time.sleep(0.05)
+            assert load.answers == before
+            pooler.admin("RESUME")
+            load.more()
+    assert not load.errors
+
+
+def test_pause_waits_for_the_transaction(pooler):
+    with pooler.wire() as client, pooler.wire() as other:
+        client.query("BEGIN")
+        done = threading.Event()
+
+        def pause():
+            pooler.admin("PAUSE app")
+            done.set()
+
+        thread = threading.Thread(target=pause)
+        thread.start()
+        assert not done.wait(0.3)
+        assert client.value("SELECT 1") == "1"
+        client.query("COMMIT")
+        assert done.wait(10)
+        thread.join()
+        other.send(wire.query("SELECT 2"))
+        assert other.silent_for(0.2)
+        pooler.admin("RESUME app")
+        assert other.trace() == "TDCZ"
+
+
+def test_pause_of_one_database_leaves_the_other_alone(pooler):
+    with pooler.wire() as one, pooler.wire(database="app2") as two:
+        one.query("SELECT 1")
+        pooler.admin("PAUSE app")
+        one.send(wire.query("SELECT 1"))
+        assert one.silent_for(0.1)
+        assert two.value("SELECT 1") == "1"
+        pooler.admin("RESUME app")
+        assert one.trace() == "TDCZ"
+
+
+@pytest.mark.own
+def test_pause_given_up_by_its_admin(pooler):
+    """An admin who goes away while PAUSE waits leaves no stuck command behind."""
+    with pooler.wire() as client:
+        client.query("BEGIN")
+        with pooler.raw() as admin:
+            admin.login("admin", "pgbouncer")
+            admin.send(wire.query("PAUSE app"))
+            assert admin.silent_for(0.2)
+        client.query("COMMIT")
+        try:
+            pooler.admin("RESUME app")
+        except psycopg.Error:
+            pass  # the pause ended with its admin
+        assert client.value("SELECT 1") == "1"
+
+
+def test_new_pool_of_a_paused_pooler_waits_too(pooler):
+    pooler.admin("PAUSE")
+    client = pooler.raw()
+    client.send(wire.startup_packet({"user": "bob", "database": "app2"}))
+    assert client.silent_for(0.2)
+    pooler.admin("RESUME")
+    client.finish_login("bob")
+    assert client.value("SELECT 1") == "1"
+    client.disconnect()
+
+
+def test_resume_of_what_is_not_paused_is_an_error(pooler):
+    with pytest.raises(psycopg.Error):
+        pooler.admin("RESUME app")
+
+
+@pytest.mark.own
+def test_signals_pause_and_resume(pooler):
+    with pooler.wire() as client:
+        client.query("SELECT 1")
+        pooler.send_signal(signal.SIGUSR1)
+        wait_until(lambda: any(row["key"] == "paused" and row["value"] == "yes" for row in pooler.show("STATE")), "the pause")
+        client.send(wire.query("SELECT 1"))
+        assert client.silent_for(0.1)
+        pooler.send_signal(signal.SIGUSR2)
+        assert client.trace() == "TDCZ"
+
+
+def test_reload_under_load(pooler):
+    with Load(pooler) as load:
+        for size in (2, 8, 1, 5):
+            pooler.settings["default_pool_size"] = size
+            pooler.reload()
+            assert pooler.config("default_pool_size") == str(size)
+            load.more()
+    assert not load.errors
+
+
+def test_reload_by_signal(pooler):
+    pooler.settings["query_wait_timeout"] = 77
+    pooler.write_config()
+    pooler.send_signal(signal.SIGHUP)
+    wait_until(lambda: float(pooler.config("query_wait_timeout")) == 77, "the new value")
+
+
+@pytest.mark.own
+def test_reload_with_a_mistake_changes_nothing(pooler):
+    with Load(pooler, 3) as load:
+        good = pooler.config_text()
+        with open(pooler.path("pgsluice.ini"), "a", encoding="utf-8") as file:
+            file.write("\n[pgbouncer]\nno_such_setting = 1\n")
+        try:
+            pooler.admin("RELOAD")
+        except psycopg.Error:
+            pass
+        load.more()
+        with open(pooler.path("pgsluice.ini"), "w", encoding="utf-8") as file:
+            file.write(good)
+        pooler.admin("RELOAD")
+        load.more()
+    assert not load.errors
+
+
+def test_reload_adds_and_changes_databases(pooler, pg):
+    pooler.databases["new"] = f"{pg.dsn} dbname=app2"
+    pooler.databases["app2"] = f"{pg.dsn} dbname=app"
+    with pooler.wire(database="app2") as client:
+        assert client.value("SELECT current_database()") == "app2"
+        pooler.reload()
+        wait_until(lambda: client.value("SELECT current_database()") == "app", "the changed database")
+    with pooler.wire(database="new") as client:
+        assert client.value("SELECT current_database()") == "app2"
+
+
+def test_reload_removes_a_database(pooler):
+    with pooler.wire(database="app2") as client:
+        client.query("SELECT 1")
+        del pooler.databases["app2"]
+        pooler.reload()
+        with pytest.raises(wire.ServerError, match="no such database"):
+            pooler.wire(database="app2")
+
+
+def test_reconnect_replaces_servers(pooler):
+    pooler.needs("RECONNECT")
+    with pooler.wire() as client:
+        first = client.value("SELECT pg_backend_pid()")
+        pooler.admin("RECONNECT")
+        wait_until(lambda: client.value("SELECT pg_backend_pid()") != first, "another server")
+
+
+@pytest.mark.own
+def test_reconnect_under_load(pooler):
+    pooler.needs("RECONNECT")
+    with Load(pooler) as load:
+        for _ in range(5):
+            pooler.admin("RECONNECT app")
+            load.more()
+    assert not load.errors
+
+
+def test_console_under_load(pooler):
+    """Rows are gathered from workers that are busy."""
+    with Load(pooler) as load:
+        for _ in range(5):
+            for name in ("CLIENTS", "SERVERS", "POOLS", "STATS", "LISTS", "DATABASES", "CONFIG", "USERS"):
+                pooler.show(name)
+            assert len(pooler.clients()) == 6
+        load.more()
+    assert not load.errors
+
+
+@pytest.mark.own
+@pytest.mark.slow
+def test_everything_at_once_for_a_while(pooler):
+    """Load, reloads, pauses, reconnects, killed backends and vanishing clients together; only wrong answers count."""
+    pooler.needs("RECONNECT")
+    deadline = time.monotonic() + 60
+    with Load(pooler, 8) as load:
+        while time.monotonic() < deadline:
+            for command in ("PAUSE", "RESUME", "RECONNECT", "RELOAD", "SHOW CLIENTS"):
+                pooler.admin(command)
+            client = pooler.wire()
+            client.query("BEGIN")
+            client.reset()
+            load.more(100)
+    assert not load.errors
+
+
+def test_kill_drops_clients_and_servers(pooler):
+    pooler.needs("KILL")
+    client = pooler.wire()
+    client.query("BEGIN")
+    with pooler.wire(database="app2") as other:
+        pooler.admin("KILL app")
+        client.expect_closed()
+        client.disconnect()
+        assert not pooler.servers()
+        assert other.value("SELECT 1") == "1"
+    pooler.admin("RESUME app")
+    pooler.wire().disconnect()
+
+
+@pytest.mark.own
+def test_kill_client(pooler):
+    pooler.needs("KILL_CLIENT")
+    with pooler.wire() as victim, pooler.wire() as other:
+        row = [r for r in pooler.clients() if r["port"] == victim.sock.getsockname()[1]][0]
+        pooler.admin(f"KILL_CLIENT {row['id']}")
+        errors = [m for m in victim.expect_closed() if m.kind == "E"]
+        assert errors and errors[-1].sqlstate in ("57P01", "08P01")
+        assert other.value("SELECT 1") == "1"
+
+
+def test_wait_close(pooler):
+    pooler.needs("WAIT_CLOSE")
+    with pooler.wire() as client:
+        client.query("BEGIN")
+        pooler.admin("RECONNECT app")
+        with pooler.raw(timeout=10) as admin:
+            admin.login("admin", "pgbouncer")
+            admin.send(wire.query("WAIT_CLOSE app"))
+            assert admin.silent_for(0.2)
+            client.query("COMMIT")
+            assert admin.trace() == "CZ"
+
+
+# ---- shutdown
+
+def test_sigquit_ends_at_once(pooler):
+    with pooler.wire() as client:
+        client.query("BEGIN")
+        pooler.send_signal(signal.SIGQUIT)
+        assert pooler.wait_exit() in pooler.expected_status
+        client.expect_closed()
+
+
+@pytest.mark.own
+def test_sigint_waits_for_servers(pooler):
+    with pooler.wire() as client, pooler.wire() as idle:
+        client.query("BEGIN")
+        pooler.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert pooler.is_running()
+        assert client.value("SELECT 1") == "1"
+        client.query("COMMIT")
+        assert pooler.wait_exit() == 0
+        idle.expect_closed()
+
+
+@pytest.mark.own
+def test_sigterm_waits_for_clients(pooler):
+    with pooler.wire() as client:
+        client.query("SELECT 1")
+        pooler.send_signal(signal.SIGTERM)
+        wait_until(lambda: not pooler.is_listening_now(), "the listener to close")
+        assert client.value("SELECT 'still here'") == "still here"
+        client.goodbye()
+        assert pooler.wait_exit() == 0
+
+
+@pytest.mark.own
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_ends_at_once(pooler, first):
+    with pooler.wire() as client:
+        client.query("BEGIN")
+        pooler.send_signal(first)
+        time.sleep(0.2)
+        assert pooler.is_running()
+        pooler.send_signal(first)
+        assert pooler.wait_exit() == 0
+
+
+def test_shutdown_command(pooler):
+    with pooler.wire() as client:
+        client.query("BEGIN")
+        with pooler.raw() as admin:
+            admin.login("admin", "pgbouncer")
+            admin.send(wire.query("SHUTDOWN"))
+            assert pooler.wait_exit() in pooler.expected_status
+
+
+@pytest.mark.own
+@pytest.mark.parametrize("mode", ["WAIT_FOR_SERVERS", "WAIT_FOR_CLIENTS"])
+def test_shutdown_modes(pooler, mode):
+    client = pooler.wire()
+    client.query("BEGIN")
+    with pooler.raw() as admin:
+        admin.login("admin", "pgbouncer")
+        admin.send(wire.query(f"SHUTDOWN {mode}"))
+        time.sleep(0.2)
+        assert pooler.is_running()
+        assert client.value("SELECT 1") == "1"
+        client.query("COMMIT")
+        if mode == "WAIT_FOR_CLIENTS":
+            time.sleep(0.2)
+            assert pooler.is_running()
+            assert client.value("SELECT 1") == "1"
+            client.goodbye()
+        admin.disconnect()
+        assert pooler.wait_exit() == 0
+    client.disconnect()
+
+
+@pytest.mark.own
+def test_clients_of_a_shutdown_are_told(pooler):
+    """57P01, so that drivers know it for what it is."""
+    with pooler.wire() as client:
+        client.query("SELECT 1")
+        pooler.send_signal(signal.SIGQUIT)
+        errors = [m for m in client.expect_closed() if m.kind == "E"]
+        assert not errors or errors[-1].sqlstate == "57P01"
+        pooler.wait_exit()
+
+
+@pytest.mark.own
+def test_console_stays_reachable_over_the_unix_socket_while_draining(pooler):
+    with pooler.wire() as client:
+        client.query("BEGIN")
+        pooler.send_signal(signal.SIGTERM)
+        wait_until(lambda: not pooler.is_listening_now(), "the listener to close")
+        with pooler.console(host=pooler.directory) as admin:
+            assert admin.execute("SHOW VERSION").fetchone()
+
+
+def test_log_is_reopened_on_sighup(make_pooler):
+    pooler = make_pooler(start=False)
+    pooler.settings["logfile"] = pooler.path("file.log")
+    pooler.write_config()
+    pooler.start()
+    pooler.wire().disconnect()
+    os.rename(pooler.path("file.log"), pooler.path("file.log.1"))
+    pooler.send_signal(signal.SIGHUP)
+
+    def line_in_the_new_file():
+        pooler.wire(user="alice").disconnect()
+        try:
+            with open(pooler.path("file.log"), encoding="utf-8") as file:
+                return "alice" in file.read()
+        except FileNotFoundError:
+            return False
+
+    wait_until(line_in_the_new_file, "lines in a new log file", every=0.1)
+
+
+@pytest.mark.own
+def test_crash_leaves_a_backtrace(make_pooler):
+    pooler = make_pooler()
+    pooler.expect_trouble = True
+    pooler.send_signal(signal.SIGSEGV)
+    assert pooler.wait_exit() != 0
+    text = pooler.log()
+    assert "SEGV" in text or "Segmentation" in text or "signal 11" in text
+    assert "pgsluice" in text and ("+0x" in text or "[0x" in text or "#0" in text)

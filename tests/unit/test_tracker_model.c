@@ -1,0 +1,500 @@
+/*
+ * test_tracker_model.c - the protocol tracker against a model of PostgreSQL's main loop.
+ *
+ * The model reads a queue of client messages one at a time, fails at random,
+ * skips to Sync after an error in an extended-protocol message, eats Sync and Flush
+ * in COPY IN, and writes its answers to a second queue. A random walk chooses who
+ * moves next: the client, the model, or the wire that brings an answer
+ * to the tracker. Held against the tracker after each step:
+ *
+ *   - it is never releasable while there is unread input, an unread answer, a
+ *     transaction, a COPY or an open batch;
+ *   - once everything is answered and idle, it is (unless tainted, with reason);
+ *   - it never finds the model's answers impossible, and knows ours from the client's;
+ *   - when everything is at rest, it does not ask to hold the client back (which would hang).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "wire/tracker.h"
+
+#define QUEUE_SIZE 4096
+#define N_WALKS    4000
+#define N_STEPS    300
+
+struct message {
+    uint8_t type;
+    uint8_t status;   /* of a ReadyForQuery */
+    bool is_internal; /* a request of ours, or an answer to one */
+};
+
+struct queue {
+    struct message items[QUEUE_SIZE];
+    uint32_t head, tail;
+};
+
+struct model {
+    struct queue in;      /* sent by the client, not read yet */
+    struct queue out;     /* answered, not delivered yet */
+    char status;          /* I, T, E */
+    bool is_skipping;     /* ignore_till_sync */
+    bool is_batch_open;   /* an extended message was processed that no Sync or Query has ended */
+    bool is_in_copy;      /* COPY IN */
+    bool is_dead;         /* FATAL */
+    uint8_t statements;   /* of the current Query that are left */
+    uint8_t copy_request; /* Q or E */
+    bool has_copy_failed; /* ever: then the tracker may be tainted */
+};
+
+struct walk {
+    struct model m;
+    struct tracker t;
+    uint64_t seed;
+    uint32_t error_percent;
+    uint32_t copy_percent;
+    bool is_polite; /* client pipelines nothing but a Sync behind what may be a COPY */
+};
+
+static uint32_t rnd(struct walk *w, uint32_t n)
+{
+    w->seed = w->seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(w->seed >> 33) % n;
+}
+
+static bool chance(struct walk *w, uint32_t percent)
+{
+    return rnd(w, 100) < percent;
+}
+
+static bool queue_is_empty(const struct queue *q)
+{
+    return q->head == q->tail;
+}
+
+static void queue_put(struct queue *q, struct message x)
+{
+    assert_true(q->tail - q->head < QUEUE_SIZE);
+    q->items[q->tail++ % QUEUE_SIZE] = x;
+}
+
+static struct message queue_get(struct queue *q)
+{
+    return q->items[q->head++ % QUEUE_SIZE];
+}
+
+/* ------------------------------------------------------------------ */
+/* The model of PostgreSQL                                            */
+
+static void answer(struct model *m, uint8_t type, bool is_internal)
+{
+    queue_put(&m->out, (struct message){type, (uint8_t)m->status, is_internal});
+}
+
+static void model_error(struct model *m, struct message request, bool is_extended)
+{
+    /* ours when it is a Query; an error at an injected Parse is the client's to see */
+    answer(m, 'E', request.is_internal && request.type == 'Q');
+    if (m->status == 'T')
+        m->status = 'E';
+    if (is_extended)
+        m->is_skipping = true;
+    else
+        answer(m, 'Z', request.is_internal);
+    m->is_batch_open = is_extended;
+    m->statements = 0;
+    if (m->is_in_copy)
+        m->has_copy_failed = true;
+    m->is_in_copy = false;
+}
+
+static void model_end_statement(struct walk *w)
+{
+    struct model *m = &w->m;
+    if (chance(w, 20))
+        m->status = m->status == 'I' ? 'T' : 'I';
+}
+
+static void model_run_query(struct walk *w, struct message request)
+{
+    struct model *m = &w->m;
+    while (m->statements > 0) {
+        m->statements--;
+        if (chance(w, w->error_percent)) {
+            model_error(m, request, false);
+            return;
+        }
+        if (!request.is_internal && chance(w, w->copy_percent)) {
+            answer(m, 'G', false);
+            m->is_in_copy = true;
+            m->copy_request = 'Q';
+            return;
+        }
+        switch (rnd(w, 3)) {
+        case 0:
+            answer(m, 'T', request.is_internal);
+            answer(m, 'D', request.is_internal);
+            break;
+        case 1:
+            answer(m, 'H', request.is_internal);
+            answer(m, 'd', request.is_internal);
+            answer(m, 'c', request.is_internal);
+            break;
+        default: break;
+        }
+        model_end_statement(w);
+        answer(m, 'C', request.is_internal);
+    }
+    m->is_batch_open = false;
+    answer(m, 'Z', request.is_internal);
+}
+
+static void model_copy_read(struct walk *w, struct message x)
+{
+    struct model *m = &w->m;
+    struct message request = {m->copy_request, 0, false};
+    bool is_extended = m->copy_request == 'E';
+    switch (x.type) {
+    case 'S':
+    case 'H': break;
+    case 'd':
+        if (chance(w, w->error_percent))
+            model_error(m, request, is_extended);
+        break;
+    case 'f': model_error(m, request, is_extended); break;
+    case 'c':
+        if (chance(w, w->error_percent)) {
+            model_error(m, request, is_extended);
+            break;
+        }
+        m->is_in_copy = false;
+        answer(m, 'C', false);
+        if (!is_extended)
+            model_run_query(w, request);
+        break;
+    default: /* protocol violation, and a message half read */
+        answer(m, 'E', false);
+        answer(m, 'E', false);
+        m->is_dead = true;
+        break;
+    }
+}
+
+static void model_execute(struct walk *w, struct message x)
+{
+    struct model *m = &w->m;
+    if (chance(w, w->copy_percent)) {
+        answer(m, 'G', false);
+        m->is_in_copy = true;
+        m->copy_request = 'E';
+        return;
+    }
+    switch (rnd(w, 5)) {
+    case 0: answer(m, 'I', x.is_internal); break;
+    case 1:
+        answer(m, 'D', x.is_internal);
+        answer(m, 's', x.is_internal);
+        break;
+    case 2:
+        answer(m, 'H', x.is_internal);
+        answer(m, 'd', x.is_internal);
+        answer(m, 'c', x.is_internal);
+        answer(m, 'C', x.is_internal);
+        break;
+    default:
+        answer(m, 'D', x.is_internal);
+        model_end_statement(w);
+        answer(m, 'C', x.is_internal);
+        break;
+    }
+}
+
+static void model_extended(struct walk *w, struct message x)
+{
+    struct model *m = &w->m;
+    m->is_batch_open = true;
+    bool is_late = chance(w, 30); /* an error after part of the answer */
+    if (!is_late && chance(w, w->error_percent)) {
+        model_error(m, x, true);
+        return;
+    }
+    switch (x.type) {
+    case 'P': answer(m, '1', x.is_internal); break;
+    case 'B': answer(m, '2', x.is_internal); break;
+    case 'C': answer(m, '3', x.is_internal); break;
+    case 'D':
+        if (chance(w, 50))
+            answer(m, 't', x.is_internal);
+        if (is_late && chance(w, w->error_percent))
+            model_error(m, x, true);
+        else
+            answer(m, chance(w, 50) ? 'T' : 'n', x.is_internal);
+        break;
+    default:
+        if (is_late && chance(w, w->error_percent)) {
+            answer(m, 'D', false);
+            model_error(m, x, true);
+        } else {
+            model_execute(w, x);
+        }
+        break;
+    }
+}
+
+static bool is_sync_next(const struct model *m)
+{
+    for (uint32_t i = m->in.head; i != m->in.tail; i++) {
+        uint8_t type = m->in.items[i % QUEUE_SIZE].type;
+        if (type == 'S')
+            return true;
+        if (type == 'Q' || type == 'F')
+            return false;
+    }
+    return false;
+}
+
+/* Reads one message, as PostgresMain() and CopyGetData() do. */
+static void model_read(struct walk *w)
+{
+    struct model *m = &w->m;
+    if (m->is_dead || queue_is_empty(&m->in))
+        return;
+    struct message x = queue_get(&m->in);
+    if (m->is_in_copy) {
+        model_copy_read(w, x);
+        return;
+    }
+    if (x.type == 'S')
+        m->is_skipping = false;
+    if (m->is_skipping)
+        return;
+    switch (x.type) {
+    case 'Q':
+        if (chance(w, 10)) {
+            answer(m, 'I', x.is_internal);
+            m->is_batch_open = false;
+            answer(m, 'Z', x.is_internal);
+            break;
+        }
+        m->statements = (uint8_t)(1 + rnd(w, 3));
+        model_run_query(w, x);
+        break;
+    case 'F':
+        m->statements = 0;
+        if (chance(w, w->error_percent)) {
+            model_error(m, x, false);
+            break;
+        }
+        answer(m, 'V', false);
+        m->is_batch_open = false;
+        answer(m, 'Z', false);
+        break;
+    case 'S':
+        if (chance(w, w->error_percent)) { /* at commit */
+            model_error(m, x, false);
+            break;
+        }
+        m->is_batch_open = false;
+        answer(m, 'Z', false);
+        break;
+    case 'd':
+    case 'c':
+    case 'f': break;
+    case 'H':
+        /* statement_timeout strikes. (A Query sent behind it without a Sync would take the error for its
+         * own.) */
+        if (m->is_batch_open && is_sync_next(m) && chance(w, w->error_percent))
+            model_error(m, x, true);
+        break;
+    default: model_extended(w, x); break;
+    }
+}
+
+/* COPY IN may fail without having read anything (a BEFORE trigger). */
+static void model_fail_copy(struct walk *w)
+{
+    struct model *m = &w->m;
+    struct message request = {m->copy_request, 0, false};
+    if (!m->is_in_copy)
+        return;
+    model_error(m, request, m->copy_request == 'E');
+}
+
+/* ------------------------------------------------------------------ */
+/* The walk                                                           */
+
+static void client_sends(struct walk *w)
+{
+    static const char anything[] = "QQQQPPPBBBDEEESSSSSSHFCcdf";
+    static const char in_copy[] = "ddddddccfSH";
+    static const char no_copy[] = "QQQQPPPBBBDEEESSSSSSHFC";
+    struct tracker *t = &w->t;
+    bool is_copying = t->copy == TRACKER_COPY_IN && !t->copy_ended;
+
+    if (w->is_polite && !is_copying && tracker_is_busy(t) && (t->ready_due > 0 || !chance(w, 30)))
+        return;
+    if (!is_copying && chance(w, 10) && tracker_internal_query(t)) {
+        queue_put(&w->m.in, (struct message){'Q', 0, true});
+        return;
+    }
+    const char *from = is_copying ? in_copy : w->is_polite ? no_copy : anything;
+    uint8_t type = (uint8_t)from[rnd(w, (uint32_t)strlen(from))];
+    if (w->is_polite && !is_copying && tracker_is_busy(t))
+        type = 'S';
+    if (w->is_polite && is_copying && type == 'S')
+        type = 'c';
+    if ((type == 'P' || type == 'C') && !is_copying && chance(w, 30)) {
+        if (chance(w, 50)) {
+            assert_int_equal(tracker_inject(t, type), TRACKER_FORWARD);
+            queue_put(&w->m.in, (struct message){type, 0, true});
+        } else {
+            assert_int_equal(tracker_keep(t, type), TRACKER_FORWARD);
+        }
+        return;
+    }
+    assert_int_equal(tracker_client(t, type), TRACKER_FORWARD);
+    queue_put(&w->m.in, (struct message){type, 0, false});
+}
+
+static void wire_delivers(struct walk *w)
+{
+    if (chance(w, 5)) {
+        assert_true(tracker_server(&w->t, (uint8_t) "SNA"[rnd(w, 3)], 0) & TRACKER_ASYNC);
+        return;
+    }
+    if (queue_is_empty(&w->m.out))
+        return;
+    struct message x = queue_get(&w->m.out);
+    uint32_t facts = tracker_server(&w->t, x.type, x.status);
+    if (w->t.is_tainted)
+        return;
+    assert_false(facts & TRACKER_BAD);
+    if (!w->m.is_dead) {
+        assert_int_equal(!!(facts & TRACKER_INTERNAL), x.is_internal);
+        assert_int_equal(!!(facts & TRACKER_READY), x.type == 'Z');
+    }
+}
+
+/* Input that PostgreSQL reads without an effect. */
+static bool is_input_idle(const struct model *m)
+{
+    for (uint32_t i = m->in.head; i != m->in.tail; i++) {
+        if (!strchr("dcfH", m->in.items[i % QUEUE_SIZE].type))
+            return false;
+    }
+    return true;
+}
+
+static void check(struct walk *w)
+{
+    const struct model *m = &w->m;
+    const struct tracker *t = &w->t;
+    bool is_quiet = queue_is_empty(&m->out) && is_input_idle(m) && !m->is_in_copy;
+    bool is_idle = is_quiet && !m->is_skipping && !m->is_batch_open && m->status == 'I';
+
+    assert_true(tracker_check(t));
+    if (t->is_tainted)
+        assert_true(m->has_copy_failed || m->is_dead);
+    if (tracker_is_releasable(t))
+        assert_true(is_idle);
+    if (t->is_tainted || m->is_dead)
+        return;
+    if (is_idle)
+        assert_true(tracker_is_releasable(t) || t->is_open); /* open: by a kept message only */
+    if (queue_is_empty(&m->out) && queue_is_empty(&m->in)) {
+        assert_false(tracker_may_hold(t));
+        assert_int_equal(tracker_is_busy(t), m->is_in_copy);
+        assert_int_equal(t->is_skipping, m->is_skipping);
+        if (!t->is_skipping)
+            assert_int_equal(t->tx_status, t->is_open || m->is_in_copy ? t->tx_status : m->status);
+    }
+}
+
+static void take_kept(struct walk *w)
+{
+    while (tracker_take_kept(&w->t) != 0)
+        ;
+}
+
+static void drain(struct walk *w)
+{
+    while (!w->m.is_dead && (!queue_is_empty(&w->m.in) || !queue_is_empty(&w->m.out))) {
+        model_read(w);
+        wire_delivers(w);
+        take_kept(w);
+        check(w);
+    }
+}
+
+static void run_walk(struct walk *w)
+{
+    for (int i = 0; i < N_STEPS && !w->m.is_dead; i++) {
+        switch (rnd(w, 8)) {
+        case 0:
+        case 1: client_sends(w); break;
+        case 2:
+        case 3: model_read(w); break;
+        case 4:
+            if (chance(w, 5))
+                model_fail_copy(w);
+            if (chance(w, 20))
+                drain(w);
+            break;
+        default: wire_delivers(w); break;
+        }
+        take_kept(w);
+        check(w);
+    }
+    /* Let the client end what it has begun; then the server must be free, or in a transaction. */
+    drain(w);
+    for (int i = 0; i < 2 && !w->m.is_dead && !w->t.is_tainted; i++) {
+        if (w->t.copy == TRACKER_COPY_IN && !w->t.copy_ended) {
+            assert_int_equal(tracker_client(&w->t, 'f'), TRACKER_FORWARD);
+            queue_put(&w->m.in, (struct message){'f', 0, false});
+        }
+        assert_int_equal(tracker_client(&w->t, 'S'), TRACKER_FORWARD);
+        queue_put(&w->m.in, (struct message){'S', 0, false});
+        drain(w);
+    }
+    if (!w->m.is_dead && !w->t.is_tainted && w->t.copy == TRACKER_COPY_NONE)
+        assert_int_equal(tracker_is_releasable(&w->t), w->m.status == 'I');
+}
+
+static void test_random_walks(void **unused)
+{
+    (void)unused;
+    static struct walk w; /* large */
+    uint32_t n_releasable = 0, n_tainted = 0, n_dead = 0;
+    for (uint32_t i = 0; i < N_WALKS; i++) {
+        memset(&w, 0, sizeof(w));
+        w.seed = i * 2654435761u + 1;
+        w.m.status = 'I';
+        w.error_percent = (i % 4) * 8;
+        w.is_polite = i % 2 == 0;
+        w.copy_percent = w.is_polite ? 30 : i % 3;
+        tracker_init(&w.t);
+        run_walk(&w);
+        n_releasable += tracker_is_releasable(&w.t);
+        n_tainted += w.t.is_tainted;
+        n_dead += w.m.is_dead;
+        tracker_destroy(&w.t);
+    }
+    print_message("%u walks: %u ended releasable, %u tainted, %u dead\n", N_WALKS, n_releasable, n_tainted,
+                  n_dead);
+    assert_true(n_releasable > N_WALKS / 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_walks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
