@@ -571,7 +571,6 @@ void model_init(struct model *m, uint64_t seed, int n_workers, int n_databases, 
         struct pool *pool = registry_get_pool(m->registry, database, user, &is_new);
         model_require(pool != NULL && is_new);
         pool->random = seed + (uint64_t)i; /* so that a run can be repeated */
-        pool->next_tick_us = USEC_PER_SEC;
         util_init(&pool->util, USEC_PER_SEC, 0);
         m->pools[m->n_pools++] = pool;
         settle_config(m, pool);
