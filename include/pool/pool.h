@@ -81,8 +81,7 @@ struct pool {
     char last_error[POOL_ERROR_BYTES]; /* "" when the last connection succeeded */
     char last_error_sqlstate[6];
     struct params *welcome; /* all parameters a server of this pool reports at login; NULL before the first */
-    struct utilization util;
-    int64_t next_tick_us;       /* when util is to be ticked */
+    struct utilization util;    /* the control thread ticks it, under the lock */
     uint64_t random;            /* state of the jitter */
     struct limits *starves_for; /* the limit in whose ring this pool is, or NULL; at most one */
     int64_t starving_since_us;  /* its age in the ring; kept when it goes from one ring to the other */

@@ -7,8 +7,8 @@
  *
  * A pool in the ring is fed by a place that is free or comes free (leaving), or else by a
  * server that gives way. The deficit says for how many there is neither. It grows only when a pool
- * joins or the limit falls, and both ask for an eviction; and while it is above 0 no
- * server becomes idle (pool_settle). So no server stays idle next to a starving pool.
+ * joins, the limit falls, or an older pool comes from another ring; all of them ask for an eviction; and
+ * while it is above 0 no server becomes idle (pool_settle). So no server stays idle next to a starving pool.
  *
  * Invariants: see limits.h. A pool's ring, starves_for and starving_since_us change under its own
  *             lock and that of the limit, by itself only.
@@ -106,6 +106,8 @@ bool limits_take(struct limits *l, struct pool *pool, bool join, int64_t now_us,
         atomic_fetch_add(&l->count, 1);
         if (pool->starves_for == l)
             ring_leave(l, pool);
+        else if (deficit(l) > 0) /* it came from another ring, and took what fed the head of this one */
+            acts_add_evict(acts, l, ring_head(l));
         call_next(l, pool, acts);
     } else if (join && pool->starves_for != l) {
         ring_join(l, pool, now_us);
@@ -219,14 +221,13 @@ static struct slot *victim_of(struct pool *pool)
     return pool->n_waiters == 0 ? slot_find_longest_idle(pool) : NULL;
 }
 
-static struct pool *find_victim(struct limits *l, const struct pool *starving)
+/* The pool that asked is not spared: if nobody waits there any more, others may starve for what it has. */
+static struct pool *find_victim(struct limits *l)
 {
     struct pool *pool, *best = NULL;
     int64_t best_us = INT64_MAX;
 
     for (int i = 0; (pool = member(l, i)) != NULL; i++) {
-        if (pool == starving)
-            continue;
         lock_acquire(&pool->lock);
         const struct slot *slot = victim_of(pool);
         if (slot != NULL && slot->idle_since_us < best_us) {
@@ -261,7 +262,7 @@ bool limits_evict(struct limits *l, struct pool *starving, int64_t now_us, struc
         struct pool *victim;
         if (!limits_is_starved(l))
             return false;
-        victim = find_victim(l, starving);
+        victim = find_victim(l);
         if (victim == NULL)
             return false;
         if (close_victim(victim, now_us, acts)) {

@@ -26,7 +26,6 @@ bool pool_init(struct pool *pool, struct pool_database *database, struct pool_us
     pool->n_workers = n_workers;
     pool->random = rand_fast();
     pool->ramp = 1;
-    pool->next_tick_us = now_us + UTIL_TICK_US;
     for (int w = 0; w < n_workers; w++)
         list_init(&pool->idle[w]);
     list_init(&pool->used_slots);
@@ -173,10 +172,6 @@ void pool_maintain(struct pool *pool, uint8_t prefer_worker, int64_t now_us, str
 {
     acts_begin(acts);
     lock_acquire(&pool->lock);
-    if (now_us >= pool->next_tick_us) {
-        util_tick(&pool->util, now_us);
-        pool->next_tick_us = now_us + UTIL_TICK_US;
-    }
     shed(pool, now_us);
     close_long_idle(pool, now_us);
     pool_serve(pool, POOL_NO_WORKER, now_us, acts);

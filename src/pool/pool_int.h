@@ -78,7 +78,7 @@ bool pool_wants_connection(const struct pool *pool, int64_t now_us);
 /* [lock] Opens one on worker, or joins the ring of the limit that is full (when join). Needs room for
  * ACTS_PER_OPEN. */
 bool pool_open_one(struct pool *pool, uint8_t worker, bool join, int64_t now_us, struct pool_acts *acts);
-#define ACTS_PER_OPEN 4
+#define ACTS_PER_OPEN 5
 /* [lock] Takes note of what has changed: utilization and hints. Last thing before unlocking. */
 void pool_note(struct pool *pool, int64_t now_us);
 

@@ -1,0 +1,285 @@
+/*
+ * pool_sim.c - random interleavings of workers around the ledger, and its invariants after each step.
+ *
+ * Usage: pool_sim [steps [seed]]. Without a seed it runs fixed ones, with 1 to 8 workers.
+ * A failure prints what does not hold, and the seed and step with which it comes again.
+ *
+ * Checked after each step: the ledger's own count; limits passed only while they shrink; nobody waits
+ * next to an idle server, or to room for a connection, unless somebody is about to pump; no free place in
+ * front of a ring whose head is not called; no idle server in sight of a starving pool; the order of grants
+ * and the bound of overtaking. Now and then everything is let come to its end: every ticket has ended then
+ * and every slot is found.
+ */
+#include "pool_model.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SIM_MAX_WAITERS (8 * MODEL_CLIENTS)
+#define DRAIN_EVERY     20000
+
+struct seen {
+    int nslots;
+    int database_count, user_count;
+    const struct pool *database_head, *user_head; /* of the rings */
+    int64_t starving_since_us;
+    uint64_t newest; /* ticket */
+    int n_waiting;
+    uint64_t waiting[SIM_MAX_WAITERS]; /* numbers, rising */
+};
+
+static struct model model;
+static struct seen seen[MODEL_POOLS];
+static uint64_t current_seed, current_step;
+
+static void say_where(void)
+{
+    fprintf(stderr, "pool_sim: seed %llu, step %llu\n", (unsigned long long)current_seed,
+            (unsigned long long)current_step);
+}
+
+#define require(x) ((x) ? (void)0 : (say_where(), model_fail(#x, __FILE__, __LINE__)))
+
+static int pool_index(const struct pool *pool)
+{
+    for (int i = 0; i < model.n_pools; i++)
+        if (model.pools[i] == pool)
+            return i;
+    abort();
+}
+
+static const struct pool *ring_head(const struct limits *l)
+{
+    return list_is_empty(&l->ring) ? NULL : list_entry(l->ring.next, const struct pool, ring);
+}
+
+static void look_at_rings(void)
+{
+    for (int i = 0; i < model.n_pools; i++) {
+        seen[i].database_head = ring_head(&model.pools[i]->database->limits);
+        seen[i].user_head = ring_head(&model.pools[i]->user->limits);
+        seen[i].starving_since_us = model.pools[i]->starving_since_us;
+    }
+}
+
+static void look_at_queue(int i)
+{
+    seen[i].newest = model.pools[i]->next_ticket;
+    seen[i].n_waiting = 0;
+    LIST_FOR_EACH (it, &model.pools[i]->waiters)
+        seen[i].waiting[seen[i].n_waiting++] = list_entry(it, struct ticket, node)->number;
+}
+
+/* A ticket was granted by this call if it was waiting before, or is younger than all that were known. */
+static bool is_fresh(int i, uint64_t number)
+{
+    for (int k = 0; k < seen[i].n_waiting; k++)
+        if (seen[i].waiting[k] == number)
+            return true;
+    return number > seen[i].newest;
+}
+
+static void check_order(struct pool *pool, uint64_t granted)
+{
+    const struct pool_config *config = &pool->config;
+
+    LIST_FOR_EACH (it, &pool->waiters) {
+        struct ticket *t = list_entry(it, struct ticket, node);
+        struct model_client *c = container_of(t, struct model_client, ticket);
+        if (t->number > granted)
+            break;
+        require(config->overtake_us > 0 && c->overtaken < config->overtake_max);
+        require(atomic_load(&model.now_us) - t->since_us <= config->overtake_us);
+        c->overtaken++;
+    }
+}
+
+/* A place was taken: nobody was before this pool in the ring, but for younger ones. */
+static void check_turn(int i, const struct pool *head)
+{
+    if (head != NULL && head != model.pools[i])
+        require(seen[i].starving_since_us != 0 &&
+                seen[i].starving_since_us < seen[pool_index(head)].starving_since_us);
+}
+
+static void after_call(struct model *m, struct pool *pool, const struct pool_acts *acts)
+{
+    int i = pool_index(pool);
+
+    (void)m;
+    for (int k = 0; k < acts->n; k++) {
+        const struct pool_act *act = &acts->act[k];
+        bool is_grant =
+            act->kind == POOL_ACT_LINK || act->kind == POOL_ACT_HANDOFF || act->kind == POOL_ACT_YIELD;
+        if (is_grant && is_fresh(i, act->grant.number))
+            check_order(pool, act->grant.number);
+        if (act->kind == POOL_ACT_CONNECT) {
+            check_turn(i, seen[i].database_head);
+            check_turn(i, seen[i].user_head);
+            look_at_rings(); /* it may take several */
+        }
+    }
+    look_at_queue(i);
+    look_at_rings();
+}
+
+typedef bool (*match_fn)(const struct pending *p, const void *arg);
+
+static bool in_some_outbox(match_fn match, const void *arg)
+{
+    for (int i = 0; i <= model.n_workers; i++) {
+        const struct model_worker *w = i < model.n_workers ? &model.workers[i] : &model.control;
+        for (int k = 0; k < w->out_count; k++)
+            if (match(&w->outbox[(w->out_first + k) % MODEL_OUTBOX], arg))
+                return true;
+    }
+    return false;
+}
+
+static bool is_pump(const struct pending *p, const void *pool)
+{
+    return (p->is_more || p->act.kind == POOL_ACT_PUMP) && p->act.pool == pool;
+}
+
+static bool is_evict(const struct pending *p, const void *limits)
+{
+    return !p->is_more && p->act.kind == POOL_ACT_EVICT && p->act.limits == limits;
+}
+
+static bool will_be_pumped(const struct pool *pool)
+{
+    return in_some_outbox(is_pump, pool);
+}
+
+static void check_limits(struct limits *l)
+{
+    int count = 0, leaving = 0, starving = 0, max = l->max, idle_elsewhere = 0;
+
+    for (int i = 0; i < l->n_members; i++) {
+        const struct pool *pool = l->members[i];
+        count += pool->nslots;
+        leaving += pool->count[SLOT_CLOSING];
+        starving += pool->starves_for == l;
+        idle_elsewhere += pool->n_waiters == 0 ? pool->count[SLOT_IDLE] : 0;
+    }
+    require(count == l->count && leaving == l->leaving && starving == l->starving);
+    if (starving == 0)
+        return;
+    if (max == 0 || count < max)
+        require(will_be_pumped(list_entry(l->ring.next, struct pool, ring)));
+    if (max != 0 && starving > max - count + leaving && idle_elsewhere > 0)
+        require(in_some_outbox(is_evict, l));
+}
+
+static void check_rest(const struct pool *pool)
+{
+    const int *count = pool->count;
+    int64_t now_us = model.now_us;
+    int live = count[SLOT_IDLE] + count[SLOT_ACTIVE] + count[SLOT_TESTING] + count[SLOT_MOVING];
+
+    if (will_be_pumped(pool))
+        return;
+    require(list_is_empty(&pool->to_close));
+    if (pool->n_waiters == 0)
+        return;
+    require(!pool->is_removed);
+    if (pool->is_paused)
+        return;
+    require(count[SLOT_IDLE] == 0);
+    if (count[SLOT_CLOSING] > 0)
+        return; /* serves when it has closed */
+    if (pool->is_refused && live == 0 && now_us < pool->retry_us)
+        require(!"waits although logins are refused");
+    if (pool->n_waiters <= count[SLOT_CONNECTING] || count[SLOT_CONNECTING] >= pool->ramp ||
+        pool->nslots >= pool->config.limit || pool->starves_for != NULL)
+        return;
+    /* There is room: only the retry can keep it from connecting, and the control thread has to know. */
+    require(pool->retry_us != 0 && pool->retry_hint_us == pool->retry_us);
+}
+
+/* Nothing may lie idle that would have to close when it came free. */
+static void check_idle(const struct pool *pool)
+{
+    for (int w = 0; w < pool->n_workers; w++)
+        LIST_FOR_EACH (it, &pool->idle[w]) {
+            const struct slot *slot = list_entry(it, const struct slot, node);
+            require(slot->close_reason == CLOSE_NONE && !pool->is_removed);
+            require(slot->config_generation == pool->config.generation);
+            require(pool->nslots - pool->count[SLOT_CLOSING] <= pool->config.limit);
+        }
+}
+
+static void check_pool(int i)
+{
+    struct pool *pool = model.pools[i];
+    struct limits *d = &pool->database->limits, *u = &pool->user->limits;
+    struct seen *s = &seen[i];
+
+    require(pool_check(pool));
+    require(pool->nslots <= pool->config.limit || pool->nslots <= s->nslots);
+    require(d->max == 0 || d->count <= d->max || d->count <= s->database_count);
+    require(u->max == 0 || u->count <= u->max || u->count <= s->user_count);
+    s->nslots = pool->nslots;
+    s->database_count = d->count;
+    s->user_count = u->count;
+    check_limits(d);
+    check_limits(u);
+    check_rest(pool);
+    check_idle(pool);
+    look_at_queue(i);
+}
+
+static void step(void)
+{
+    uint64_t who = model_random(&model.control, (uint64_t)model.n_workers * 4 + 1);
+
+    if (who == 0)
+        model_control_step(&model.control);
+    else
+        model_worker_step(&model.workers[who % (uint64_t)model.n_workers]);
+    for (int i = 0; i < model.n_pools; i++)
+        check_pool(i);
+    look_at_rings();
+}
+
+static void run(uint64_t seed, uint64_t steps)
+{
+    int n_workers = 1 + (int)(seed % 8);
+    int n_databases = 1 + (int)(seed / 8 % 2), n_users = 1 + (int)(seed / 16 % 3);
+
+    current_seed = seed;
+    model_init(&model, seed, n_workers, n_databases, n_users);
+    model.acts_cb = after_call;
+    memset(seen, 0, sizeof(seen));
+    for (current_step = 0; current_step < steps; current_step++) {
+        step();
+        if (current_step % DRAIN_EVERY == DRAIN_EVERY - 1)
+            model_drain(&model);
+    }
+    model_drain(&model);
+    model_destroy(&model);
+}
+
+static void on_abort(int sig)
+{
+    (void)sig;
+    say_where();
+}
+
+int main(int argc, char **argv)
+{
+    const uint64_t n_seeds = 48; /* covers each number of workers, databases and users */
+    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 8000000;
+
+    signal(SIGABRT, on_abort);
+    if (argc > 2) {
+        run(strtoull(argv[2], NULL, 0), steps);
+        return 0;
+    }
+    for (uint64_t seed = 0; seed < n_seeds; seed++)
+        run(seed, steps / n_seeds);
+    printf("pool_sim: %llu steps\n", (unsigned long long)steps);
+    return 0;
+}
