@@ -34,20 +34,20 @@ enum {
     OPTION_UNSET = 1 << 5,      /* the default is shown as NULL */
 };
 
-struct option_name {
+struct config_option_name {
     const char *name;
     int value;
     bool later; /* this one value is not supported yet */
 };
 
-struct option {
+struct config_option {
     const char *name;
     enum option_type type;
     unsigned flags;
     size_t offset;                   /* in struct settings */
     const char *default_text;        /* never NULL */
     int64_t min, max;                /* numbers; microseconds for times */
-    const struct option_name *names; /* OPTION_ENUM: ends with a NULL name */
+    const struct config_option_name *names; /* OPTION_ENUM: ends with a NULL name */
     const char *later_allows;        /* OPTION_LATER: one more value that is fine, or NULL */
     const char *doc;                 /* one paragraph for the manual */
 };
@@ -56,7 +56,7 @@ struct option {
  * option_count_all()) are accepted and not shown. */
 size_t option_count(void);
 size_t option_count_all(void);
-const struct option *option_at(size_t i);
+const struct config_option *option_at(size_t i);
 /* By name, case-insensitive; -1 when there is none. */
 int option_find(const char *name);
 /* The name that was most likely meant, or NULL. */
@@ -64,9 +64,9 @@ const char *option_nearest(const char *name);
 
 /* Parses text into the field. Strings are stored as a new copy (xstrdup; the old one is not
  * freed). On failure returns false and writes what is wrong with the value to `why`. */
-bool option_parse(const struct option *o, const char *text, struct settings *s, struct buf *why) must_check;
+bool option_parse(const struct config_option *o, const char *text, struct settings *s, struct buf *why) must_check;
 /* The value as SHOW CONFIG prints it (times in seconds: 120, 0.2). */
-void option_print(const struct option *o, const struct settings *s, struct buf *out);
+void option_print(const struct config_option *o, const struct settings *s, struct buf *out);
 
 /* "1.5", "200ms", "30 s", "5min" -> microseconds. Units us ms s min h d, seconds without one.
  * False when it is no time or negative or beyond a hundred years. */

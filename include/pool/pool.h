@@ -81,7 +81,7 @@ struct pool {
     char last_error[POOL_ERROR_BYTES]; /* "" when the last connection succeeded */
     char last_error_sqlstate[6];
     struct params *welcome; /* all parameters a server of this pool reports at login; NULL before the first */
-    struct util util;
+    struct utilization util;
     int64_t next_tick_us;       /* when util is to be ticked */
     uint64_t random;            /* state of the jitter */
     struct limits *starves_for; /* the limit in whose ring this pool is, or NULL; at most one */

@@ -19,37 +19,38 @@ struct client_login;
 struct client {
     /* [owner thread], all */
     struct stream stream;
-    struct list node;          /* shard->client_lists[state], oldest in the state first */
+    struct list node; /* shard->client_lists[state], oldest in the state first */
     struct shard *shard;
-    struct pool *pool;         /* NULL until authenticated, and for the console */
-    struct server *server;     /* linked; cleared by server_unlink() */
-    struct params *params;     /* what this session has SET, as far as servers report it */
-    struct buf *input;         /* received and not yet forwarded; NULL when there is none */
-    struct client_login *login;/* during CLIENT_LOGIN and LOGIN_WAIT; freed by client_login_free() */
+    struct pool *pool;          /* NULL until authenticated, and for the console */
+    struct server *server;      /* linked; cleared by server_unlink() */
+    struct params *params;      /* what this session has SET, as far as servers report it */
+    struct buf *input;          /* received and not yet forwarded; NULL when there is none */
+    struct client_login *login; /* during CLIENT_LOGIN and LOGIN_WAIT; freed by client_login_free() */
     struct ticket ticket;
     struct deferred deferred;
     uint64_t handle;
-    uint64_t id;               /* for the log and SHOW CLIENTS */
-    uint64_t cancel_key;       /* our own BackendKeyData; shard, place and random bits */
-    uint8_t *long_key;         /* protocol 3.2: CANCEL_LONG_KEY_BYTES; NULL with 3.0 */
+    uint64_t id;         /* for the log and SHOW CLIENTS */
+    uint64_t cancel_key; /* our own BackendKeyData; shard, place and random bits */
+    uint8_t *long_key;   /* protocol 3.2: CANCEL_LONG_KEY_BYTES; NULL with 3.0 */
+    char *console_user;  /* CONSOLE: who */
     int64_t connected_us;
-    int64_t request_us;        /* last request received */
+    int64_t request_us; /* last request received */
     int64_t state_since_us;
     int64_t query_wait_timeout_us; /* in effect for database and user */
-    uint32_t remain_bytes;     /* of the message that is being forwarded (or dropped) */
+    uint32_t remain_bytes;         /* of the message that is being forwarded (or dropped) */
     uint16_t peer_port;
     uint8_t peer_addr[16];
-    uint8_t peer_family;       /* AF_INET, AF_INET6, AF_UNIX */
-    uint8_t state;             /* enum client_state */
-    uint8_t pool_mode;         /* enum config_pool_mode in effect */
-    bool is_dropping;          /* remain_bytes are not forwarded: COPY data that came too late */
-    bool is_mid_message;       /* a server's message has been sent in part: no error can be inserted */
-    bool is_counted;           /* in instance->clients */
-    bool is_in_pool;           /* counted in pool->clients */
-    bool console_busy;         /* CONSOLE: input is with the control thread */
-    bool read_is_held;         /* reading stopped: enough input is kept, or the server is slow */
-    bool told_fatal;           /* the server's own FATAL has been forwarded: nothing to add */
-    bool is_admin, is_stats;   /* CONSOLE */
+    uint8_t peer_family;     /* AF_INET, AF_INET6, AF_UNIX */
+    uint8_t state;           /* enum client_state */
+    uint8_t pool_mode;       /* enum config_pool_mode in effect */
+    bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
+    bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */
+    bool is_counted;         /* in instance->clients */
+    bool is_in_pool;         /* counted in pool->clients */
+    bool console_busy;       /* CONSOLE: input is with the control thread */
+    bool read_is_held;       /* reading stopped: enough input is kept, or the server is slow */
+    bool told_fatal;         /* the server's own FATAL has been forwarded: nothing to add */
+    bool is_admin, is_stats; /* CONSOLE */
 };
 
 #define CANCEL_LONG_KEY_BYTES 32
@@ -60,9 +61,10 @@ void client_peer_text(const struct client *c, char *out, size_t size);
 void client_log(const struct client *c, int level, const char *fmt, ...) printf_like(3, 4);
 
 /*
- * The one way out. Tells the client (when the reason has an SQLSTATE and the stream is at a message boundary),
- * returns or closes its server, leaves the queue, counts and logs. detail (may be NULL) goes behind the reason.
- * The object is freed at the end of the turn, or after the client has read its message; do not use it after.
+ * The one way out. Tells the client (when the reason has an SQLSTATE and the stream is at a message
+ * boundary), returns or closes its server, leaves the queue, counts and logs. detail (may be NULL) goes
+ * behind the reason. The object is freed at the end of the turn, or after the client has read its message; do
+ * not use it after.
  */
 void client_close(struct client *c, enum close_reason why, const char *detail);
 /* As client_close() with an error of our own making: SQLSTATE and text of a server, say. */

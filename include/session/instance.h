@@ -57,8 +57,8 @@ struct instance {
     int64_t started_wall_us;
 
     /* [atomic] */
-    _Atomic int clients;        /* client connections, logging in or in; reserved when accepted */
-    _Atomic int shutdown_mode;  /* enum shutdown_mode */
+    _Atomic int clients;                 /* client connections, logging in or in; reserved when accepted */
+    _Atomic int shutdown_mode;           /* enum shutdown_mode */
     _Atomic uint64_t next_connection_id; /* for the log: C-<id>, S-<id> */
 };
 
@@ -66,19 +66,19 @@ struct instance {
 enum mail_type {
     MAIL_RESOLVED = MAIL_DIAL_RESOLVED,
     /* to a worker */
-    MAIL_CLIENT,        /* control: an accepted descriptor */
-    MAIL_CONFIG,        /* control: a new session_config */
-    MAIL_ADOPT,         /* worker: a server for one of your clients */
-    MAIL_YIELD,         /* worker: your idle server goes to another worker's client */
-    MAIL_GRANT_FAILED,  /* worker: the server that was on its way died */
-    MAIL_CONNECT,       /* any: open this slot */
-    MAIL_CLOSE_SERVER,  /* any: close this idle server */
-    MAIL_FAIL_CLIENT,   /* any: this client waits in vain */
-    MAIL_CANCEL,        /* worker: a cancel request for one of your clients */
-    MAIL_CANCEL_DONE,   /* worker: ... and it has been dealt with */
-    MAIL_CONSOLE_OUTPUT,/* control: bytes for a console client */
-    MAIL_GATHER,        /* control: describe your clients or servers */
-    MAIL_ORDER,         /* control: kill clients, shut down, stop */
+    MAIL_CLIENT,         /* control: an accepted descriptor */
+    MAIL_CONFIG,         /* control: a new session_config */
+    MAIL_ADOPT,          /* worker: a server for one of your clients */
+    MAIL_YIELD,          /* worker: your idle server goes to another worker's client */
+    MAIL_GRANT_FAILED,   /* worker: the server that was on its way died */
+    MAIL_CONNECT,        /* any: open this slot */
+    MAIL_CLOSE_SERVER,   /* any: close this idle server */
+    MAIL_FAIL_CLIENT,    /* any: this client waits in vain */
+    MAIL_CANCEL,         /* worker: a cancel request for one of your clients */
+    MAIL_CANCEL_DONE,    /* worker: ... and it has been dealt with */
+    MAIL_CONSOLE_OUTPUT, /* control: bytes for a console client */
+    MAIL_GATHER,         /* control: describe your clients or servers */
+    MAIL_ORDER,          /* control: kill clients, shut down, stop */
     /* to the control thread */
     MAIL_CONSOLE_INPUT, /* worker: messages of a console client, or its end */
     MAIL_GATHERED,      /* worker: rows */
@@ -86,14 +86,15 @@ enum mail_type {
 };
 
 /*
- * Gives the ledger what the settings say about a pool and the limits of its database and user. sh: the calling worker,
- * NULL on the control thread. is_dirty: connection data have changed, servers turn over as they come free.
- * Does nothing when the database has gone from the configuration.
+ * Gives the ledger what the settings say about a pool and the limits of its database and user. sh: the
+ * calling worker, NULL on the control thread. is_dirty: connection data have changed, servers turn over as
+ * they come free. Does nothing when the database has gone from the configuration.
  */
-void session_configure_pool(struct instance *in, struct shard *sh, const struct config *cfg, struct pool *pool,
-                            bool is_dirty);
+void session_configure_pool(struct instance *in, struct shard *sh, const struct config *cfg,
+                            struct pool *pool, bool is_dirty);
 
-/* Performs what the ledger decided, on behalf of a thread without sessions (control): everything goes by mail. */
+/* Performs what the ledger decided, on behalf of a thread without sessions (control): everything goes by
+ * mail. */
 void instance_perform(struct instance *in, struct pool *pool, struct pool_acts *acts);
 
 #endif

@@ -38,7 +38,7 @@ struct mail_cancel {
     uint32_t pid;
     uint8_t key[256];
     uint16_t key_bytes;
-    uint8_t from_worker;  /* who asked */
+    uint8_t from_worker; /* who asked */
     uint64_t from_client;
 };
 
@@ -50,10 +50,10 @@ struct mail_console_input {
     struct mail mail;
     enum console_input_kind kind;
     uint8_t worker;
-    uint64_t client;     /* handle: names the console session */
-    bool is_admin;       /* OPEN */
-    char user[64];       /* OPEN */
-    uint32_t len_bytes;  /* DATA */
+    uint64_t client;    /* handle: names the console session */
+    bool is_admin;      /* OPEN */
+    char user[64];      /* OPEN */
+    uint32_t len_bytes; /* DATA */
     uint8_t data[];
 };
 
@@ -61,8 +61,8 @@ struct mail_console_input {
 struct mail_console_output {
     struct mail mail;
     uint64_t client;
-    bool is_last;        /* the input has been dealt with: go on reading */
-    bool is_closing;     /* close the client after sending */
+    bool is_last;    /* the input has been dealt with: go on reading */
+    bool is_closing; /* close the client after sending */
     uint32_t len_bytes;
     uint8_t data[];
 };
@@ -72,7 +72,7 @@ enum gather_kind { GATHER_CLIENTS, GATHER_SERVERS };
 /* What SHOW CLIENTS and SHOW SERVERS tell of a connection. */
 struct session_row {
     bool is_server;
-    const char *state;     /* static text */
+    const char *state; /* static text */
     char user[64];
     char database[64];
     char addr[108];
@@ -84,27 +84,28 @@ struct session_row {
     int64_t wait_us;
     bool close_needed;
     uint64_t id;
-    uint64_t link;         /* id of the other side; 0 = none */
+    uint64_t link; /* id of the other side; 0 = none */
     uint32_t remote_pid;
     char tls[64];
     char application_name[64];
     uint8_t worker;
 };
 
-/* MAIL_GATHER to each worker, MAIL_GATHERED back: the same object, rows filled (malloc'ed, NULL when memory was out). */
+/* MAIL_GATHER to each worker, MAIL_GATHERED back: the same object, rows filled (malloc'ed, NULL when memory
+ * was out). */
 struct mail_gather {
     struct mail mail;
     enum gather_kind kind;
     uint8_t worker;
-    uint64_t request;      /* the console's own number */
+    uint64_t request; /* the console's own number */
     struct session_row *rows;
     uint32_t n_rows;
 };
 
 enum order_kind {
-    ORDER_CLOSE_POOL,   /* close all clients of `pool` (all pools when NULL), with `why` */
-    ORDER_SHUTDOWN,     /* instance->shutdown_mode has risen: close what goes now */
-    ORDER_STOP,         /* close everything and end the loop */
+    ORDER_CLOSE_POOL, /* close all clients of `pool` (all pools when NULL), with `why` */
+    ORDER_SHUTDOWN,   /* instance->shutdown_mode has risen: close what goes now */
+    ORDER_STOP,       /* close everything and end the loop */
 };
 
 /* MAIL_ORDER to a worker, MAIL_ACK back: the same object. */

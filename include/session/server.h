@@ -20,44 +20,44 @@
 struct server_login;
 
 struct server {
-    struct mail mail;          /* ADOPT, YIELD or CLOSE_SERVER: one at a time, as the slot's state says */
+    struct mail mail; /* ADOPT, YIELD or CLOSE_SERVER: one at a time, as the slot's state says */
     struct deferred deferred;
     /* [owner thread] */
     struct stream stream;
-    struct list node;          /* shard->server_lists[state] */
+    struct list node; /* shard->server_lists[state] */
     struct shard *shard;
-    struct pool *pool;         /* constant */
-    struct slot *slot;         /* constant; NULL once the ledger has it back */
-    struct client *client;     /* linked */
+    struct pool *pool;     /* constant */
+    struct slot *slot;     /* constant; NULL once the ledger has it back */
+    struct client *client; /* linked */
     struct tracker tracker;
-    struct params *params;     /* what this connection has now, settable ones */
-    struct server_login *login;/* while CONNECTING */
-    struct dial dial;          /* while CONNECTING */
-    struct buf partial;        /* head of a message that has not arrived whole */
-    uint64_t id;               /* for the log */
-    uint32_t remain_bytes;     /* of the message that is being passed on (or dropped) */
+    struct params *params;      /* what this connection has now, settable ones */
+    struct server_login *login; /* while CONNECTING */
+    struct dial dial;           /* while CONNECTING */
+    struct buf partial;         /* head of a message that has not arrived whole */
+    uint64_t id;                /* for the log */
+    uint32_t remain_bytes;      /* of the message that is being passed on (or dropped) */
     uint32_t backend_pid;
-    uint8_t *key;              /* cancel key */
+    uint8_t *key; /* cancel key */
     uint16_t key_bytes;
-    uint8_t state;             /* enum server_state */
-    bool is_dropping;          /* remain_bytes are not for the client */
-    bool is_dead;              /* lost while MOVING away: the YIELD mail decides */
-    bool setup_failed;         /* an ErrorResponse to our own query */
-    bool is_checking;          /* SETUP: the check query runs, not SETs */
-    bool needs_reset;          /* its last client was in session mode */
-    char setup_sqlstate[6];    /* of that ErrorResponse */
+    uint8_t state;          /* enum server_state */
+    bool is_dropping;       /* remain_bytes are not for the client */
+    bool is_dead;           /* lost while MOVING away: the YIELD mail decides */
+    bool setup_failed;      /* an ErrorResponse to our own query */
+    bool is_checking;       /* SETUP: the check query runs, not SETs */
+    bool needs_reset;       /* its last client was in session mode */
+    char setup_sqlstate[6]; /* of that ErrorResponse */
     char setup_error[200];
-    bool was_ready;            /* a ReadyForQuery came in this batch */
-    bool sent_fatal;           /* PostgreSQL's last word was FATAL: it is going */
-    bool client_left;          /* CLOSING under a query */
-    int cancel_refs;           /* cancel requests under way against it */
+    bool was_ready;   /* a ReadyForQuery came in this batch */
+    bool sent_fatal;  /* PostgreSQL's last word was FATAL: it is going */
+    bool client_left; /* CLOSING under a query */
+    int cancel_refs;  /* cancel requests under way against it */
     enum close_reason close_reason;
     int64_t connected_us;
     int64_t state_since_us;
-    int64_t request_us;        /* linked or last request */
-    int64_t query_start_us;    /* 0: none is running */
-    int64_t xact_start_us;     /* 0: no transaction */
-    int64_t idle_in_xact_us;   /* since when its client is idle in a transaction; 0: is not */
+    int64_t request_us;      /* linked or last request */
+    int64_t query_start_us;  /* 0: none is running */
+    int64_t xact_start_us;   /* 0: no transaction */
+    int64_t idle_in_xact_us; /* since when its client is idle in a transaction; 0: is not */
     struct sockaddr_storage peer;
     socklen_t peer_bytes;
     char host[256];
@@ -66,7 +66,8 @@ struct server {
 void server_describe(const struct server *s, char *out, size_t size);
 void server_log(const struct server *s, int level, const char *fmt, ...) printf_like(3, 4);
 
-/* The one way out, in any state. Its client, if any, is closed with the reason (or the server's own last words). */
+/* The one way out, in any state. Its client, if any, is closed with the reason (or the server's own last
+ * words). */
 void server_close(struct server *s, enum close_reason why, const char *detail);
 
 #endif

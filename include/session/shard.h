@@ -18,26 +18,26 @@
 #include "session/instance.h"
 
 enum client_state {
-    CLIENT_LOGIN,       /* start-up packet, authentication */
-    CLIENT_LOGIN_WAIT,  /* authenticated; waits for the pool's first server to learn its parameters */
-    CLIENT_IDLE,        /* in, no server */
-    CLIENT_WAITING,     /* has a ticket */
-    CLIENT_ACTIVE,      /* linked to a server */
-    CLIENT_CONSOLE,     /* talks to the admin console */
-    CLIENT_CANCEL,      /* its cancel request is being worked on */
-    CLIENT_CLOSING,     /* told why; read on briefly so that the message arrives */
+    CLIENT_LOGIN,      /* start-up packet, authentication */
+    CLIENT_LOGIN_WAIT, /* authenticated; waits for the pool's first server to learn its parameters */
+    CLIENT_IDLE,       /* in, no server */
+    CLIENT_WAITING,    /* has a ticket */
+    CLIENT_ACTIVE,     /* linked to a server */
+    CLIENT_CONSOLE,    /* talks to the admin console */
+    CLIENT_CANCEL,     /* its cancel request is being worked on */
+    CLIENT_CLOSING,    /* told why; read on briefly so that the message arrives */
     CLIENT_STATES
 };
 
 enum server_state {
     SERVER_CONNECTING, /* name, socket, TLS, login, connect_query */
     SERVER_IDLE,
-    SERVER_SETUP,      /* linked; check query or SET run before the client may send */
-    SERVER_ACTIVE,     /* linked */
-    SERVER_RESET,      /* no client; server_reset_query runs */
-    SERVER_HELD,       /* done, but a cancel request for its last client is still under way */
-    SERVER_MOVING,     /* on its way to another worker; in no list */
-    SERVER_CLOSING,    /* Terminate sent; waits for PostgreSQL to close its end */
+    SERVER_SETUP,   /* linked; check query or SET run before the client may send */
+    SERVER_ACTIVE,  /* linked */
+    SERVER_RESET,   /* no client; server_reset_query runs */
+    SERVER_HELD,    /* done, but a cancel request for its last client is still under way */
+    SERVER_MOVING,  /* on its way to another worker; in no list */
+    SERVER_CLOSING, /* Terminate sent; waits for PostgreSQL to close its end */
     SERVER_STATES
 };
 
@@ -60,26 +60,28 @@ struct shard {
     struct handle_table clients;
     struct list client_lists[CLIENT_STATES];
     struct list server_lists[SERVER_STATES];
-    struct event tick_event;    /* runs only while some deadline may come */
+    struct event tick_event; /* runs only while some deadline may come */
     bool tick_is_armed;
-    bool is_stopping;           /* closing everything; the loop ends when all have gone */
+    bool is_stopping; /* closing everything; the loop ends when all have gone */
     int64_t stopping_since_us;
     struct mail_order *stop_order; /* acknowledged when that is so */
-    struct pending_act *acts;   /* performed in order by shard_drain_acts() */
+    struct pending_act *acts;      /* performed in order by shard_drain_acts() */
     uint32_t acts_head, acts_tail, acts_capacity;
     bool acts_are_draining;
-    struct list cancels;        /* cancel connections to servers under way */
+    struct list cancels; /* cancel connections to servers under way */
 
     /* [atomic], written by the owner */
     _Atomic int n_clients;
+    _Atomic int
+        n_dispatched; /* mailed to us and not yet counted in n_clients; raised by the control thread */
     _Atomic int n_servers;
-    _Atomic uint64_t handoffs;  /* servers mailed to another worker's waiter on release */
-    _Atomic uint64_t steals;    /* idle servers of other workers taken by our clients */
-    _Atomic uint64_t adopted;   /* servers that arrived */
+    _Atomic uint64_t handoffs; /* servers mailed to another worker's waiter on release */
+    _Atomic uint64_t steals;   /* idle servers of other workers taken by our clients */
+    _Atomic uint64_t adopted;  /* servers that arrived */
 };
 
-/* Boot; false when the system has no resources for it. on_mail gets all mail of the thread (loop->arg is the shard)
- * and gives shard_on_mail() what is a session's business. Takes over the reference to config. */
+/* Boot; false when the system has no resources for it. on_mail gets all mail of the thread (loop->arg is the
+ * shard) and gives shard_on_mail() what is a session's business. Takes over the reference to config. */
 bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct session_config *config,
                 void (*on_mail)(struct loop *, struct mail *)) must_check;
 /* After its thread has ended. */
@@ -87,7 +89,8 @@ void shard_destroy(struct shard *sh);
 /* A typed message for this shard; the loop's on_mail hands everything here that is a session's business.
  * False when the type is not one of them. */
 bool shard_on_mail(struct shard *sh, struct mail *m);
-/* A connected client, accepted by the control thread; a place in instance->clients is reserved (is_over_limit: none was). */
+/* A connected client, accepted by the control thread; a place in instance->clients is reserved
+ * (is_over_limit: none was). */
 void shard_accept(struct shard *sh, int fd, bool is_unix, bool is_over_limit);
 /* All clients and servers go, now (immediate shutdown). */
 void shard_close_all(struct shard *sh, enum close_reason why);

@@ -17,7 +17,7 @@ static bool same_text(const char *a, const char *b)
 }
 
 /* Prints both values; true when they differ. */
-static bool setting_differs(const struct option *o, const struct config *old, const struct config *new,
+static bool setting_differs(const struct config_option *o, const struct config *old, const struct config *new,
                             struct buf *old_text, struct buf *new_text)
 {
     buf_clear(old_text);
@@ -35,7 +35,7 @@ static void keep_fixed_settings(struct config *new, const struct config *old,
     buf_init(&old_text, 0);
     buf_init(&new_text, 0);
     for (size_t i = 0; i < option_count_all(); i++) {
-        const struct option *o = option_at(i);
+        const struct config_option *o = option_at(i);
         if ((o->flags & OPTION_RELOADABLE) || !setting_differs(o, old, new, &old_text, &new_text))
             continue;
         config_problems_add(problems, PROBLEM_WARNING, NULL, 0,
@@ -73,7 +73,7 @@ static int find_changeable(const char *key, struct config_problems *problems)
                             nearest != NULL ? "?" : "");
         return -1;
     }
-    const struct option *o = option_at((size_t)option);
+    const struct config_option *o = option_at((size_t)option);
     if (!(o->flags & OPTION_RELOADABLE)) {
         config_problems_add(problems, PROBLEM_ERROR, NULL, 0,
                             "setting %s cannot be changed without a restart", o->name);
@@ -93,7 +93,7 @@ struct config *config_with_setting(const struct config *old, const char *key, co
     int option = find_changeable(key, problems);
     if (option < 0)
         return NULL;
-    const struct option *o = option_at((size_t)option);
+    const struct config_option *o = option_at((size_t)option);
     struct config *new = snapshot_copy(old);
     const char *previous = o->type == OPTION_STR ? *settings_string(&new->settings, o) : NULL;
     struct buf why;
@@ -129,7 +129,7 @@ static void diff_settings(const struct config *old, const struct config *new, co
     buf_init(&old_text, 0);
     buf_init(&new_text, 0);
     for (size_t i = 0; i < option_count_all(); i++) {
-        const struct option *o = option_at(i);
+        const struct config_option *o = option_at(i);
         if (!setting_differs(o, old, new, &old_text, &new_text))
             continue;
         struct config_change change = {

@@ -15,20 +15,20 @@
 
 /* Whole text as a number, decimal, 0octal or 0xhex, in [min, max]. */
 bool value_parse_int(const char *text, int64_t min, int64_t max, int64_t *value, struct buf *why) must_check;
-bool value_parse_enum(const char *text, const struct option_name *names, const struct option_name **found,
-                      struct buf *why) must_check;
+bool value_parse_enum(const char *text, const struct config_option_name *names,
+                      const struct config_option_name **found, struct buf *why) must_check;
 /* Is the value one that this version refuses? */
-bool option_is_later(const struct option *o, const struct settings *s);
-const struct option_name *config_pool_mode_names(void);
-const struct option_name *config_load_balance_hosts_names(void);
+bool option_is_later(const struct config_option *o, const struct settings *s);
+const struct config_option_name *config_pool_mode_names(void);
+const struct config_option_name *config_load_balance_hosts_names(void);
 
 void settings_init_defaults(struct settings *s);
 void settings_copy(struct settings *to, const struct settings *from);
 void settings_free(struct settings *s);
 /* The string field; only for OPTION_STR. */
-const char **settings_string(struct settings *s, const struct option *o);
+const char **settings_string(struct settings *s, const struct config_option *o);
 /* Copies one field, the old string of `to` is freed. */
-void settings_copy_field(struct settings *to, const struct settings *from, const struct option *o);
+void settings_copy_field(struct settings *to, const struct settings *from, const struct config_option *o);
 
 /* ---- a list of strings ---- */
 

@@ -55,8 +55,8 @@ static void clear_given(struct given *g)
     memset(g, 0, sizeof *g);
 }
 
-static bool check_value(struct loader *l, const struct option *o, const char *value, const char *source,
-                        struct place at)
+static bool check_value(struct loader *l, const struct config_option *o, const char *value,
+                        const char *source, struct place at)
 {
     struct settings scratch;
     struct buf why;
@@ -247,7 +247,7 @@ static void apply_environment(struct loader *l)
 }
 
 /* Refuses what is not there yet; says once what has no meaning. */
-static void check_support(struct loader *l, const struct option *o, const struct given *g)
+static void check_support(struct loader *l, const struct config_option *o, const struct given *g)
 {
     const char *from = g->file == NULL ? g->source : "", *colon = g->file == NULL ? ": " : "";
     if (option_is_later(o, &l->config->settings)) {
@@ -269,7 +269,7 @@ static void choose_values(struct loader *l)
     struct buf why;
     buf_init(&why, 0);
     for (size_t i = 0; i < option_count_all(); i++) {
-        const struct option *o = option_at(i);
+        const struct config_option *o = option_at(i);
         const struct given *g = winner(l, i);
         if (g == NULL || !g->is_valid)
             continue;

@@ -50,7 +50,7 @@ enum {
     NO_SET = OPTION_NO_SET,
 };
 
-static const struct option_name auth_types[] = {
+static const struct config_option_name auth_types[] = {
     {"any", AUTH_TYPE_ANY, false},
     {"trust", AUTH_TYPE_TRUST, false},
     {"plain", AUTH_TYPE_PLAIN, false},
@@ -63,14 +63,14 @@ static const struct option_name auth_types[] = {
     {NULL, 0, false},
 };
 
-static const struct option_name pool_modes[] = {
+static const struct config_option_name pool_modes[] = {
     {"session", POOL_MODE_SESSION, false},
     {"transaction", POOL_MODE_TRANSACTION, false},
     {"statement", POOL_MODE_STATEMENT, false},
     {NULL, 0, false},
 };
 
-static const struct option_name sslmodes[] = {
+static const struct config_option_name sslmodes[] = {
     {"disable", SSLMODE_DISABLE, false},
     {"allow", SSLMODE_ALLOW, false},
     {"prefer", SSLMODE_PREFER, false},
@@ -80,7 +80,7 @@ static const struct option_name sslmodes[] = {
     {NULL, 0, false},
 };
 
-static const struct option_name load_balances[] = {
+static const struct config_option_name load_balances[] = {
     {"disable", LOAD_BALANCE_DISABLE, false},
     {"round-robin", LOAD_BALANCE_ROUND_ROBIN, false},
     {NULL, 0, false},
@@ -90,7 +90,7 @@ static const struct option_name load_balances[] = {
     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "         \
     "WHERE rolname=$1 AND rolcanlogin"
 
-static const struct option options[] = {
+static const struct config_option options[] = {
     STR(admin_users, "", R, "Users who may run every command of the admin console; a comma-separated list."),
     INT(application_name_add_host, "0", 0, INT_MAX, R,
         "1: append the client's address to its application_name."),
@@ -292,7 +292,7 @@ size_t option_count_all(void)
     return ARRAY_SIZE(options);
 }
 
-const struct option *option_at(size_t i)
+const struct config_option *option_at(size_t i)
 {
     return &options[i];
 }
@@ -313,7 +313,7 @@ const char *option_nearest(const char *name)
     return str_nearest(name, names, ARRAY_SIZE(options));
 }
 
-static const char *name_of(const struct option_name *names, int value)
+static const char *name_of(const struct config_option_name *names, int value)
 {
     for (; names->name != NULL; names++)
         if (names->value == value)
@@ -341,12 +341,12 @@ const char *config_load_balance_hosts_name(int value)
     return name_of(load_balances, value);
 }
 
-const struct option_name *config_pool_mode_names(void)
+const struct config_option_name *config_pool_mode_names(void)
 {
     return pool_modes;
 }
 
-const struct option_name *config_load_balance_hosts_names(void)
+const struct config_option_name *config_load_balance_hosts_names(void)
 {
     return load_balances;
 }

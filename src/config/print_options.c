@@ -34,7 +34,7 @@ static void print_text(const char *text)
     }
 }
 
-static void print_default(const struct option *o)
+static void print_default(const struct config_option *o)
 {
     if (o->flags & OPTION_UNSET)
         fputs("Not set by default", stdout);
@@ -49,7 +49,7 @@ static void print_default(const struct option *o)
     puts(o->flags & OPTION_RELOADABLE ? "." : "; a change needs a restart.");
 }
 
-static void print_option(const struct option *o)
+static void print_option(const struct config_option *o)
 {
     static const char *const types[] = {
         [OPTION_INT] = "number",     [OPTION_UINT] = "number", [OPTION_BOOL] = "switch",
@@ -66,7 +66,7 @@ static void print_option(const struct option *o)
     }
     if (o->flags & OPTION_NO_MEANING)
         puts("Accepted for the sake of existing files; it has no meaning here.");
-    for (const struct option_name *n = o->names; n != NULL && n->name != NULL; n++)
+    for (const struct config_option_name *n = o->names; n != NULL && n->name != NULL; n++)
         if (n->later)
             printf("Not supported by this version yet: %s.\n", n->name);
 }

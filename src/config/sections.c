@@ -70,7 +70,7 @@ static const struct key user_keys[] = {
 static bool store(const struct key *k, const char *text, void *entry, bool *is_set, struct buf *why)
 {
     void *field = (char *)entry + k->offset;
-    const struct option_name *name;
+    const struct config_option_name *name;
     int64_t v = 0;
     switch (k->type) {
     case KEY_STR:

@@ -212,7 +212,7 @@ int64_t config_server_lifetime_us(const struct config *c, const struct database_
 
 bool config_value_text(const struct config *c, size_t i, struct buf *out)
 {
-    const struct option *o = option_at(i);
+    const struct config_option *o = option_at(i);
     struct settings *s = (struct settings *)&c->settings;
     if ((o->flags & OPTION_UNSET) && o->type == OPTION_STR && **settings_string(s, o) == '\0')
         return false;

@@ -118,16 +118,16 @@ bool value_parse_int(const char *text, int64_t min, int64_t max, int64_t *value,
     return true;
 }
 
-bool value_parse_enum(const char *text, const struct option_name *names, const struct option_name **found,
-                      struct buf *why)
+bool value_parse_enum(const char *text, const struct config_option_name *names,
+                      const struct config_option_name **found, struct buf *why)
 {
-    for (const struct option_name *n = names; n->name != NULL; n++)
+    for (const struct config_option_name *n = names; n->name != NULL; n++)
         if (strcasecmp(n->name, text) == 0) {
             *found = n;
             return true;
         }
     buf_printf(why, "\"%s\" is none of ", text);
-    for (const struct option_name *n = names; n->name != NULL; n++)
+    for (const struct config_option_name *n = names; n->name != NULL; n++)
         buf_printf(why, "%s%s", n == names ? "" : ", ", n->name);
     return false;
 }
@@ -148,19 +148,19 @@ static bool parse_bool(const char *text, int64_t *value, struct buf *why)
     return true;
 }
 
-static void *field(const struct option *o, const struct settings *s)
+static void *field(const struct config_option *o, const struct settings *s)
 {
     return (char *)s + o->offset;
 }
 
-const char **settings_string(struct settings *s, const struct option *o)
+const char **settings_string(struct settings *s, const struct config_option *o)
 {
     return field(o, s);
 }
 
-bool option_parse(const struct option *o, const char *text, struct settings *s, struct buf *why)
+bool option_parse(const struct config_option *o, const char *text, struct settings *s, struct buf *why)
 {
-    const struct option_name *name;
+    const struct config_option_name *name;
     int64_t value;
     switch (o->type) {
     case OPTION_INT:
@@ -206,7 +206,7 @@ bool option_parse(const struct option *o, const char *text, struct settings *s, 
     return false;
 }
 
-void option_print(const struct option *o, const struct settings *s, struct buf *out)
+void option_print(const struct config_option *o, const struct settings *s, struct buf *out)
 {
     switch (o->type) {
     case OPTION_INT:
@@ -221,17 +221,17 @@ void option_print(const struct option *o, const struct settings *s, struct buf *
     case OPTION_TIME: config_print_time(*(int64_t *)field(o, s), out); break;
     case OPTION_STR: buf_append_str(out, *(const char **)field(o, s)); break;
     case OPTION_ENUM:
-        for (const struct option_name *n = o->names; n->name != NULL; n++)
+        for (const struct config_option_name *n = o->names; n->name != NULL; n++)
             if (n->value == *(int *)field(o, s))
                 buf_append_str(out, n->name);
         break;
     }
 }
 
-bool option_is_later(const struct option *o, const struct settings *s)
+bool option_is_later(const struct config_option *o, const struct settings *s)
 {
     if (o->type == OPTION_ENUM)
-        for (const struct option_name *n = o->names; n->name != NULL; n++)
+        for (const struct config_option_name *n = o->names; n->name != NULL; n++)
             if (n->later && n->value == *(int *)field(o, s))
                 return true;
     if (!(o->flags & OPTION_LATER))
@@ -264,7 +264,7 @@ void settings_init_defaults(struct settings *s)
     buf_free(&why);
 }
 
-void settings_copy_field(struct settings *to, const struct settings *from, const struct option *o)
+void settings_copy_field(struct settings *to, const struct settings *from, const struct config_option *o)
 {
     switch (o->type) {
     case OPTION_TIME: *(int64_t *)field(o, to) = *(int64_t *)field(o, from); break;

@@ -31,7 +31,7 @@ void show_config(struct console *c, struct result *r)
 
     buf_init(&value, 0);
     for (size_t i = 0; i < option_count(); i++) {
-        const struct option *o = option_at(i);
+        const struct config_option *o = option_at(i);
 
         buf_clear(&value);
         result_row(r);

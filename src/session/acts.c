@@ -77,9 +77,7 @@ void act_mail(struct instance *in, struct shard *sh, const struct pool_act *act,
             log_error("out of memory: a waiting client is not told that its server failed");
         }
         return;
-    default:
-        log_error("no mail for act %d", (int)act->kind);
-        return;
+    default: log_error("no mail for act %d", (int)act->kind); return;
     }
 }
 

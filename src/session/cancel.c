@@ -82,8 +82,8 @@ void cancel_request(struct client *c, uint32_t pid, const uint8_t *key, uint32_t
     loop_post(&in->shards[worker]->loop, &m->mail);
 }
 
-/* PostgreSQL has dealt with it, or there was nothing to do: the requester sees the end of its connection, as with
- * PostgreSQL. */
+/* PostgreSQL has dealt with it, or there was nothing to do: the requester sees the end of its connection, as
+ * with PostgreSQL. */
 void cancel_on_done(struct shard *sh, struct mail_cancel *m)
 {
     struct client *c = handle_get(&sh->clients, m->from_client);
@@ -180,7 +180,8 @@ static bool start_dial(struct cancel *x)
     struct server *s = x->server;
     char host[INET6_ADDRSTRLEN];
     struct dial_options o = {.hosts = s->host, .port = 5432};
-    const struct database_config *db = config_find_database(x->shard->config->config, s->pool->database->name);
+    const struct database_config *db =
+        config_find_database(x->shard->config->config, s->pool->database->name);
 
     if (db != NULL)
         o.port = db->port;
@@ -199,8 +200,7 @@ static bool start_dial(struct cancel *x)
 static uint32_t count_cancels(const struct shard *sh)
 {
     uint32_t n = 0;
-    LIST_FOR_EACH(it, &sh->cancels)
-    {
+    LIST_FOR_EACH (it, &sh->cancels) {
         n++;
     }
     return n;
@@ -210,7 +210,8 @@ static bool key_matches(const struct client *c, const struct mail_cancel *m)
 {
     uint8_t own[4];
     if (c->long_key != NULL)
-        return m->key_bytes == CANCEL_LONG_KEY_BYTES && secret_equal(c->long_key, m->key, CANCEL_LONG_KEY_BYTES);
+        return m->key_bytes == CANCEL_LONG_KEY_BYTES &&
+               secret_equal(c->long_key, m->key, CANCEL_LONG_KEY_BYTES);
     wire_set_u32(own, (uint32_t)c->cancel_key);
     return m->key_bytes == sizeof(own) && secret_equal(own, m->key, sizeof(own));
 }
@@ -247,8 +248,7 @@ void cancel_tick(struct shard *sh, int64_t now_us)
 {
     int64_t timeout_us = shard_settings(sh)->cancel_wait_timeout_us;
 
-    LIST_FOR_EACH_SAFE(it, &sh->cancels)
-    {
+    LIST_FOR_EACH_SAFE (it, &sh->cancels) {
         struct cancel *x = list_entry(it, struct cancel, node);
         if (timeout_us <= 0 || now_us - x->started_us < timeout_us)
             break; /* oldest first */
@@ -262,8 +262,7 @@ void cancel_tick(struct shard *sh, int64_t now_us)
 
 void cancel_close_all(struct shard *sh)
 {
-    LIST_FOR_EACH_SAFE(it, &sh->cancels)
-    {
+    LIST_FOR_EACH_SAFE (it, &sh->cancels) {
         cancel_end(list_entry(it, struct cancel, node));
     }
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "session_int.h"
 
 /* [from] bit set of the states that may follow */
@@ -60,7 +61,7 @@ void client_describe(const struct client *c, char *out, size_t size)
         user = c->pool->user->name;
     } else if (c->state == CLIENT_CONSOLE) {
         db = "pgsluice";
-        user = c->is_admin ? "admin" : "stats";
+        user = c->console_user;
     }
     snprintf(out, size, "C-%llu: %s/%s@%s:%u", (unsigned long long)c->id, db, user, addr, c->peer_port);
 }
@@ -72,7 +73,8 @@ void client_log(const struct client *c, int level, const char *fmt, ...)
 
     if (!log_enabled((enum log_level)level))
         return;
-    client_describe(c, prefix, sizeof(prefix));
+    client_describe(c, prefix, sizeof(prefix) - 1);
+    str_copy(prefix + strlen(prefix), " ", 2);
     va_start(ap, fmt);
     log_vline((enum log_level)level, prefix, fmt, ap);
     va_end(ap);
@@ -129,6 +131,8 @@ struct client *client_new(struct shard *sh, int fd)
 void shard_accept(struct shard *sh, int fd, bool is_unix, bool is_over_limit)
 {
     struct client *c = client_new(sh, fd);
+
+    atomic_fetch_sub_explicit(&sh->n_dispatched, 1, memory_order_relaxed);
     if (c == NULL) {
         log_error("out of memory for a new client");
         close(fd);
@@ -161,6 +165,8 @@ void client_free(struct client *c)
     client_login_free(c);
     params_unref(c->params);
     c->params = NULL;
+    free(c->console_user);
+    c->console_user = NULL;
     free(c->long_key);
     c->long_key = NULL;
     handle_free(&sh->clients, c->handle);
@@ -315,8 +321,7 @@ void client_tick(struct shard *sh, int64_t now_us)
     int64_t login_us = shard_settings(sh)->client_login_timeout_us;
 
     for (int state = CLIENT_LOGIN; state <= CLIENT_LOGIN_WAIT; state++)
-        LIST_FOR_EACH_SAFE(it, &sh->client_lists[state])
-        {
+        LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
             struct client *c = list_entry(it, struct client, node);
             if (login_us > 0 && now_us - c->connected_us >= login_us)
                 login_timed_out(c);
@@ -325,12 +330,10 @@ void client_tick(struct shard *sh, int64_t now_us)
             else
                 break; /* oldest first */
         }
-    LIST_FOR_EACH_SAFE(it, &sh->client_lists[CLIENT_WAITING])
-    {
+    LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_WAITING]) {
         check_wait(list_entry(it, struct client, node), now_us);
     }
-    LIST_FOR_EACH_SAFE(it, &sh->client_lists[CLIENT_CLOSING])
-    {
+    LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_CLOSING]) {
         struct client *c = list_entry(it, struct client, node);
         if (now_us - c->state_since_us < SESSION_LINGER_US)
             break;

@@ -60,7 +60,8 @@ static bool is_operator(const struct client *c)
     socklen_t len = sizeof(cred);
     const struct client_login *l = c->login;
 
-    if (!l->is_console || !l->is_unix || (strcmp(l->user, "pgbouncer") != 0 && strcmp(l->user, "pgsluice") != 0))
+    if (!l->is_console || !l->is_unix ||
+        (strcmp(l->user, "pgbouncer") != 0 && strcmp(l->user, "pgsluice") != 0))
         return false;
     return getsockopt(c->stream.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid();
 }
@@ -131,9 +132,7 @@ static void scram_failed(struct client *c)
 {
     enum scram_error e = scram_server_error(c->login->scram);
     switch (scram_error_class(e)) {
-    case SCRAM_CLASS_PROTOCOL:
-        client_close(c, CLOSE_BAD_PACKET, scram_error_text(e));
-        return;
+    case SCRAM_CLASS_PROTOCOL: client_close(c, CLOSE_BAD_PACKET, scram_error_text(e)); return;
     case SCRAM_CLASS_SYSTEM: client_close(c, CLOSE_NO_MEMORY, NULL); return;
     default: refuse(c, c->login->credential == NULL ? CLOSE_NO_SUCH_USER : CLOSE_SASL_FAILED); return;
     }

@@ -143,8 +143,8 @@ static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_byte
 }
 
 /*
- * The client has no server: what does it want? Returns bytes dealt with (0: a header is not complete, or a server is
- * needed and asked for).
+ * The client has no server: what does it want? Returns bytes dealt with (0: a header is not complete, or a
+ * server is needed and asked for).
  */
 static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t len_bytes)
 {

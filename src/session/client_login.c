@@ -162,8 +162,8 @@ static void take_startup(struct client *c, const struct startup_packet *p)
     int mode = atomic_load_explicit(&c->shard->instance->shutdown_mode, memory_order_relaxed);
 
     if (p->user == NULL) {
-        client_close_error(c, CLOSE_BAD_STARTUP, "28000", "no PostgreSQL user name specified in startup packet",
-                           NULL);
+        client_close_error(c, CLOSE_BAD_STARTUP, "28000",
+                           "no PostgreSQL user name specified in startup packet", NULL);
         return;
     }
     l->user = strdup(p->user);
@@ -182,9 +182,11 @@ static void take_startup(struct client *c, const struct startup_packet *p)
         client_close(c, CLOSE_SHUTDOWN, NULL);
         return;
     }
-    if (p->replication != NULL && strcmp(p->replication, "0") != 0 && strcasecmp(p->replication, "off") != 0 &&
-        strcasecmp(p->replication, "false") != 0 && strcasecmp(p->replication, "no") != 0) {
-        client_close_error(c, CLOSE_UNSUPPORTED_PARAMETER, "0A000", "replication connections are not supported",
+    if (p->replication != NULL && strcmp(p->replication, "0") != 0 &&
+        strcasecmp(p->replication, "off") != 0 && strcasecmp(p->replication, "false") != 0 &&
+        strcasecmp(p->replication, "no") != 0) {
+        client_close_error(c, CLOSE_UNSUPPORTED_PARAMETER, "0A000",
+                           "replication connections are not supported",
                            "Connect to PostgreSQL directly for replication.");
         return;
     }
@@ -219,16 +221,14 @@ static uint32_t startup_step(struct client *c)
     case STARTUP_INCOMPLETE: return 0;
     case STARTUP_SSL: return answer_n(c, &l->ssl_asked) ? p.len_bytes : 0;
     case STARTUP_GSSENC: return answer_n(c, &l->gss_asked) ? p.len_bytes : 0;
-    case STARTUP_CANCEL:
-        cancel_request(c, p.cancel_pid, p.cancel_key, p.cancel_key_bytes);
-        return 0;
+    case STARTUP_CANCEL: cancel_request(c, p.cancel_pid, p.cancel_key, p.cancel_key_bytes); return 0;
     case STARTUP_V3:
         take_startup(c, &p);
         return c->state == CLIENT_CLOSING || c->stream.fd < 0 ? 0 : p.len_bytes;
     case STARTUP_OLD: client_close(c, CLOSE_OLD_PROTOCOL, NULL); return 0;
     case STARTUP_UNSUPPORTED:
-        client_close_error(c, CLOSE_BAD_STARTUP, "0A000", "unsupported frontend protocol: server supports 3.0 to 3.2",
-                           NULL);
+        client_close_error(c, CLOSE_BAD_STARTUP, "0A000",
+                           "unsupported frontend protocol: server supports 3.0 to 3.2", NULL);
         return 0;
     case STARTUP_TOO_LONG: client_close(c, CLOSE_BAD_STARTUP, "too long"); return 0;
     case STARTUP_MALFORMED: break;
@@ -249,7 +249,8 @@ static uint32_t auth_step(struct client *c)
         if (in->data[0] == 'X')
             client_close(c, CLOSE_CLIENT_REQUEST, NULL);
         else
-            client_close_error(c, CLOSE_BAD_PACKET, "08P01", "bad packet: a password message was expected", NULL);
+            client_close_error(c, CLOSE_BAD_PACKET, "08P01", "bad packet: a password message was expected",
+                               NULL);
         return 0;
     }
     if (in->len < 1 + len)
@@ -311,6 +312,8 @@ static void enter_console(struct client *c)
         client_close(c, CLOSE_NO_MEMORY, NULL);
         return;
     }
+    c->console_user = l->user;
+    l->user = NULL;
     client_set_state(c, CLIENT_CONSOLE);
     client_login_free(c);
 }
@@ -410,7 +413,8 @@ static void add_host(const struct client *c, struct buf *value)
     buf_printf(value, " - %s:%u", addr, c->peer_port);
 }
 
-/* welcome with the client's own settings over it, as PostgreSQL would report them; NULL: the client is closed. */
+/* welcome with the client's own settings over it, as PostgreSQL would report them; NULL: the client is
+ * closed. */
 static struct params *overlay_settings(struct client *c, struct params *welcome)
 {
     struct client_login *l = c->login;
@@ -435,7 +439,8 @@ static struct params *overlay_settings(struct client *c, struct params *welcome)
         params_unref(set);
         if (next == NULL) {
             char text[256];
-            snprintf(text, sizeof(text), "invalid value for parameter \"%s\": \"%.100s\"", ls->name, ls->value);
+            snprintf(text, sizeof(text), "invalid value for parameter \"%s\": \"%.100s\"", ls->name,
+                     ls->value);
             client_close_error(c, CLOSE_LOGIN_REJECTED, "22023", text, NULL);
             return NULL;
         }

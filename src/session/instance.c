@@ -55,9 +55,7 @@ void instance_perform(struct instance *in, struct pool *pool, struct pool_acts *
                 /* only for a caller that has servers */
                 log_error("control thread was given act %d", (int)act->kind);
                 break;
-            default:
-                act_mail(in, NULL, act, pool);
-                break;
+            default: act_mail(in, NULL, act, pool); break;
             }
         }
         if (pump == NULL)

@@ -10,10 +10,10 @@
 
 enum login_stage {
     LOGIN_STARTUP,
-    LOGIN_PASSWORD,   /* plain or md5 password is due */
-    LOGIN_SASL_INIT,  /* SASLInitialResponse is due */
-    LOGIN_SASL,       /* SASLResponse is due */
-    LOGIN_DONE,       /* authenticated */
+    LOGIN_PASSWORD,  /* plain or md5 password is due */
+    LOGIN_SASL_INIT, /* SASLInitialResponse is due */
+    LOGIN_SASL,      /* SASLResponse is due */
+    LOGIN_DONE,      /* authenticated */
 };
 
 #define LOGIN_MAX_SETTINGS 32
@@ -32,13 +32,14 @@ struct client_login {
     bool is_unix;
     bool ssl_asked, gss_asked;
     bool is_console;
-    bool is_md5;                      /* LOGIN_PASSWORD: md5 rather than plain */
+    bool is_md5; /* LOGIN_PASSWORD: md5 rather than plain */
     uint8_t md5_salt[4];
-    struct session_config *config;    /* the settings that this login began with (a reference) */
+    struct session_config *config;       /* the settings that this login began with (a reference) */
     const struct credential *credential; /* of config; NULL: unknown user or none */
     struct scram_server *scram;
     uint32_t n_settings;
-    struct login_setting settings[LOGIN_MAX_SETTINGS]; /* start-up parameters that are to be restored on servers */
+    struct login_setting
+        settings[LOGIN_MAX_SETTINGS]; /* start-up parameters that are to be restored on servers */
 };
 
 /* client_auth.c: begins the exchange; true when the client is let in without one. */

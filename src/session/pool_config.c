@@ -23,8 +23,8 @@ static void session_pool_config(const struct config *cfg, const struct database_
     };
 }
 
-void session_configure_pool(struct instance *in, struct shard *sh, const struct config *cfg, struct pool *pool,
-                            bool is_dirty)
+void session_configure_pool(struct instance *in, struct shard *sh, const struct config *cfg,
+                            struct pool *pool, bool is_dirty)
 {
     const struct database_config *db = config_find_database(cfg, pool->database->name);
     const struct user_config *user = config_find_user(cfg, pool->user->name);

@@ -12,7 +12,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/str.h"
 #include "session_int.h"
 
 /* [from] bit set of the states that may follow */
@@ -62,7 +64,8 @@ void server_log(const struct server *s, int level, const char *fmt, ...)
 
     if (!log_enabled((enum log_level)level))
         return;
-    server_describe(s, prefix, sizeof(prefix));
+    server_describe(s, prefix, sizeof(prefix) - 1);
+    str_copy(prefix + strlen(prefix), " ", 2);
     va_start(ap, fmt);
     log_vline((enum log_level)level, prefix, fmt, ap);
     va_end(ap);
@@ -234,10 +237,10 @@ void server_tick(struct shard *sh, int64_t now_us)
 {
     const struct settings *set = shard_settings(sh);
 
-    LIST_FOR_EACH_SAFE(it, &sh->server_lists[SERVER_CONNECTING])
-    {
+    LIST_FOR_EACH_SAFE (it, &sh->server_lists[SERVER_CONNECTING]) {
         struct server *s = list_entry(it, struct server, node);
-        if (set->server_connect_timeout_us > 0 && now_us - s->state_since_us >= set->server_connect_timeout_us)
+        if (set->server_connect_timeout_us > 0 &&
+            now_us - s->state_since_us >= set->server_connect_timeout_us)
             server_login_failed(s, CLOSE_CONNECT_TIMEOUT, "08001", NULL);
         else
             break; /* oldest first */
@@ -245,16 +248,15 @@ void server_tick(struct shard *sh, int64_t now_us)
     for (int state = SERVER_SETUP; state <= SERVER_RESET; state++) {
         if (state == SERVER_ACTIVE)
             continue;
-        LIST_FOR_EACH_SAFE(it, &sh->server_lists[state])
-        {
+        LIST_FOR_EACH_SAFE (it, &sh->server_lists[state]) {
             struct server *s = list_entry(it, struct server, node);
-            if (now_us - s->state_since_us < set->server_connect_timeout_us || set->server_connect_timeout_us <= 0)
+            if (now_us - s->state_since_us < set->server_connect_timeout_us ||
+                set->server_connect_timeout_us <= 0)
                 break;
             server_close(s, s->is_checking ? CLOSE_CHECK_QUERY_FAILED : CLOSE_RESET_QUERY_FAILED, "timeout");
         }
     }
-    LIST_FOR_EACH_SAFE(it, &sh->server_lists[SERVER_CLOSING])
-    {
+    LIST_FOR_EACH_SAFE (it, &sh->server_lists[SERVER_CLOSING]) {
         struct server *s = list_entry(it, struct server, node);
         if (now_us - s->state_since_us < SESSION_SERVER_CLOSE_US)
             break;

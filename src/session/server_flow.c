@@ -155,7 +155,8 @@ static bool batch_skip(struct server *s, struct batch *b, uint32_t from)
     return ok;
 }
 
-/* One message whose header (and, if it is looked into, body) is there. False: stop, server or client has gone. */
+/* One message whose header (and, if it is looked into, body) is there. False: stop, server or client has
+ * gone. */
 static bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole)
 {
     const uint8_t *body = b->data + b->at + WIRE_HEADER_BYTES;

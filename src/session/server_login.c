@@ -25,10 +25,10 @@
 
 enum server_login_stage {
     STAGE_DIAL,
-    STAGE_TLS_REPLY,     /* one byte: S or N */
+    STAGE_TLS_REPLY, /* one byte: S or N */
     STAGE_TLS_HANDSHAKE,
-    STAGE_AUTH,          /* from the start-up packet to AuthenticationOk */
-    STAGE_PARAMETERS,    /* to ReadyForQuery */
+    STAGE_AUTH,       /* from the start-up packet to AuthenticationOk */
+    STAGE_PARAMETERS, /* to ReadyForQuery */
     STAGE_CONNECT_QUERY,
 };
 
@@ -117,7 +117,8 @@ void server_login_failed(struct server *s, enum close_reason why, const char *sq
     slot->server = NULL;
     s->slot = NULL;
     server_free(s);
-    pool_connect_failed(pool, slot, is_for_good(sqlstate), state != NULL ? state : "08001", host, clock_now_us(), &acts);
+    pool_connect_failed(pool, slot, is_for_good(sqlstate), state != NULL ? state : "08001", host,
+                        clock_now_us(), &acts);
     shard_perform(sh, pool, &acts);
 }
 
@@ -321,7 +322,8 @@ static void send_password(struct server *s, const char *password)
 static void no_password(struct server *s, const char *method)
 {
     char text[200];
-    snprintf(text, sizeof(text), "server asks for %s authentication, and no suitable password is known for user \"%.64s\"",
+    snprintf(text, sizeof(text),
+             "server asks for %s authentication, and no suitable password is known for user \"%.64s\"",
              method, s->pool->user->name);
     fail(s, CLOSE_SERVER_LOGIN_FAILED, "28P01", text);
 }
@@ -454,7 +456,8 @@ static void on_authentication(struct server *s, const uint8_t *body, uint32_t le
             send_sasl(s, &r, false);
         return;
     default:
-        fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000", "server asks for an authentication method that is not supported");
+        fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000",
+             "server asks for an authentication method that is not supported");
         return;
     }
 }

@@ -11,12 +11,12 @@
 #include "session/shard.h"
 #include "wire/codec.h"
 
-#define SESSION_LINGER_US        (2 * USEC_PER_SEC)  /* for a client to read why it was closed */
-#define SESSION_SERVER_CLOSE_US  (1 * USEC_PER_SEC)  /* for PostgreSQL to close its end */
-#define SESSION_MAX_INPUT_BYTES  131072u             /* kept for a client that has no server yet */
-#define SESSION_MAX_LOGIN_BYTES  16384u
+#define SESSION_LINGER_US         (2 * USEC_PER_SEC) /* for a client to read why it was closed */
+#define SESSION_SERVER_CLOSE_US   (1 * USEC_PER_SEC) /* for PostgreSQL to close its end */
+#define SESSION_MAX_INPUT_BYTES   131072u            /* kept for a client that has no server yet */
+#define SESSION_MAX_LOGIN_BYTES   16384u
 #define SESSION_MAX_CONSOLE_BYTES 65536u
-#define SESSION_TICK_US          (20 * USEC_PER_MSEC)
+#define SESSION_TICK_US           (20 * USEC_PER_MSEC)
 
 static inline const struct settings *shard_settings(const struct shard *sh)
 {

@@ -38,7 +38,8 @@ static bool is_empty(const struct shard *sh)
     return true;
 }
 
-/* While stopping: ends the loop once clients have read their last message and servers have closed, or after a while. */
+/* While stopping: ends the loop once clients have read their last message and servers have closed, or after a
+ * while. */
 static void stop_tick(struct shard *sh, int64_t now_us)
 {
     if (!is_empty(sh) && now_us - sh->stopping_since_us < SESSION_SERVER_CLOSE_US)
@@ -110,8 +111,7 @@ static void on_order(struct shard *sh, struct mail_order *m)
     switch (m->kind) {
     case ORDER_CLOSE_POOL:
         for (int state = 0; state < CLIENT_CLOSING; state++)
-            LIST_FOR_EACH_SAFE(it, &sh->client_lists[state])
-            {
+            LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
                 struct client *c = list_entry(it, struct client, node);
                 if (c->pool != NULL && (m->pool == NULL || c->pool == m->pool))
                     client_close(c, m->why, NULL);
@@ -121,12 +121,10 @@ static void on_order(struct shard *sh, struct mail_order *m)
         if (atomic_load(&sh->instance->shutdown_mode) < SHUTDOWN_WAIT_FOR_SERVERS)
             break;
         for (int state = 0; state < CLIENT_ACTIVE; state++)
-            LIST_FOR_EACH_SAFE(it, &sh->client_lists[state])
-            {
+            LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
                 client_close(list_entry(it, struct client, node), CLOSE_SHUTDOWN, NULL);
             }
-        LIST_FOR_EACH_SAFE(it, &sh->client_lists[CLIENT_ACTIVE])
-        {
+        LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_ACTIVE]) {
             struct client *c = list_entry(it, struct client, node);
             if (c->server->state == SERVER_ACTIVE && tracker_is_releasable(&c->server->tracker))
                 client_close(c, CLOSE_SHUTDOWN, NULL);
@@ -172,7 +170,9 @@ bool shard_on_mail(struct shard *sh, struct mail *m)
     }
     case MAIL_CANCEL: cancel_on_mail(sh, container_of(m, struct mail_cancel, mail)); return true;
     case MAIL_CANCEL_DONE: cancel_on_done(sh, container_of(m, struct mail_cancel, mail)); return true;
-    case MAIL_CONSOLE_OUTPUT: console_output(sh, container_of(m, struct mail_console_output, mail)); return true;
+    case MAIL_CONSOLE_OUTPUT:
+        console_output(sh, container_of(m, struct mail_console_output, mail));
+        return true;
     case MAIL_ORDER: on_order(sh, container_of(m, struct mail_order, mail)); return true;
     default: return false;
     }
@@ -182,15 +182,13 @@ void shard_close_all(struct shard *sh, enum close_reason why)
 {
     sh->is_stopping = true;
     for (int state = 0; state < CLIENT_STATES; state++)
-        LIST_FOR_EACH_SAFE(it, &sh->client_lists[state])
-        {
+        LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
             struct client *c = list_entry(it, struct client, node);
             if (state != CLIENT_CLOSING)
                 client_close(c, why, NULL);
         }
     for (int state = 0; state < SERVER_STATES; state++)
-        LIST_FOR_EACH_SAFE(it, &sh->server_lists[state])
-        {
+        LIST_FOR_EACH_SAFE (it, &sh->server_lists[state]) {
             server_close(list_entry(it, struct server, node), why, NULL);
         }
     cancel_close_all(sh);

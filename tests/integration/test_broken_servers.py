@@ -11,8 +11,6 @@ from harness import wire
 from harness.fakeserver import error, one_row, ready
 from harness.util import PATIENCE, free_port, process_cpu_seconds, wait_until
 
-pytestmark = pytest.mark.sanitizer
-
 SETTINGS = {"server_connect_timeout": 1, "query_wait_timeout": 2, "client_login_timeout": 4, "server_login_retry": 0.3}
 
 
@@ -150,6 +148,7 @@ def test_login_that_goes_wrong(make_pooler, pg, fake, script):
     assert server.connections < 60, "a broken server must not be stormed"
 
 
+@pytest.mark.sanitizer
 def test_server_that_is_down(make_pooler, pg):
     pooler = make_pooler(settings=SETTINGS, databases={"app": f"host=127.0.0.1 port={free_port()} dbname=app", "app2": f"{pg.dsn} dbname=app2"})
     errors, seconds = ask(pooler)
@@ -165,6 +164,7 @@ def test_server_whose_socket_is_missing(make_pooler):
     no_spinning(pooler, 0.5)
 
 
+@pytest.mark.sanitizer
 def test_host_name_that_does_not_exist(make_pooler):
     pooler = make_pooler(settings=SETTINGS, databases={"app": "host=no-such-host.invalid dbname=app"})
     errors, _ = ask(pooler)
@@ -200,6 +200,7 @@ def test_error_names_the_cause(make_pooler, fake):
     assert "starting up" in str(errors[-1])
 
 
+@pytest.mark.sanitizer
 def test_recovery_when_the_server_comes_back(make_pooler, fake):
     broken = [True]
 
@@ -248,6 +249,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.own] if "too long" in n else []) for n in ANSWERS])
 def test_server_that_answers_nonsense_and_dies(make_pooler, pg, fake, name):
     """The client gets an error or the end, others are not touched, and a nonsense server is not kept."""
@@ -265,6 +267,7 @@ def test_server_that_answers_nonsense_and_dies(make_pooler, pg, fake, name):
     no_spinning(pooler, 0.3)
 
 
+@pytest.mark.sanitizer
 @pytest.mark.own
 def test_server_that_speaks_unasked(make_pooler, fake):
     """Rows from an idle server go to nobody: the connection is closed."""
@@ -298,6 +301,7 @@ def test_notice_and_parameter_from_an_idle_server(make_pooler, fake):
         assert client.value("SELECT 2") == "SELECT 2"
 
 
+@pytest.mark.sanitizer
 def test_server_that_shuts_down_idle_connections(make_pooler, fake):
     """57P01 to an idle server connection is not an error of the next client."""
     conversations = []
@@ -324,6 +328,7 @@ def test_several_hosts_and_one_is_down(make_pooler, pg):
         assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
+@pytest.mark.sanitizer
 def test_tls_server_that_dies_in_the_handshake(make_pooler, fake, certs):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certs.server)

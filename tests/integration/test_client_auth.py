@@ -5,8 +5,6 @@ import pytest
 from harness import scram, util
 from harness.wire import ServerError
 
-pytestmark = pytest.mark.sanitizer
-
 SECRET = "client secret ;\\\"'x"
 SASLPREP = "I\u00adX\u2168"  # soft hyphen goes, ROMAN NUMERAL NINE becomes IX
 
@@ -19,6 +17,7 @@ SASLPREP = "I\u00adX\u2168"  # soft hyphen goes, ROMAN NUMERAL NINE becomes IX
     ("scram-sha-256", SECRET),
     ("scram-sha-256", scram.verifier(SECRET)),
 ], ids=["plain", "md5-plain", "md5-md5", "md5-scram", "scram-plain", "scram-verifier"])
+@pytest.mark.sanitizer
 def test_password(make_pooler, pg, auth_type, stored):
     pooler = make_pooler(settings={"auth_type": auth_type}, userlist={"app": stored},
                          databases={"app": f"{pg.dsn} dbname=app user=bob"})
@@ -72,6 +71,7 @@ def test_any_takes_everybody(make_pooler, pg):
             assert client.value("SELECT current_user") == "bob"
 
 
+@pytest.mark.sanitizer
 def test_saslprep(make_pooler, pg):
     """Both spellings of a password that SASLprep makes equal are accepted; libpq prepares what it sends."""
     pooler = make_pooler(settings={"auth_type": "scram-sha-256"}, databases={"app": f"{pg.dsn} dbname=app user=bob"},
@@ -88,6 +88,7 @@ def test_saslprep_of_a_plain_password_in_the_userlist(make_pooler, pg):
         pooler.connect(password=password).close()
 
 
+@pytest.mark.sanitizer
 @pytest.mark.own  # PgBouncer compares times in whole seconds
 def test_userlist_is_read_again_on_reload(make_pooler, pg):
     pooler = make_pooler(settings={"auth_type": "md5"}, databases={"app": f"{pg.dsn} dbname=app user=bob"},
@@ -101,6 +102,7 @@ def test_userlist_is_read_again_on_reload(make_pooler, pg):
         pooler.connect(password="old")
 
 
+@pytest.mark.sanitizer
 def test_auth_query(make_pooler, pg):
     """Users that are in no file are looked up in the database."""
     pooler = make_pooler(settings={"auth_type": "md5", "auth_user": "bob",

@@ -11,8 +11,6 @@ from harness import util
 from harness.util import wait_until
 from harness.wire import Closed, ServerError
 
-pytestmark = pytest.mark.sanitizer
-
 
 @pytest.fixture
 def stopped(make_pooler):
@@ -20,6 +18,7 @@ def stopped(make_pooler):
     return make_pooler(start=False)
 
 
+@pytest.mark.sanitizer
 def test_version(pooler):
     done = pooler.run("--version")
     assert done.returncode == 0
@@ -147,6 +146,16 @@ def test_values_that_ini_libraries_break(make_pooler, pg):
         assert client.value("SELECT current_database()") == "app2"
 
 
+@pytest.mark.own
+@pytest.mark.parametrize("setting, value", [("client_tls_sslmode", "require"), ("auth_type", "hba"), ("auth_type", "pam"), ("auth_type", "cert")])
+def test_protection_that_cannot_be_given_is_not_pretended(stopped, setting, value):
+    """Without certificates, rules or PAM these cannot work: it must not start as if they were not there."""
+    stopped.settings[setting] = value
+    stopped.write_config()
+    done = stopped.run(stopped.path("pgsluice.ini"))
+    assert done.returncode != 0 and setting.split("_")[0] in done.stderr
+
+
 def test_log_format(pooler):
     pooler.wire().disconnect()
     pooler.wait_log("closing because: ")
@@ -179,6 +188,7 @@ def few_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 
 
+@pytest.mark.sanitizer
 def test_out_of_file_descriptors(make_pooler):
     """Clients that are in stay in, the process does not spin or end, and new ones are accepted later."""
     pooler = make_pooler(limits=few_descriptors, settings={"default_pool_size": 2, "max_client_conn": 500})

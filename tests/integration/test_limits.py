@@ -8,8 +8,6 @@ from harness import wire
 from harness.util import wait_until
 from harness.wire import ServerError
 
-pytestmark = pytest.mark.sanitizer
-
 
 def open_clients(pooler, count, **kwargs):
     return [pooler.wire(**kwargs) for _ in range(count)]
@@ -20,6 +18,7 @@ def close_all(clients):
         client.disconnect()
 
 
+@pytest.mark.sanitizer
 def test_max_client_conn(make_pooler):
     pooler = make_pooler(settings={"max_client_conn": 5})
     clients = open_clients(pooler, 5)
@@ -79,6 +78,7 @@ def test_pool_size_of_the_database(make_pooler, pg):
     close_all(clients)
 
 
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("setting, limit", [("max_db_connections", "max_db_connections"), ("max_user_connections", "max_user_connections")])
 def test_connections_over_several_pools(make_pooler, pg, setting, limit):
     """Two pools under one limit: never more servers than allowed, and neither pool starves."""
@@ -113,6 +113,7 @@ def test_reserve_pool(make_pooler):
     close_all([one, two])
 
 
+@pytest.mark.sanitizer
 def test_min_pool_size(make_pooler, pg):
     pooler = make_pooler(settings={"min_pool_size": 3})
     with pooler.wire() as client:
@@ -120,6 +121,7 @@ def test_min_pool_size(make_pooler, pg):
         wait_until(lambda: len(pooler.servers()) == 3, "three servers", 10)
 
 
+@pytest.mark.sanitizer
 def test_query_wait_timeout(make_pooler):
     pooler = make_pooler(settings={"default_pool_size": 1, "query_wait_timeout": 1})
     with pooler.wire() as busy, pooler.wire() as waiting:
@@ -160,6 +162,7 @@ def test_client_idle_timeout(make_pooler):
         assert errors and "client_idle_timeout" in errors[-1].text
 
 
+@pytest.mark.sanitizer
 def test_idle_transaction_timeout(make_pooler, pg):
     pooler = make_pooler(settings={"idle_transaction_timeout": 1})
     with pooler.wire() as client:
@@ -184,6 +187,7 @@ def test_transaction_timeout_of_a_user(make_pooler):
         assert time.monotonic() - started < 5
 
 
+@pytest.mark.sanitizer
 def test_server_lifetime(make_pooler):
     pooler = make_pooler(settings={"server_lifetime": 1, "default_pool_size": 1})
     with pooler.wire() as client:

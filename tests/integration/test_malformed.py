@@ -7,8 +7,6 @@ import pytest
 from harness import wire
 from harness.util import wait_until
 
-pytestmark = pytest.mark.sanitizer
-
 
 def start(body, size=None):
     return struct.pack("!I", len(body) + 4 if size is None else size) + body
@@ -78,6 +76,7 @@ def test_malformed_startup(small, name):
         alive(small, other)
 
 
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("name", AFTER_LOGIN)
 def test_malformed_message(small, name):
     with small.wire() as other, small.wire() as bad:
@@ -107,6 +106,7 @@ def test_malformed_message_is_answered_with_a_protocol_violation(small, name):
         assert len(client) <= 1, client
 
 
+@pytest.mark.sanitizer
 def test_malformed_message_in_a_transaction_frees_the_server(make_pooler, pg):
     pooler = make_pooler(settings={"default_pool_size": 1})
     with pooler.wire() as bad:
@@ -119,6 +119,7 @@ def test_malformed_message_in_a_transaction_frees_the_server(make_pooler, pg):
         assert other.value("SELECT count(*) FROM t WHERE id = 70001") == "0"
 
 
+@pytest.mark.sanitizer
 def test_random_bytes_after_login(small):
     with small.wire() as other:
         for seed in range(40):

@@ -198,6 +198,7 @@ def test_reload_removes_a_database(pooler):
 
 
 def test_reconnect_replaces_servers(pooler):
+    pooler.needs("RECONNECT")
     with pooler.wire() as client:
         first = client.value("SELECT pg_backend_pid()")
         pooler.admin("RECONNECT")
@@ -206,6 +207,7 @@ def test_reconnect_replaces_servers(pooler):
 
 @pytest.mark.own
 def test_reconnect_under_load(pooler):
+    pooler.needs("RECONNECT")
     with Load(pooler) as load:
         for _ in range(5):
             pooler.admin("RECONNECT app")
@@ -213,7 +215,36 @@ def test_reconnect_under_load(pooler):
     assert not load.errors
 
 
+def test_console_under_load(pooler):
+    """Rows are gathered from workers that are busy."""
+    with Load(pooler) as load:
+        for _ in range(5):
+            for name in ("CLIENTS", "SERVERS", "POOLS", "STATS", "LISTS", "DATABASES", "CONFIG", "USERS"):
+                pooler.show(name)
+            assert len(pooler.clients()) == 6
+        load.more()
+    assert not load.errors
+
+
+@pytest.mark.own
+@pytest.mark.slow
+def test_everything_at_once_for_a_while(pooler):
+    """Load, reloads, pauses, reconnects, killed backends and vanishing clients together; only wrong answers count."""
+    pooler.needs("RECONNECT")
+    deadline = time.monotonic() + 60
+    with Load(pooler, 8) as load:
+        while time.monotonic() < deadline:
+            for command in ("PAUSE", "RESUME", "RECONNECT", "RELOAD", "SHOW CLIENTS"):
+                pooler.admin(command)
+            client = pooler.wire()
+            client.query("BEGIN")
+            client.reset()
+            load.more(100)
+    assert not load.errors
+
+
 def test_kill_drops_clients_and_servers(pooler):
+    pooler.needs("KILL")
     client = pooler.wire()
     client.query("BEGIN")
     with pooler.wire(database="app2") as other:
@@ -228,6 +259,7 @@ def test_kill_drops_clients_and_servers(pooler):
 
 @pytest.mark.own
 def test_kill_client(pooler):
+    pooler.needs("KILL_CLIENT")
     with pooler.wire() as victim, pooler.wire() as other:
         row = [r for r in pooler.clients() if r["port"] == victim.sock.getsockname()[1]][0]
         pooler.admin(f"KILL_CLIENT {row['id']}")
@@ -237,6 +269,7 @@ def test_kill_client(pooler):
 
 
 def test_wait_close(pooler):
+    pooler.needs("WAIT_CLOSE")
     with pooler.wire() as client:
         client.query("BEGIN")
         pooler.admin("RECONNECT app")

@@ -4,8 +4,6 @@ import pytest
 from harness import wire
 from harness.wire import ServerError
 
-pytestmark = pytest.mark.sanitizer
-
 # name, one value, another value; each reported by PostgreSQL with ParameterStatus
 SETTABLE = [
     ("client_encoding", "LATIN1", "UTF8"),
@@ -49,6 +47,7 @@ def test_parameter_set_at_startup_is_kept(single, name, one_value, two_value):
             assert two.value(f"SHOW {name}") == two_value
 
 
+@pytest.mark.sanitizer
 def test_parameters_set_in_a_transaction_that_is_rolled_back(single):
     with single.wire() as one, single.wire() as two:
         before = one.value("SHOW TimeZone")
@@ -70,6 +69,7 @@ def test_set_local_ends_with_its_transaction(single):
         assert one.value("SHOW TimeZone") == before
 
 
+@pytest.mark.sanitizer
 def test_many_clients_with_different_time_zones(make_pooler):
     pooler = make_pooler(settings={"default_pool_size": 3})
     zones = [f"Etc/GMT{n:+d}" for n in range(-12, 13)]

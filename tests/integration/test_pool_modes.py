@@ -4,8 +4,6 @@ import pytest
 
 from harness.util import wait_until
 
-pytestmark = pytest.mark.sanitizer
-
 
 def backend(conn):
     return conn.execute("SELECT pg_backend_pid()").fetchone()[0]
@@ -17,6 +15,7 @@ def test_transaction_mode_shares_one_server(make_pooler):
         assert backend(one) == backend(two) == backend(one)
 
 
+@pytest.mark.sanitizer
 def test_transaction_mode_holds_the_server_during_a_transaction(make_pooler):
     pooler = make_pooler(settings={"default_pool_size": 2})
     with pooler.connect() as one, pooler.connect() as two:
@@ -36,6 +35,7 @@ def test_session_mode_keeps_the_server(make_pooler):
         one.execute("SELECT * FROM mine")
 
 
+@pytest.mark.sanitizer
 def test_session_mode_resets_the_server_for_the_next_client(make_pooler):
     pooler = make_pooler(settings={"pool_mode": "session", "default_pool_size": 1})
     with pooler.connect() as one:
@@ -49,6 +49,7 @@ def test_session_mode_resets_the_server_for_the_next_client(make_pooler):
             two.execute("SELECT * FROM mine")
 
 
+@pytest.mark.sanitizer
 def test_session_mode_next_client_waits(make_pooler):
     pooler = make_pooler(settings={"pool_mode": "session", "default_pool_size": 1})
     one = pooler.connect()

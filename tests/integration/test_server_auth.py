@@ -4,8 +4,6 @@ import pytest
 
 from harness.postgres import PASSWORDS
 
-pytestmark = pytest.mark.sanitizer
-
 
 def who(pooler, **kwargs):
     with pooler.connect(**kwargs) as conn:
@@ -36,6 +34,7 @@ def test_md5_hash_of_the_user_list(make_pooler, pg):
     assert who(pooler, user="md5user", password=PASSWORDS["md5user"]) == "md5user"
 
 
+@pytest.mark.sanitizer
 def test_scram_keys_of_the_client_are_passed_on(make_pooler, pg):
     """The user list holds the verifier that PostgreSQL holds too; nobody but the client knows the password."""
     pooler = make_pooler(settings={"auth_type": "scram-sha-256", "default_pool_size": 3},
@@ -51,6 +50,7 @@ def test_saslprep_of_a_password_for_the_server(make_pooler, pg):
     assert who(pooler) == "saslprep"
 
 
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("role", ["plainuser", "md5user", "scramuser"])
 def test_wrong_password_for_the_server(make_pooler, pg, role):
     pooler = make_pooler(databases={"app": f"{pg.dsn} dbname=app user={role} password=not-this-one"})

@@ -7,8 +7,6 @@ import pytest
 from harness import util
 from harness.wire import ServerError
 
-pytestmark = pytest.mark.sanitizer
-
 IN_USE = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 
 
@@ -87,6 +85,7 @@ def test_server_that_needs_tls(make_pooler, pg):
         server_ssl(plain)
 
 
+@pytest.mark.sanitizer
 def test_client_certificate_for_the_server(make_pooler, pg, certs):
     pooler = make_pooler(settings={"server_tls_sslmode": "verify-ca", "server_tls_ca_file": certs.ca,
                                    "server_tls_cert_file": certs.client[0], "server_tls_key_file": certs.client[1]},
@@ -168,6 +167,7 @@ def test_bytes_before_the_clients_handshake_are_refused(make_pooler, certs):
     pooler.wire().disconnect()
 
 
+@pytest.mark.sanitizer
 def test_large_result_over_tls_on_both_sides(make_pooler, certs):
     pooler = make_pooler(settings={**client_tls(certs, "require"), "server_tls_sslmode": "require"})
     with pooler.connect(sslmode="require") as conn:
@@ -176,6 +176,7 @@ def test_large_result_over_tls_on_both_sides(make_pooler, certs):
         assert conn.execute("SELECT length(%s)", ("y" * 5_000_000,)).fetchone()[0] == 5_000_000
 
 
+@pytest.mark.sanitizer
 def test_garbage_instead_of_a_handshake(make_pooler, certs):
     pooler = make_pooler(settings=client_tls(certs, "require"))
     with pooler.raw(timeout=2) as client:
@@ -188,6 +189,7 @@ def test_garbage_instead_of_a_handshake(make_pooler, certs):
     pooler.connect(sslmode="require").close()
 
 
+@pytest.mark.sanitizer
 def test_certificate_change_on_reload(make_pooler, certs):
     pooler = make_pooler(settings=client_tls(certs, "require"))
     with pooler.connect(sslmode="require") as old:

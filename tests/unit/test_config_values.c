@@ -153,7 +153,7 @@ static void test_rows_are_consistent(void **state)
     struct buf why;
     buf_init(&why, 0);
     for (size_t i = 0; i < option_count_all(); i++) {
-        const struct option *o = option_at(i);
+        const struct config_option *o = option_at(i);
         struct settings s;
         memset(&s, 0, sizeof s);
         assert_int_equal(option_find(o->name), (int)i);
@@ -278,7 +278,7 @@ static void test_values(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        const struct option *o = option_at((size_t)option_find(rows[i].option));
+        const struct config_option *o = option_at((size_t)option_find(rows[i].option));
         struct settings s;
         struct buf why, out;
         memset(&s, 0, sizeof s);

@@ -8,6 +8,7 @@ import signal
 import subprocess
 
 import psycopg
+import pytest
 
 from . import util
 from .util import free_port, wait_until
@@ -40,6 +41,10 @@ WRAPPER = shlex.split(os.environ.get("PGSLUICE_TEST_WRAPPER", ""))
 # What must never be in a log: reports of sanitizers, failed assertions, crashes.
 TROUBLE = re.compile(r"(AddressSanitizer|ThreadSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:|"
                      r"[Aa]ssertion .*failed|invariant .*violated|SIGSEGV|SIGABRT|SIGBUS|stack smashing|free\(\): |double free|malloc\(\): )")
+
+
+# Settings of PgBouncer that this version refuses; their tests wait for them.
+NOT_YET = re.compile(r"[^:\n]* is not supported by this version yet")
 
 
 def ini_value(value):
@@ -123,13 +128,23 @@ class Pooler:
     def start(self, wait=True):
         with open(self.path("log"), "ab") as log:
             self.process = subprocess.Popen(self.command(self.path("pgsluice.ini")), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            cwd=self.directory, env=self.environment(), preexec_fn=self.limits, **util.popen_user())
+                                            cwd=self.directory, env=self.environment(), preexec_fn=self._in_the_child,
+                                            **util.popen_user())
         if wait:
             wait_until(self.is_listening, "the pooler to listen", 20)
         return self
 
+    def _in_the_child(self):
+        util.die_with_parent()()
+        if self.limits:
+            self.limits()
+
     def is_listening(self):
         if self.process.poll() is not None:
+            missing = NOT_YET.search(self.log())
+            if missing:
+                self.process = None
+                pytest.skip(missing.group(0))
             raise RuntimeError(f"the pooler ended with status {self.process.returncode}:\n{self.log()[-3000:]}")
         return self.is_listening_now()
 
@@ -230,6 +245,15 @@ class Pooler:
                 return []
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+    def needs(self, *commands):
+        """Skips the test when the console of this version does not list these commands."""
+        with self.raw() as raw:
+            raw.login("admin", "pgbouncer")
+            usage = "".join(m.fields().get("D", "") for m in raw.query("SHOW HELP") if m.kind == "N")
+        for command in commands:
+            if not re.search(rf"\b{command}\b", usage):
+                pytest.skip(f"SHOW HELP of this version does not list {command}")
 
     def show(self, what):
         return self.admin(f"SHOW {what}")

@@ -93,7 +93,8 @@ class Postgres:
     def start(self):
         with open(f"{self.directory}/log", "ab") as log:
             self.process = subprocess.Popen([f"{self.bin}/postgres", "-D", self.data], stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, cwd=self.directory, start_new_session=True, **util.popen_user())
+                                            stderr=log, cwd=self.directory, start_new_session=True,
+                                            preexec_fn=util.die_with_parent(signal.SIGQUIT), **util.popen_user())
         wait_until(self._answers, "PostgreSQL to start", 60)
 
     def _answers(self):

@@ -1,8 +1,10 @@
 """Small things that the other harness modules share."""
+import ctypes
 import os
 import pwd
 import random
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -63,6 +65,14 @@ def popen_user():
     """Arguments for subprocess that drop root's rights."""
     user = plain_user()
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+
+
+_libc = ctypes.CDLL(None)
+
+
+def die_with_parent(number=signal.SIGKILL):
+    """A preexec_fn: a test run that is killed leaves no server behind (PR_SET_PDEATHSIG is 1)."""
+    return lambda: _libc.prctl(1, int(number))
 
 
 def user_name():

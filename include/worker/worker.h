@@ -1,0 +1,37 @@
+/*
+ * worker.h - the worker threads: a shard of sessions each, and its thread.
+ *
+ * Made, started and joined by the control thread. What a running worker is to do goes to it by mail.
+ */
+#ifndef WORKER_WORKER_H
+#define WORKER_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "session/mail.h"
+#include "session/shard.h"
+
+struct worker {
+    struct shard shard;
+    pthread_t thread;
+    bool is_running; /* thread is to be joined */
+};
+
+/* Workers for in->n_workers; each has a reference to config. Fills in->shards. NULL when the system has
+ * no resources. Signals are blocked in them: the control thread's business. */
+struct worker *workers_start(struct instance *in, struct session_config *config) must_check;
+/* After every worker has got its ORDER_STOP. Joins the threads; the shards live on until workers_free(),
+ * since others may still post to them. */
+void workers_join(struct instance *in, struct worker *workers);
+void workers_free(struct instance *in, struct worker *workers);
+
+/* Hands an accepted descriptor to the worker with the fewest clients. Control thread. Closes it when memory
+ * is out. */
+void workers_dispatch(struct instance *in, int fd, bool is_unix, bool is_over_limit);
+
+/* Fills m->rows with what the shard has, for SHOW CLIENTS or SHOW SERVERS, and sends m back. The shard's
+ * thread. */
+void worker_describe(struct shard *sh, struct mail_gather *m);
+
+#endif

@@ -1,0 +1,317 @@
+/*
+ * control.c - the control thread: accepts, keeps time, and starts and ends the others.
+ *
+ * It owns the listeners, the signals, the console and the settings in force. It has
+ * no sessions: what it decides about pools goes to the workers by mail.
+ */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "main_int.h"
+#include "net/helper.h"
+
+#define TICK_US   (50 * USEC_PER_MSEC)
+#define N_HELPERS 4
+
+/* ---- mail ---- */
+
+static void on_ack(struct control *ctl, struct mail *m)
+{
+    /* a mail_config or a mail_order; what is in them is with the worker or was freed */
+    if (ctl->is_stopping && ctl->workers_to_stop > 0 && --ctl->workers_to_stop == 0)
+        loop_stop(&ctl->loop);
+    free(m);
+}
+
+static void on_mail(struct loop *loop, struct mail *m)
+{
+    struct control *ctl = loop->arg;
+
+    switch (m->type) {
+    case MAIL_CONSOLE_INPUT: {
+        struct mail_console_input *in = container_of(m, struct mail_console_input, mail);
+        if (ctl->console != NULL)
+            console_on_input(ctl->console, in);
+        else
+            free(in);
+        return;
+    }
+    case MAIL_GATHERED: console_on_gathered(ctl->console, container_of(m, struct mail_gather, mail)); return;
+    case MAIL_ACK: on_ack(ctl, m); return;
+    case MAIL_RESOLVED: dial_on_mail(m); return;
+    default: log_error("control: unknown mail %u", m->type); return;
+    }
+}
+
+void control_order(struct control *ctl, enum order_kind kind, struct pool *pool, enum close_reason why)
+{
+    for (int i = 0; i < ctl->in.n_workers; i++) {
+        struct mail_order *m = xcalloc(1, sizeof(*m));
+        m->mail.type = MAIL_ORDER;
+        m->kind = kind;
+        m->pool = pool;
+        m->why = why;
+        loop_post(&ctl->in.shards[i]->loop, &m->mail);
+    }
+}
+
+/* ---- new clients ---- */
+
+static void on_accept(void *arg, int fd, bool is_unix)
+{
+    struct control *ctl = arg;
+    const struct settings *s = control_settings(ctl);
+    bool is_over_limit = false;
+
+    if (atomic_fetch_add(&ctl->in.clients, 1) >= s->max_client_conn) {
+        atomic_fetch_sub(&ctl->in.clients, 1);
+        is_over_limit = true;
+    }
+    if (!is_unix) {
+        struct dial_options o = {
+            .keepalive = s->tcp_keepalive != 0,
+            .keepidle_s = s->tcp_keepidle,
+            .keepintvl_s = s->tcp_keepintvl,
+            .keepcnt = s->tcp_keepcnt,
+            .user_timeout_ms = s->tcp_user_timeout,
+            .socket_buffer_bytes = s->tcp_socket_buffer,
+        };
+        dial_set_socket_options(fd, &o);
+    }
+    workers_dispatch(&ctl->in, fd, is_unix, is_over_limit);
+}
+
+static bool open_listeners(struct control *ctl)
+{
+    const struct settings *s = control_settings(ctl);
+    char error[512];
+    struct listener_options o = {
+        .listen_addr = s->listen_addr,
+        .listen_port = s->listen_port,
+        .listen_backlog = s->listen_backlog,
+        .defer_accept = s->tcp_defer_accept != 0,
+        .unix_socket_dir = s->unix_socket_dir,
+        .unix_socket_mode = s->unix_socket_mode,
+        .unix_socket_group = s->unix_socket_group,
+    };
+
+    ctl->listeners = listeners_open(&ctl->loop, &o, on_accept, ctl, error, sizeof(error));
+    if (ctl->listeners == NULL)
+        log_fatal("%s", error);
+    return ctl->listeners != NULL;
+}
+
+/* ---- time ---- */
+
+/* Pools whose pause between attempts to connect is over. */
+static void retry_pools(struct control *ctl, int64_t now_us)
+{
+    struct registry *r = ctl->in.registry;
+    for (int i = 0; i < registry_count(r); i++) {
+        struct pool *pool = registry_pool(r, i);
+        int64_t retry_us = atomic_load_explicit(&pool->retry_hint_us, memory_order_relaxed);
+        struct pool_acts acts;
+        if (retry_us == 0 || now_us < retry_us ||
+            atomic_load_explicit(&pool->waiting_hint, memory_order_relaxed) == 0)
+            continue;
+        pool_pump(pool, POOL_NO_WORKER, now_us, &acts);
+        instance_perform(&ctl->in, pool, &acts);
+    }
+}
+
+static void tick_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct control *ctl = arg;
+    int64_t now_us = clock_now_us();
+
+    (void)fd;
+    (void)what;
+    loop_enter(&ctl->loop);
+    retry_pools(ctl, now_us);
+    if (console_is_waiting(ctl->console))
+        console_tick(ctl->console, now_us);
+    control_check_shutdown(ctl);
+}
+
+static void log_stats(struct control *ctl)
+{
+    struct buf line;
+    buf_init(&line, 4096);
+    console_log_stats(ctl->in.registry, &line);
+    if (control_settings(ctl)->log_stats)
+        log_info("%s", buf_cstr(&line));
+    buf_free(&line);
+}
+
+static void maintain_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct control *ctl = arg;
+    struct registry *r = ctl->in.registry;
+    int64_t now_us = clock_now_us();
+    bool is_util_due = now_us >= ctl->next_util_us;
+    bool is_stats_due = now_us >= ctl->next_stats_us;
+
+    (void)fd;
+    (void)what;
+    loop_enter(&ctl->loop);
+    if (is_util_due)
+        ctl->next_util_us = now_us + UTIL_TICK_US;
+    if (is_stats_due)
+        ctl->next_stats_us = now_us + control_settings(ctl)->stats_period * USEC_PER_SEC;
+    for (int i = 0; i < registry_count(r); i++) {
+        struct pool *pool = registry_pool(r, i);
+        struct pool_acts acts;
+        ctl->maintain_worker = (ctl->maintain_worker + 1) % ctl->in.n_workers;
+        if (!ctl->is_stopping && atomic_load(&ctl->in.shutdown_mode) == SHUTDOWN_NONE) {
+            pool_maintain(pool, (uint8_t)ctl->maintain_worker, now_us, &acts);
+            instance_perform(&ctl->in, pool, &acts);
+        }
+        if (is_util_due) {
+            lock_acquire(&pool->lock);
+            util_tick(&pool->util, now_us);
+            lock_release(&pool->lock);
+        }
+        if (is_stats_due)
+            pool_stats_tick(&pool->stats, now_us);
+    }
+    if (is_stats_due)
+        log_stats(ctl);
+}
+
+/* ---- signals ---- */
+
+static void signal_cb(evutil_socket_t sig, short what, void *arg)
+{
+    struct control *ctl = arg;
+    struct buf error;
+    bool is_second = atomic_load(&ctl->in.shutdown_mode) != SHUTDOWN_NONE;
+
+    (void)what;
+    loop_enter(&ctl->loop);
+    switch (sig) {
+    case SIGHUP:
+        log_info("got SIGHUP, re-reading config");
+        buf_init(&error, 0);
+        (void)control_reload(ctl, &error);
+        buf_free(&error);
+        return;
+    case SIGTERM:
+        log_info("got SIGTERM, shutting down, waiting for all clients disconnect");
+        control_shutdown(ctl, is_second ? SHUTDOWN_IMMEDIATE : SHUTDOWN_WAIT_FOR_CLIENTS);
+        return;
+    case SIGINT:
+        log_info("got SIGINT, shutting down, waiting for all servers connections to be released");
+        control_shutdown(ctl, is_second ? SHUTDOWN_IMMEDIATE : SHUTDOWN_WAIT_FOR_SERVERS);
+        return;
+    case SIGQUIT:
+        log_info("got SIGQUIT, fast exit");
+        control_shutdown(ctl, SHUTDOWN_IMMEDIATE);
+        return;
+    case SIGUSR1:
+        log_info("got SIGUSR1, pausing all activity");
+        control_pause(ctl, NULL);
+        return;
+    case SIGUSR2:
+        log_info("got SIGUSR2, continuing");
+        (void)control_resume(ctl, NULL);
+        return;
+    }
+}
+
+static bool add_signals(struct control *ctl)
+{
+    static const int signals[] = {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+        ctl->signals[i] = evsignal_new(ctl->loop.base, signals[i], signal_cb, ctl);
+        if (ctl->signals[i] == NULL || event_add(ctl->signals[i], NULL) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* ---- construction and end ---- */
+
+static void warn_about_flags(const struct control *ctl)
+{
+    if (ctl->args->reboot)
+        log_warning(
+            "-R does not take over a running process: start the new one beside the old one on another "
+            "port or host, or use SHUTDOWN WAIT_FOR_CLIENTS; see pgsluice(1)");
+}
+
+static bool add_timers(struct control *ctl)
+{
+    static const struct timeval tick = {.tv_usec = TICK_US}, second = {.tv_sec = 1};
+    return event_assign(&ctl->tick_event, ctl->loop.base, -1, EV_PERSIST, tick_cb, ctl) == 0 &&
+           event_assign(&ctl->maintain_event, ctl->loop.base, -1, EV_PERSIST, maintain_cb, ctl) == 0 &&
+           event_add(&ctl->tick_event, &tick) == 0 && event_add(&ctl->maintain_event, &second) == 0;
+}
+
+bool control_init(struct control *ctl, const struct args *a, struct session_config *config)
+{
+    struct instance *in = &ctl->in;
+    const struct settings *s = config_settings(config->config);
+
+    ctl->args = a;
+    ctl->config = session_config_ref(config);
+    if (!loop_init(&ctl->loop, on_mail, ctl))
+        return false;
+    in->control = &ctl->loop;
+    in->n_workers = s->workers > 0 ? s->workers : process_auto_workers();
+    in->registry = registry_new(in->n_workers);
+    in->errors = xcalloc(1, sizeof(*in->errors));
+    in->started_wall_us = clock_wall_us();
+    atomic_store(&in->next_connection_id, 1);
+    rand_secure(in->scram_process_secret, sizeof(in->scram_process_secret));
+    ctl->next_stats_us = clock_now_us() + s->stats_period * USEC_PER_SEC;
+    if (!open_listeners(ctl))
+        return false;
+    log_start();
+    ctl->console = control_new_console(ctl);
+    if (!helpers_start(N_HELPERS))
+        return false;
+    ctl->workers = workers_start(in, ctl->config);
+    if (ctl->workers == NULL || !add_signals(ctl) || !add_timers(ctl)) {
+        log_fatal("cannot start the worker threads");
+        return false;
+    }
+    log_info("process up: %s, libevent %s (%s), %d worker%s", console_version_text(), event_get_version(),
+             event_base_get_method(ctl->loop.base), in->n_workers, in->n_workers == 1 ? "" : "s");
+    warn_about_flags(ctl);
+    control_make_forced_pools(ctl);
+    process_notify("READY=1");
+    return true;
+}
+
+void control_run(struct control *ctl)
+{
+    loop_run(&ctl->loop);
+}
+
+void control_destroy(struct control *ctl)
+{
+    process_notify("STOPPING=1");
+    workers_join(&ctl->in, ctl->workers);
+    helpers_stop();
+    console_destroy(ctl->console);
+    ctl->console = NULL;
+    listeners_close(ctl->listeners, false);
+    listeners_free(ctl->listeners);
+    for (size_t i = 0; i < ARRAY_SIZE(ctl->signals); i++)
+        if (ctl->signals[i] != NULL)
+            event_free(ctl->signals[i]);
+    event_del(&ctl->tick_event);
+    event_del(&ctl->maintain_event);
+    workers_free(&ctl->in, ctl->workers);
+    loop_destroy(&ctl->loop);
+    dial_cache_destroy();
+    registry_destroy(ctl->in.registry);
+    free(ctl->in.errors);
+    session_config_unref(ctl->config);
+    log_info("shutdown complete");
+}

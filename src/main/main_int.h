@@ -1,0 +1,100 @@
+/*
+ * main_int.h - what the files of main/ share: the command line and the control thread.
+ */
+#ifndef MAIN_INT_H
+#define MAIN_INT_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "config/config.h"
+#include "net/listener.h"
+#include "ops/console.h"
+#include "session/instance.h"
+#include "worker/worker.h"
+
+/* ---- args.c ---- */
+
+struct args {
+    const char *ini_path;
+    bool daemonize;
+    bool quiet;
+    bool check_only; /* --check: print problems and exit */
+    bool reboot;     /* -R: accepted, warned about */
+    int verbose;
+    const char *user; /* -u */
+    struct config_override overrides[4];
+    struct config_args config;
+};
+
+/* Fills a; when the program is to end at once, returns false and sets *status. */
+bool args_parse(struct args *a, int argc, char **argv, int *status);
+
+/* ---- process.c: what happens once, at boot ---- */
+
+/* Prints to stderr and gives false when something is wrong. */
+bool process_switch_user(const char *user);
+bool process_daemonize(void);
+bool process_write_pidfile(const char *path);
+void process_remove_pidfile(const char *path);
+void process_raise_descriptor_limit(int max_client_conn);
+/* A backtrace in the log when the process crashes. */
+void process_catch_crashes(void);
+bool process_open_log(const struct settings *s, const struct args *a);
+void process_notify(const char *state);
+/* CPUs that the container or machine grants, 1..8: workers = auto. */
+int process_auto_workers(void);
+
+/* ---- tls_setup.c ---- */
+
+/* The context for connections to servers, or NULL (with a text in error unless TLS is disabled). */
+bool tls_setup(const struct settings *s, struct tls_context **out, struct buf *error);
+
+/* ---- control.c: the control thread ---- */
+
+struct control {
+    struct loop loop;
+    struct instance in;
+    const struct args *args;
+    struct worker *workers;
+    struct listeners *listeners;
+    struct console *console;
+    struct session_config *config; /* in force; one reference */
+    struct event *signals[8];
+    struct event tick_event;     /* TICK_US: retries, shutdown, waiting console commands */
+    struct event maintain_event; /* a second: min_pool_size, idle timeout, lifetime */
+    int64_t next_stats_us;
+    int64_t next_util_us;
+    int workers_to_stop; /* ORDER_STOP sent and not acknowledged */
+    bool is_stopping;
+    int maintain_worker; /* whose turn it is to open servers for min_pool_size */
+};
+
+bool control_init(struct control *ctl, const struct args *a, struct session_config *config);
+/* Runs until the end of the program. */
+void control_run(struct control *ctl);
+void control_destroy(struct control *ctl);
+/* Mail to every worker. */
+void control_order(struct control *ctl, enum order_kind kind, struct pool *pool, enum close_reason why);
+
+/* reload.c */
+bool control_reload(struct control *ctl, struct buf *error);
+bool control_set(struct control *ctl, const char *key, const char *value, struct buf *error);
+/* Pools that are to exist before any client comes: forced users with min_pool_size. */
+void control_make_forced_pools(struct control *ctl);
+
+/* orders.c */
+void control_pause(struct control *ctl, struct pool_database *database);
+bool control_is_paused_done(struct control *ctl, struct pool_database *database);
+bool control_resume(struct control *ctl, struct pool_database *database);
+void control_shutdown(struct control *ctl, enum shutdown_mode mode);
+/* Called in each tick: is it over? */
+void control_check_shutdown(struct control *ctl);
+struct console *control_new_console(struct control *ctl);
+
+static inline const struct settings *control_settings(const struct control *ctl)
+{
+    return config_settings(ctl->config->config);
+}
+
+#endif

@@ -1,0 +1,223 @@
+/*
+ * process.c - what a process does once: user, background, pidfile, limits, crash handler, log.
+ */
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "base/log.h"
+#include "base/str.h"
+#include "main_int.h"
+
+bool process_switch_user(const char *user)
+{
+    if (geteuid() != 0)
+        return true;
+    if (user[0] == '\0') {
+        fprintf(stderr, "pgsluice must not run as root: name a user with -u or the setting \"user\"\n");
+        return false;
+    }
+    const struct passwd *pw = getpwnam(user);
+    if (pw == NULL) {
+        fprintf(stderr, "user \"%s\" does not exist\n", user);
+        return false;
+    }
+    if (pw->pw_uid == 0) {
+        fprintf(stderr, "user \"%s\" is root\n", user);
+        return false;
+    }
+    if (initgroups(user, pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 || setuid(pw->pw_uid) != 0) {
+        fprintf(stderr, "cannot become user \"%s\": %s\n", user, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+bool process_daemonize(void)
+{
+    pid_t pid = fork();
+    if (pid < 0) {
+        fprintf(stderr, "cannot go to the background: %s\n", strerror(errno));
+        return false;
+    }
+    if (pid > 0)
+        _exit(0);
+    if (setsid() < 0 || (pid = fork()) < 0)
+        return false;
+    if (pid > 0)
+        _exit(0);
+    int fd = open("/dev/null", O_RDWR);
+    if (fd < 0)
+        return false;
+    dup2(fd, 0);
+    dup2(fd, 1);
+    dup2(fd, 2);
+    if (fd > 2)
+        close(fd);
+    return true;
+}
+
+/* The process of an existing pidfile, if it is alive; else 0. */
+static pid_t alive_in_pidfile(const char *path)
+{
+    char text[32] = "";
+    int64_t pid;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[strcspn(text, "\n")] = '\0';
+    if (!str_to_int64(text, &pid) || pid <= 0 || (kill((pid_t)pid, 0) != 0 && errno == ESRCH))
+        return 0;
+    return (pid_t)pid;
+}
+
+bool process_write_pidfile(const char *path)
+{
+    char text[32];
+
+    if (path[0] == '\0')
+        return true;
+    pid_t other = alive_in_pidfile(path);
+    if (other != 0 && other != getpid()) {
+        log_fatal("pidfile \"%s\" belongs to process %d, which is alive: already running?", path, (int)other);
+        return false;
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+    if (fd < 0 || write(fd, text, (size_t)len) != len) {
+        log_fatal("could not write pidfile \"%s\": %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
+void process_remove_pidfile(const char *path)
+{
+    if (path[0] != '\0' && alive_in_pidfile(path) == getpid())
+        (void)unlink(path);
+}
+
+void process_raise_descriptor_limit(int max_client_conn)
+{
+    struct rlimit rl;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) != 0)
+        return;
+    if (rl.rlim_cur < rl.rlim_max) {
+        rl.rlim_cur = rl.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &rl);
+    }
+    if (rl.rlim_cur != RLIM_INFINITY && rl.rlim_cur < (rlim_t)max_client_conn + 100)
+        log_warning("the limit of open files (%llu) is too low for max_client_conn = %d",
+                    (unsigned long long)rl.rlim_cur, max_client_conn);
+}
+
+/* ---- crashes ---- */
+
+static void on_crash(int sig)
+{
+    void *frames[64];
+    char text[64];
+
+    snprintf(text, sizeof(text), "CRASH: signal %d, backtrace follows\n", sig);
+    log_emergency(text);
+    int n = backtrace(frames, (int)ARRAY_SIZE(frames));
+    char **names = backtrace_symbols(frames, n); /* allocates; the process is lost anyway */
+    for (int i = 0; names != NULL && i < n; i++) {
+        log_emergency(names[i]);
+        log_emergency("\n");
+    }
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+void process_catch_crashes(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    struct sigaction sa = {.sa_handler = on_crash, .sa_flags = SA_RESETHAND | SA_NODEFER};
+    void *frame;
+
+    (void)backtrace(&frame, 1); /* loads what it needs now, not in the handler */
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        (void)sigaction(signals[i], &sa, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* ---- log, systemd, CPUs ---- */
+
+bool process_open_log(const struct settings *s, const struct args *a)
+{
+    struct log_config lc = {
+        .file = s->logfile,
+        .to_stderr = !a->quiet && !a->daemonize,
+        .to_syslog = s->syslog != 0,
+        .syslog_ident = s->syslog_ident,
+        .syslog_facility = s->syslog_facility,
+        .verbose = s->verbose,
+    };
+    if (log_configure(&lc))
+        return true;
+    fprintf(stderr, "could not open log file \"%s\": %s\n", s->logfile, strerror(errno));
+    return false;
+}
+
+void process_notify(const char *state)
+{
+#ifdef HAVE_SYSTEMD
+    (void)sd_notify(0, state);
+#else
+    (void)state;
+#endif
+}
+
+/* CPU quota of the control group, in hundredths of a CPU; 0 = none. */
+static int cgroup_quota(void)
+{
+    char text[64] = "";
+    long long quota = 0, period = 0;
+    int fd = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (n <= 0 || sscanf(text, "%lld %lld", &quota, &period) != 2 || period <= 0)
+        return 0;
+    return (int)(quota * 100 / period);
+}
+
+int process_auto_workers(void)
+{
+    cpu_set_t set;
+    int n = 1, quota = cgroup_quota();
+
+    if (sched_getaffinity(0, sizeof(set), &set) == 0)
+        n = CPU_COUNT(&set);
+    if (quota > 0 && (quota + 99) / 100 < n)
+        n = (quota + 99) / 100;
+    return n < 1 ? 1 : n > 8 ? 8 : n;
+}

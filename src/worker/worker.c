@@ -1,0 +1,98 @@
+/*
+ * worker.c - the body of a worker thread, and the dispatch of new clients.
+ *
+ * Threads: each function says whose.
+ */
+#include "worker/worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+/* Everything that a shard does not know is about describing it. */
+static void on_mail(struct loop *loop, struct mail *m)
+{
+    struct shard *sh = loop->arg;
+
+    if (m->type == MAIL_GATHER)
+        worker_describe(sh, container_of(m, struct mail_gather, mail));
+    else if (!shard_on_mail(sh, m))
+        log_error("worker %d: unknown mail %u", sh->index, m->type);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    char name[16];
+
+    snprintf(name, sizeof(name), "worker-%d", w->shard.index);
+    (void)pthread_setname_np(pthread_self(), name);
+    loop_run(&w->shard.loop);
+    return NULL;
+}
+
+struct worker *workers_start(struct instance *in, struct session_config *config)
+{
+    struct worker *workers = xcalloc((size_t)in->n_workers, sizeof(*workers));
+    sigset_t all, before;
+    bool ok = true;
+
+    for (int i = 0; i < in->n_workers; i++) {
+        if (!shard_init(&workers[i].shard, in, (uint8_t)i, session_config_ref(config), on_mail))
+            return NULL;
+        in->shards[i] = &workers[i].shard;
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    for (int i = 0; i < in->n_workers && ok; i++) {
+        ok = pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) == 0;
+        workers[i].is_running = ok;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return ok ? workers : NULL;
+}
+
+void workers_join(struct instance *in, struct worker *workers)
+{
+    for (int i = 0; i < in->n_workers; i++) {
+        if (workers[i].is_running)
+            pthread_join(workers[i].thread, NULL);
+        workers[i].is_running = false;
+    }
+}
+
+void workers_free(struct instance *in, struct worker *workers)
+{
+    for (int i = 0; i < in->n_workers; i++)
+        shard_destroy(&workers[i].shard);
+    free(workers);
+}
+
+void workers_dispatch(struct instance *in, int fd, bool is_unix, bool is_over_limit)
+{
+    struct shard *best = in->shards[0];
+    struct mail_client *m = calloc(1, sizeof(*m));
+
+    if (m == NULL) {
+        close(fd);
+        if (!is_over_limit)
+            atomic_fetch_sub(&in->clients, 1);
+        return;
+    }
+    for (int i = 1; i < in->n_workers; i++)
+        if (atomic_load_explicit(&in->shards[i]->n_clients, memory_order_relaxed) +
+                atomic_load_explicit(&in->shards[i]->n_dispatched, memory_order_relaxed) <
+            atomic_load_explicit(&best->n_clients, memory_order_relaxed) +
+                atomic_load_explicit(&best->n_dispatched, memory_order_relaxed))
+            best = in->shards[i];
+    atomic_fetch_add_explicit(&best->n_dispatched, 1, memory_order_relaxed);
+    m->mail.type = MAIL_CLIENT;
+    m->fd = fd;
+    m->is_unix = is_unix;
+    m->is_over_limit = is_over_limit;
+    loop_post(&best->loop, &m->mail);
+}
