@@ -16,8 +16,8 @@
 #include "ops_harness.h"
 #include "wire/codec.h"
 
-#define VERSION   "pgsluice " PACKAGE_VERSION
-#define T_VERSION "T version:25\nD " VERSION "\nC SHOW\n"
+#define OUR_VERSION "pgsluice " PACKAGE_VERSION
+#define T_VERSION   "T version:25\nD " OUR_VERSION "\nC SHOW\n"
 
 static int setup(void **state)
 {
@@ -94,7 +94,7 @@ static void test_simple(void **state)
         {"SELECT", "E ERROR 42601 syntax error at end of input\nZ I\n"},
         {"SELECT 1", "T ?column?:23\nD 1\nC SELECT 1\nZ I\n"},
         {"select pg_catalog.pg_is_in_recovery()", "T pg_is_in_recovery:16\nD f\nC SELECT 1\nZ I\n"},
-        {"SELECT version ( )", "T version:25\nD " VERSION "\nC SELECT 1\nZ I\n"},
+        {"SELECT version ( )", "T version:25\nD " OUR_VERSION "\nC SELECT 1\nZ I\n"},
         {"SHOW client_encoding", "T client_encoding:25\nD UTF8\nC SHOW\nZ I\n"},
         {"SHOW TRANSACTION ISOLATION LEVEL", "T transaction_isolation:25\nD read committed\nC SHOW\nZ I\n"},
         {"SET client_encoding = 'UTF8'", "N NOTICE 00000 SET ignored\nC SET\nZ I\n"},
@@ -275,7 +275,7 @@ static void test_extended(void **state)
     put_execute(&b, "", 0);
     put_sync(&b);
     harness_send(h, &b);
-    check_trace(h, "1\nt 0\nT version:25\n2\nT version:25b\nD " VERSION "\nC SHOW\nZ I\n");
+    check_trace(h, "1\nt 0\nT version:25\n2\nT version:25b\nD " OUR_VERSION "\nC SHOW\nZ I\n");
 
     /* the statement stays, the portal has gone with Sync */
     put_execute(&b, "", 0);
