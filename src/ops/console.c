@@ -23,7 +23,8 @@
 #include "ops_int.h"
 #include "wire/codec.h"
 
-#define PIECE_BYTES    262144u /* an answer larger than this goes in pieces */
+#define PIECE_BYTES    262144u   /* an answer larger than this goes in pieces */
+#define ANSWER_MAX     67108864u /* to one input; no further command is begun behind it */
 #define SEVERITY_ERROR "ERROR"
 #define SEVERITY_FATAL "FATAL"
 
@@ -125,6 +126,7 @@ static bool session_send(struct session *s, bool is_last)
     m->is_last = is_last;
     m->is_closing = is_last && s->is_closing;
     m->len_bytes = s->out.len;
+    s->answer_bytes += s->out.len;
     if (s->out.len > 0)
         memcpy(m->data, s->out.data, s->out.len);
     buf_free(&s->out);
@@ -251,7 +253,9 @@ static void session_next_message(struct session *s)
 static void session_run(struct session *s)
 {
     while (s->wait == WAIT_NONE && !s->is_closing && !s->out.failed) {
-        if (s->sql != NULL)
+        if (s->answer_bytes > ANSWER_MAX)
+            session_fatal(s, "54000", "answer too large: ask for less at once");
+        else if (s->sql != NULL)
             simple_step(s);
         else if (s->input_at < s->input->len_bytes)
             session_next_message(s);
@@ -334,6 +338,7 @@ void console_on_input(struct console *c, struct mail_console_input *m)
     } else {
         s->input = m;
         s->input_at = 0;
+        s->answer_bytes = 0;
         session_run(s);
     }
 }

@@ -144,7 +144,8 @@ struct session {
     /* the input being worked on */
     struct mail_console_input *input;
     uint32_t input_at;
-    const char *sql; /* rest of a simple Query; NULL when none is being run */
+    uint64_t answer_bytes; /* sent for it so far */
+    const char *sql;       /* rest of a simple Query; NULL when none is being run */
     bool sql_said_something;
 
     /* the command being run */
