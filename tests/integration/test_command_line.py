@@ -158,12 +158,11 @@ def test_protection_that_cannot_be_given_is_not_pretended(stopped, setting, valu
 
 def test_log_format(pooler):
     pooler.wire().disconnect()
-    pooler.wait_log("closing because: ")
+    pooler.wait_log(r" C-\S+: app/app@127\.0\.0\.1:\d+ closing because: .* \(age=\d+s\)")
     line = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+ \[\d+\] (FATAL|ERROR|WARNING|LOG|DEBUG|NOISE) ")
     for text in pooler.log().splitlines():
         assert line.match(text), text
     assert pooler.log_lines(r" C-\S+: app/app@127\.0\.0\.1:\d+ login attempt: db=app user=app tls=no")
-    assert pooler.log_lines(r" C-\S+: app/app@127\.0\.0\.1:\d+ closing because: .* \(age=\d+s\)")
 
 
 @pytest.mark.own  # PgBouncer logs the lines of its ini at -v -v -v

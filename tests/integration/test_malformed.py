@@ -38,8 +38,9 @@ AFTER_LOGIN = {
     "length below four": b"Q" + struct.pack("!I", 3),
     "startup again": LOGIN,
     "password out of place": wire.message("p", b"secret\0"),
-    "bind cut short": wire.message("B", b"\0\0\0\x01") + wire.sync(),
-    "bind with a wild count": wire.message("B", b"\0\0" + struct.pack("!HHH", 0, 0xFFFF, 0)) + wire.sync(),
+    "bind cut short": wire.parse("", "SELECT $1::int") + wire.message("B", b"\0\0\0\x01") + wire.sync(),
+    "bind with a wild count": wire.parse("", "SELECT $1::int") + wire.message("B", b"\0\0" + struct.pack("!HHH", 0, 0xFFFF, 0))
+                              + wire.sync(),
     "parse without terminator": wire.message("P", b"name") + wire.sync(),
     "describe of nothing": wire.message("D", b"") + wire.sync(),
     "close of an unknown kind": wire.message("C", b"Qx\0") + wire.sync(),
