@@ -38,7 +38,6 @@ struct pool_config {
     int limit;                     /* pool_size */
     int min_size;                  /* min_pool_size */
     bool round_robin;              /* server_round_robin */
-    uint32_t generation;           /* grows when connection data change: older servers close when free */
     int64_t lifetime_us;           /* server_lifetime; 0 = for ever */
     int64_t idle_timeout_us;       /* server_idle_timeout; 0 = for ever */
     int64_t login_retry_us;        /* server_login_retry: longest pause between attempts to connect */
@@ -87,6 +86,9 @@ struct pool {
     int64_t starving_since_us;  /* its age in the ring; kept when it goes from one ring to the other */
     struct list ring;           /* [limits.lock too] */
 
+    /* [control thread] */
+    int64_t unused_since_us; /* no clients since then; 0 = there are some */
+
     /* [atomic] */
     _Atomic int waiting_hint;      /* n_waiters, for a look without the lock */
     _Atomic int slots_hint;        /* nslots, likewise: a pause is complete when it is 0 */
@@ -134,7 +136,8 @@ void pool_connect_failed(struct pool *pool, struct slot *slot, bool for_good, co
  * NULL (its state is checked here). Acts as for pool_release, LINK when the client is there. */
 void pool_adopt(struct pool *pool, struct slot *slot, struct ticket *ticket, int64_t now_us,
                 struct pool_acts *acts);
-/* YIELD has arrived at the owner. server_alive: act HANDOFF (or LINK when the grant is for this worker and
+/* YIELD has arrived at the owner, or (server_alive = false) ADOPT at a worker that cannot use the server.
+ * server_alive: act HANDOFF (or LINK when the grant is for this worker and
  * ticket is there, ticket as for pool_adopt, NULL otherwise; acts as for pool_release when it has gone);
  * failed->client is 0. Dead: slot is CLOSING with why and there is no act for it (the caller closes it and
  * calls pool_closed); *failed is the grant, whose worker, which may be the caller, is to be told
@@ -157,10 +160,11 @@ void pool_closed(struct pool *pool, struct slot *slot, int64_t now_us, struct po
 void pool_pump(struct pool *pool, uint8_t worker, int64_t now_us, struct pool_acts *acts);
 
 /* Gone from the configuration: servers close when free, waiters and newcomers fail (FAIL acts). */
+bool pool_is_removed(struct pool *pool);
 void pool_set_removed(struct pool *pool, bool removed, int64_t now_us, struct pool_acts *acts);
 
 /* Once a second or so from the control thread: idle timeout, lifetime of idle servers, min_pool_size
- * (connects on worker prefer_worker), over-limit and old-generation idle servers. Never closes below min_size
+ * (connects on worker prefer_worker), over-limit idle servers. Never closes below min_size
  * for idleness. */
 void pool_maintain(struct pool *pool, uint8_t prefer_worker, int64_t now_us, struct pool_acts *acts);
 
@@ -171,6 +175,8 @@ void pool_configure(struct pool *pool, const struct pool_config *config, int64_t
 /* Pausing closes idle servers (acts CLOSE) and makes others close on release; resuming pumps. */
 void pool_set_paused(struct pool *pool, bool paused, int64_t now_us, struct pool_acts *acts);
 /* All servers close when they come free, with why (RECONNECT, KILL). */
+/* Would the slot close if it came free now? For server_fast_close. */
+bool pool_slot_is_outdated(struct pool *pool, const struct slot *slot, int64_t now_us);
 void pool_recycle(struct pool *pool, enum close_reason why, int64_t now_us, struct pool_acts *acts);
 /* Waiters get FAIL acts. True: more waiters are left than acts fit; perform these and call it again. */
 bool pool_fail_waiters(struct pool *pool, int64_t now_us, struct pool_acts *acts);

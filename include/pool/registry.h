@@ -65,6 +65,8 @@ void registry_retire_database(struct registry *r, struct pool_database *database
  * pool. */
 void registry_set_paused(struct registry *r, struct pool_database *database, bool paused);
 bool registry_is_paused(struct registry *r, struct pool_database *database);
+/* By itself, not because the whole is. */
+bool registry_database_is_paused(struct registry *r, struct pool_database *database);
 void registry_set_disabled(struct registry *r, struct pool_database *database, bool disabled);
 bool registry_is_disabled(struct registry *r, struct pool_database *database);
 /* Keys of a client's SCRAM login, for that user's server logins. */

@@ -62,7 +62,6 @@ struct slot {
                          with the act still to be handed out, else pool->used_slots */
     enum slot_state state;
     uint8_t owner; /* worker that holds the server; for MOVING the one to which the mail is addressed */
-    uint32_t config_generation;
     int lifetime_permille; /* its own share of lifetime_us, 900 to 1100 */
     int64_t opened_us;     /* CONNECTING began */
     int64_t connected_us;  /* login done */

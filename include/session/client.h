@@ -16,6 +16,13 @@
 
 struct client_login;
 
+/* Why the rest of the input was not forwarded, though there is a server. */
+enum client_hold {
+    HOLD_NONE,
+    HOLD_TURN, /* others wait: not beyond this Sync */
+    HOLD_FULL, /* too many requests unanswered */
+};
+
 struct client {
     /* [owner thread], all */
     struct stream stream;
@@ -43,6 +50,7 @@ struct client {
     uint8_t peer_family;     /* AF_INET, AF_INET6, AF_UNIX */
     uint8_t state;           /* enum client_state */
     uint8_t pool_mode;       /* enum config_pool_mode in effect */
+    uint8_t hold;            /* enum client_hold */
     bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
     bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */
     bool is_counted;         /* in instance->clients */

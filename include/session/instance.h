@@ -36,12 +36,13 @@ struct session_config {
     _Atomic int refs;
 };
 
-/* Takes over both references; boot and control thread (may abort). process_secret: of the instance. before: the snapshot
- * that this one replaces, or NULL; keys of users that have not changed come from it. */
+/* Takes over both references; boot and control thread (may abort). process_secret: of the instance. before:
+ * the snapshot that this one replaces, or NULL; keys of users that have not changed come from it. */
 struct session_config *session_config_new(const struct config *config, struct tls_context *server_tls,
                                           const uint8_t *process_secret, const struct session_config *before);
 /* SCRAM keys of a user with a plain password, or NULL. */
-const struct scram_secret *session_config_derived(const struct session_config *c, const struct user_config *user);
+const struct scram_secret *session_config_derived(const struct session_config *c,
+                                                  const struct user_config *user);
 struct session_config *session_config_ref(struct session_config *c);
 void session_config_unref(struct session_config *c);
 
@@ -76,7 +77,7 @@ enum mail_type {
     MAIL_CLIENT,         /* control: an accepted descriptor */
     MAIL_CONFIG,         /* control: a new session_config */
     MAIL_ADOPT,          /* worker: a server for one of your clients */
-    MAIL_YIELD,          /* worker: your idle server goes to another worker's client */
+    MAIL_YIELD,          /* any: your idle server goes to a client that waits */
     MAIL_GRANT_FAILED,   /* worker: the server that was on its way died */
     MAIL_CONNECT,        /* any: open this slot */
     MAIL_CLOSE_SERVER,   /* any: close this idle server */
@@ -89,16 +90,16 @@ enum mail_type {
     /* to the control thread */
     MAIL_CONSOLE_INPUT, /* worker: messages of a console client, or its end */
     MAIL_GATHERED,      /* worker: rows */
-    MAIL_ACK,           /* worker: a config has been taken up, or an order carried out */
+    MAIL_CONFIG_TAKEN,  /* worker: the new settings are in force there */
+    MAIL_ORDER_DONE,    /* worker: an order has been carried out */
 };
 
 /*
  * Gives the ledger what the settings say about a pool and the limits of its database and user. sh: the
- * calling worker, NULL on the control thread. is_dirty: connection data have changed, servers turn over as
- * they come free. Does nothing when the database has gone from the configuration.
+ * calling worker, NULL on the control thread. Does nothing when the database has gone from the configuration.
  */
 void session_configure_pool(struct instance *in, struct shard *sh, const struct config *cfg,
-                            struct pool *pool, bool is_dirty);
+                            struct pool *pool);
 
 /* Performs what the ledger decided, on behalf of a thread without sessions (control): everything goes by
  * mail. */

@@ -18,7 +18,7 @@ struct mail_client {
     bool is_over_limit; /* no place in instance->clients: say so and close */
 };
 
-/* MAIL_CONFIG: a reference goes with it. Acknowledged by the number of shards that have it. */
+/* MAIL_CONFIG: a reference goes with it; the same object comes back as MAIL_CONFIG_TAKEN. */
 struct mail_config {
     struct mail mail;
     struct session_config *config;
@@ -108,7 +108,7 @@ enum order_kind {
     ORDER_STOP,       /* close everything and end the loop */
 };
 
-/* MAIL_ORDER to a worker, MAIL_ACK back: the same object. */
+/* MAIL_ORDER to a worker, MAIL_ORDER_DONE back: the same object. */
 struct mail_order {
     struct mail mail;
     enum order_kind kind;

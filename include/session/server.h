@@ -54,6 +54,7 @@ struct server {
     enum close_reason close_reason;
     int64_t connected_us;
     int64_t state_since_us;
+    int64_t idle_since_us;   /* kept while it moves, for server_check_delay */
     int64_t request_us;      /* linked or last request */
     int64_t query_start_us;  /* 0: none is running */
     int64_t xact_start_us;   /* 0: no transaction */

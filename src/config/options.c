@@ -114,7 +114,8 @@ static const struct config_option options[] = {
     STR(auth_user, "", R | LATER | UNSET,
         "User who runs auth_query for the users that auth_file does not name."),
     TIME(autodb_idle_timeout, "3600", R,
-         "Databases that were made from the * entry are forgotten when unused for this long."),
+         "Databases that were made from the * entry are forgotten when no client has used them for this "
+         "long; 0: never."),
     TIME(cancel_wait_timeout, "10", R,
          "How long a cancel request may wait for its turn to be forwarded; 0: without limit."),
     TIME(client_idle_timeout, "0", R | LATER,
@@ -187,7 +188,8 @@ static const struct config_option options[] = {
          "When a server connection goes back to the pool: after the session, the transaction or the "
          "statement."),
     TIME(pool_idle_timeout, "0", R,
-         "Pools without clients and servers are forgotten after this long; 0: never."),
+         "Pools without clients close their servers and are forgotten after this long; 0: never. Databases "
+         "of the * entry go by autodb_idle_timeout."),
     TIME(query_timeout, "0", R | LATER,
          "Queries that run longer than this are canceled by closing their connection; 0: never."),
     INT(query_wait_notify, "5", 0, INT_MAX, R,

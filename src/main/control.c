@@ -19,10 +19,9 @@
 
 /* ---- mail ---- */
 
-static void on_ack(struct control *ctl, struct mail *m)
+static void on_order_done(struct control *ctl, struct mail_order *m)
 {
-    /* a mail_config or a mail_order; what is in them is with the worker or was freed */
-    if (ctl->is_stopping && ctl->workers_to_stop > 0 && --ctl->workers_to_stop == 0)
+    if (m->kind == ORDER_STOP && --ctl->workers_to_stop == 0)
         loop_stop(&ctl->loop);
     free(m);
 }
@@ -41,7 +40,11 @@ static void on_mail(struct loop *loop, struct mail *m)
         return;
     }
     case MAIL_GATHERED: console_on_gathered(ctl->console, container_of(m, struct mail_gather, mail)); return;
-    case MAIL_ACK: on_ack(ctl, m); return;
+    case MAIL_ORDER_DONE: on_order_done(ctl, container_of(m, struct mail_order, mail)); return;
+    case MAIL_CONFIG_TAKEN:
+        free(container_of(m, struct mail_config, mail));
+        control_config_taken(ctl);
+        return;
     case MAIL_RESOLVED: dial_on_mail(m); return;
     default: log_error("control: unknown mail %u", m->type); return;
     }
@@ -137,51 +140,6 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
     control_check_shutdown(ctl);
 }
 
-static void log_stats(struct control *ctl)
-{
-    struct buf line;
-    buf_init(&line, 4096);
-    console_log_stats(ctl->in.registry, &line);
-    if (control_settings(ctl)->log_stats)
-        log_info("%s", buf_cstr(&line));
-    buf_free(&line);
-}
-
-static void maintain_cb(evutil_socket_t fd, short what, void *arg)
-{
-    struct control *ctl = arg;
-    struct registry *r = ctl->in.registry;
-    int64_t now_us = clock_now_us();
-    bool is_util_due = now_us >= ctl->next_util_us;
-    bool is_stats_due = now_us >= ctl->next_stats_us;
-
-    (void)fd;
-    (void)what;
-    loop_enter(&ctl->loop);
-    if (is_util_due)
-        ctl->next_util_us = now_us + UTIL_TICK_US;
-    if (is_stats_due)
-        ctl->next_stats_us = now_us + control_settings(ctl)->stats_period * USEC_PER_SEC;
-    for (int i = 0; i < registry_count(r); i++) {
-        struct pool *pool = registry_pool(r, i);
-        struct pool_acts acts;
-        ctl->maintain_worker = (ctl->maintain_worker + 1) % ctl->in.n_workers;
-        if (!ctl->is_stopping && atomic_load(&ctl->in.shutdown_mode) == SHUTDOWN_NONE) {
-            pool_maintain(pool, (uint8_t)ctl->maintain_worker, now_us, &acts);
-            instance_perform(&ctl->in, pool, &acts);
-        }
-        if (is_util_due) {
-            lock_acquire(&pool->lock);
-            util_tick(&pool->util, now_us);
-            lock_release(&pool->lock);
-        }
-        if (is_stats_due)
-            pool_stats_tick(&pool->stats, now_us);
-    }
-    if (is_stats_due)
-        log_stats(ctl);
-}
-
 /* ---- signals ---- */
 
 static void signal_cb(evutil_socket_t sig, short what, void *arg)
@@ -247,7 +205,8 @@ static bool add_timers(struct control *ctl)
 {
     static const struct timeval tick = {.tv_usec = TICK_US}, second = {.tv_sec = 1};
     return event_assign(&ctl->tick_event, ctl->loop.base, -1, EV_PERSIST, tick_cb, ctl) == 0 &&
-           event_assign(&ctl->maintain_event, ctl->loop.base, -1, EV_PERSIST, maintain_cb, ctl) == 0 &&
+           event_assign(&ctl->maintain_event, ctl->loop.base, -1, EV_PERSIST, control_maintain_cb, ctl) ==
+               0 &&
            event_add(&ctl->tick_event, &tick) == 0 && event_add(&ctl->maintain_event, &second) == 0;
 }
 
@@ -310,6 +269,9 @@ void control_destroy(struct control *ctl)
     dial_cache_destroy();
     registry_destroy(ctl->in.registry);
     free(ctl->in.errors);
+    for (size_t i = 0; i < ctl->n_dirty; i++)
+        free(ctl->dirty[i]);
+    free(ctl->dirty);
     session_config_unref(ctl->config);
     log_info("shutdown complete");
 }

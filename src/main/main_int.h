@@ -70,6 +70,9 @@ struct control {
     int64_t next_util_us;
     int workers_to_stop; /* ORDER_STOP sent and not acknowledged */
     bool is_stopping;
+    int configs_under_way; /* MAIL_CONFIG sent and not yet taken up */
+    char **dirty;          /* databases whose connection data have changed since all workers agreed */
+    size_t n_dirty;
     int maintain_worker; /* whose turn it is to open servers for min_pool_size */
 };
 
@@ -80,9 +83,14 @@ void control_destroy(struct control *ctl);
 /* Mail to every worker. */
 void control_order(struct control *ctl, enum order_kind kind, struct pool *pool, enum close_reason why);
 
+/* maintain.c */
+void control_maintain_cb(evutil_socket_t fd, short what, void *arg);
+
 /* reload.c */
 bool control_reload(struct control *ctl, struct buf *error);
 bool control_set(struct control *ctl, const char *key, const char *value, struct buf *error);
+/* A worker has taken up new settings; when all have, the ledgers are told once more. */
+void control_config_taken(struct control *ctl);
 /* Pools that are to exist before any client comes: forced users with min_pool_size. */
 void control_make_forced_pools(struct control *ctl);
 

@@ -46,7 +46,9 @@ bool control_is_paused_done(struct control *ctl, struct pool_database *database)
 
 bool control_resume(struct control *ctl, struct pool_database *database)
 {
-    bool was_paused = registry_is_paused(ctl->in.registry, database);
+    struct registry *r = ctl->in.registry;
+    bool was_paused =
+        database != NULL ? registry_database_is_paused(r, database) : registry_is_paused(r, NULL);
     set_paused(ctl, database, false);
     return was_paused;
 }
@@ -77,7 +79,7 @@ void control_check_shutdown(struct control *ctl)
     if (ctl->is_stopping || atomic_load(&ctl->in.shutdown_mode) == SHUTDOWN_NONE)
         return;
     /* consoles do not keep the process */
-    if (atomic_load(&ctl->in.clients) - console_session_count(ctl->console) > 0)
+    if (atomic_load(&ctl->in.clients) > 0)
         return;
     log_info("last client has gone");
     control_shutdown(ctl, SHUTDOWN_IMMEDIATE);

@@ -33,83 +33,93 @@ static void log_problems(const struct config_problems *p, struct buf *error)
     }
 }
 
-/* What has changed, as far as running connections must be told. */
-struct changes {
-    struct control *ctl;
-    const struct config *cfg; /* the new one */
-    int n;
-};
+/* ---- telling the ledgers ---- */
 
-static void each_pool_of(struct control *ctl, const char *database,
-                         void (*f)(struct control *, struct pool *, const struct config *),
-                         const struct config *cfg)
+static bool is_dirty(const struct control *ctl, const char *database)
 {
-    struct registry *r = ctl->in.registry;
-    for (int i = 0; i < registry_count(r); i++) {
-        struct pool *pool = registry_pool(r, i);
-        if (strcmp(pool->database->name, database) == 0)
-            f(ctl, pool, cfg);
-    }
+    for (size_t i = 0; i < ctl->n_dirty; i++)
+        if (strcmp(ctl->dirty[i], database) == 0)
+            return true;
+    return false;
 }
 
-static void turn_over(struct control *ctl, struct pool *pool, const struct config *cfg)
+static void remove_pool(struct control *ctl, struct pool *pool)
 {
-    session_configure_pool(&ctl->in, NULL, cfg, pool, true);
+    struct pool_acts acts;
+
+    log_info("database %s removed: closing its connections", pool->database->name);
+    control_order(ctl, ORDER_CLOSE_POOL, pool, CLOSE_DATABASE_REMOVED);
+    pool_set_removed(pool, true, clock_now_us(), &acts);
+    instance_perform(&ctl->in, pool, &acts);
+    registry_retire(ctl->in.registry, pool);
+    registry_retire_database(ctl->in.registry, pool->database);
+}
+
+static void apply_to_pool(struct control *ctl, struct pool *pool)
+{
+    const struct config *cfg = ctl->config->config;
+    struct pool_acts acts;
+    bool is_retired = atomic_load(&pool->is_retired);
+
+    if (config_find_database(cfg, pool->database->name) == NULL) {
+        if (!is_retired)
+            remove_pool(ctl, pool);
+        return;
+    }
+    session_configure_pool(&ctl->in, NULL, cfg, pool);
+    if (!is_dirty(ctl, pool->database->name))
+        return;
+    pool_recycle(pool, CLOSE_CONFIG_CHANGED, clock_now_us(), &acts);
+    instance_perform(&ctl->in, pool, &acts);
+}
+
+/*
+ * Done when new settings are published, so that they count at once, and again when every worker
+ * has taken them up: until then one may still open a server or a pool by the old ones.
+ */
+static void apply_to_ledgers(struct control *ctl)
+{
+    for (int i = 0; i < registry_count(ctl->in.registry); i++)
+        apply_to_pool(ctl, registry_pool(ctl->in.registry, i));
+}
+
+void control_config_taken(struct control *ctl)
+{
+    if (--ctl->configs_under_way > 0)
+        return;
+    apply_to_ledgers(ctl);
+    for (size_t i = 0; i < ctl->n_dirty; i++)
+        free(ctl->dirty[i]);
+    ctl->n_dirty = 0;
 }
 
 static void on_change(const struct config_change *ch, void *arg)
 {
-    struct changes *c = arg;
+    struct control *ctl = arg;
 
-    c->n++;
-    switch (ch->kind) {
-    case CHANGE_SETTING:
-        if (!ch->needs_restart)
-            log_info("%s: %s -> %s", ch->name, ch->old_text, ch->new_text);
-        return;
-    case CHANGE_DATABASE_CHANGED:
-        if (ch->is_dirty) {
-            log_info("database %s: connection data changed, servers will be replaced", ch->name);
-            each_pool_of(c->ctl, ch->name, turn_over, c->cfg);
-        }
-        return;
-    default: return;
-    }
-}
-
-/* Databases that are gone: their clients are told, their servers close. */
-static void drop_removed(struct control *ctl, const struct config *cfg)
-{
-    struct registry *r = ctl->in.registry;
-    for (int i = 0; i < registry_count(r); i++) {
-        struct pool *pool = registry_pool(r, i);
-        struct pool_acts acts;
-        bool exists = config_find_database(cfg, pool->database->name) != NULL;
-        if (exists) {
-            session_configure_pool(&ctl->in, NULL, cfg, pool, false);
-            continue;
-        }
-        log_info("database %s removed: closing its connections", pool->database->name);
-        control_order(ctl, ORDER_CLOSE_POOL, pool, CLOSE_DATABASE_REMOVED);
-        pool_recycle(pool, CLOSE_DATABASE_REMOVED, clock_now_us(), &acts);
-        instance_perform(&ctl->in, pool, &acts);
+    if (ch->kind == CHANGE_SETTING && !ch->needs_restart)
+        log_info("%s: %s -> %s", ch->name, ch->old_text, ch->new_text);
+    if (ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty) {
+        log_info("database %s: connection data changed, servers will be replaced", ch->name);
+        ctl->dirty = xrealloc(ctl->dirty, (ctl->n_dirty + 1) * sizeof(*ctl->dirty));
+        ctl->dirty[ctl->n_dirty++] = xstrdup(ch->name);
     }
 }
 
 static void publish(struct control *ctl, struct session_config *next)
 {
     struct session_config *old = ctl->config;
-    struct changes ch = {.ctl = ctl, .cfg = next->config};
 
     ctl->config = next;
     for (int i = 0; i < ctl->in.n_workers; i++) {
         struct mail_config *m = xcalloc(1, sizeof(*m));
         m->mail.type = MAIL_CONFIG;
         m->config = session_config_ref(next);
+        ctl->configs_under_way++;
         loop_post(&ctl->in.shards[i]->loop, &m->mail);
     }
-    config_diff(old->config, next->config, on_change, &ch);
-    drop_removed(ctl, next->config);
+    config_diff(old->config, next->config, on_change, ctl);
+    apply_to_ledgers(ctl);
     session_config_unref(old);
     control_make_forced_pools(ctl);
 }
@@ -177,6 +187,6 @@ void control_make_forced_pools(struct control *ctl)
             continue;
         struct pool *pool = registry_get_pool(ctl->in.registry, db->name, db->user, &is_new);
         if (pool != NULL && is_new)
-            session_configure_pool(&ctl->in, NULL, cfg, pool, false);
+            session_configure_pool(&ctl->in, NULL, cfg, pool);
     }
 }

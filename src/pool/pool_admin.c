@@ -102,6 +102,14 @@ void pool_set_paused(struct pool *pool, bool paused, int64_t now_us, struct pool
     lock_release(&pool->lock);
 }
 
+bool pool_is_removed(struct pool *pool)
+{
+    lock_acquire(&pool->lock);
+    bool is_removed = pool->is_removed;
+    lock_release(&pool->lock);
+    return is_removed;
+}
+
 void pool_set_removed(struct pool *pool, bool removed, int64_t now_us, struct pool_acts *acts)
 {
     acts_begin(acts);
@@ -125,6 +133,14 @@ void pool_recycle(struct pool *pool, enum close_reason why, int64_t now_us, stru
     }
     apply(pool, now_us, acts);
     lock_release(&pool->lock);
+}
+
+bool pool_slot_is_outdated(struct pool *pool, const struct slot *slot, int64_t now_us)
+{
+    lock_acquire(&pool->lock);
+    enum close_reason why = slot_must_close(slot, now_us);
+    lock_release(&pool->lock);
+    return why != CLOSE_NONE && why != CLOSE_SERVER_LIFETIME;
 }
 
 bool pool_fail_waiters(struct pool *pool, int64_t now_us, struct pool_acts *acts)

@@ -158,7 +158,6 @@ bool pool_open_one(struct pool *pool, uint8_t worker, bool join, int64_t now_us,
     slot = slot_get_free(pool);
     assert(slot != NULL);
     slot->owner = worker;
-    slot->config_generation = pool->config.generation;
     slot->lifetime_permille = 900 + (int)pool_random(pool, 201);
     slot->opened_us = now_us;
     slot->connected_us = 0;

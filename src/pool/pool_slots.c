@@ -154,8 +154,6 @@ enum close_reason slot_must_close(const struct slot *slot, int64_t now_us)
         return CLOSE_DATABASE_REMOVED;
     if (pool->is_paused)
         return CLOSE_PAUSED;
-    if (slot->config_generation != config->generation)
-        return CLOSE_CONFIG_CHANGED;
     /* Those that are closing already make room: no more than needed may go. */
     if (pool->nslots - pool->count[SLOT_CLOSING] > config->limit)
         return CLOSE_OVER_LIMIT;

@@ -394,6 +394,14 @@ void registry_set_paused(struct registry *r, struct pool_database *database, boo
     lock_release(&r->lock);
 }
 
+bool registry_database_is_paused(struct registry *r, struct pool_database *database)
+{
+    lock_acquire(&r->lock);
+    bool paused = database->is_paused;
+    lock_release(&r->lock);
+    return paused;
+}
+
 bool registry_is_paused(struct registry *r, struct pool_database *database)
 {
     bool paused;

@@ -186,7 +186,9 @@ void shard_perform(struct shard *sh, struct pool *pool, struct pool_acts *acts)
 static struct ticket *grant_ticket(struct shard *sh, const struct grant *g)
 {
     struct client *c = handle_get(&sh->clients, g->client);
-    return c != NULL && c->ticket.number == g->number ? &c->ticket : NULL;
+    bool is_waiting = c != NULL && c->ticket.number == g->number &&
+                      (c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT);
+    return is_waiting ? &c->ticket : NULL;
 }
 
 /* A server for one of our clients has arrived. */
@@ -199,16 +201,22 @@ static void on_adopt(struct shard *sh, struct server *s)
     server_set_state(s, SERVER_IDLE);
     atomic_fetch_add_explicit(&sh->n_servers, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&sh->adopted, 1, memory_order_relaxed);
-    struct ticket *t = grant_ticket(sh, &s->slot->grant);
-    pool_adopt(s->pool, s->slot, t, clock_now_us(), &acts);
+    struct grant grant = s->slot->grant;
+    struct pool *pool = s->pool;
+    struct ticket *t = grant_ticket(sh, &grant);
     if (is_attached) {
-        shard_perform(sh, s->pool, &acts);
+        pool_adopt(pool, s->slot, t, clock_now_us(), &acts);
+        shard_perform(sh, pool, &acts);
         return;
     }
-    /* cannot be listened to here: whoever gets it sees it fail at once */
-    s->is_dead = true;
-    shard_perform(sh, s->pool, &acts);
-    server_close(s, CLOSE_WORKER_IO, NULL);
+    /* cannot be listened to here: it goes, and the client goes back to its place */
+    pool_yield(pool, s->slot, NULL, false, CLOSE_WORKER_IO, &grant, clock_now_us(), &acts);
+    shard_perform(sh, pool, &acts);
+    server_begin_close(s, CLOSE_WORKER_IO);
+    if (t != NULL) {
+        pool_requeue(pool, t, &grant, clock_now_us(), &acts);
+        shard_perform(sh, pool, &acts);
+    }
 }
 
 /* Our idle server goes to a waiter; it may have died since that was decided. */
@@ -236,6 +244,7 @@ static void on_yield(struct shard *sh, struct server *s)
             log_error("out of memory: a waiting client has lost its place in the queue");
     }
     shard_perform(sh, pool, &acts);
+    server_log_close(s, s->close_reason, NULL);
     stream_close(&s->stream);
     server_finish_close(s);
 }

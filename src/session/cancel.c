@@ -184,7 +184,8 @@ static bool start_dial(struct cancel *x)
     if (s->peer.ss_family == AF_INET)
         o.hosts = inet_ntop(AF_INET, &((const struct sockaddr_in *)&s->peer)->sin_addr, host, sizeof(host));
     else if (s->peer.ss_family == AF_INET6)
-        o.hosts = inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&s->peer)->sin6_addr, host, sizeof(host));
+        o.hosts =
+            inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&s->peer)->sin6_addr, host, sizeof(host));
     return dial_start(&x->dial, &x->shard->loop, &o, cancel_dialled, x);
 }
 

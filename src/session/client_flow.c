@@ -103,6 +103,7 @@ static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_byte
     uint32_t at = 0;
     bool is_noted = false;
 
+    c->hold = HOLD_NONE;
     if (!stream_is_drained(&s->stream))
         return 0;
     while (at < len_bytes) {
@@ -112,8 +113,12 @@ static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_byte
             at += n;
             continue;
         }
-        if (len_bytes - at < WIRE_HEADER_BYTES || must_hold(c, s))
+        if (len_bytes - at < WIRE_HEADER_BYTES)
             break;
+        if (must_hold(c, s)) {
+            c->hold = HOLD_TURN;
+            break;
+        }
         uint8_t type = data[at];
         uint32_t len = wire_u32(data + at + 1);
         if (type == 'X' || len < 4 || len > INT32_MAX || !is_request(type) ||
@@ -125,11 +130,14 @@ static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_byte
                 return len_bytes;
         }
         enum tracker_verdict v = tracker_client(&s->tracker, type);
-        if (v == TRACKER_BLOCK)
+        if (v == TRACKER_BLOCK) {
+            c->hold = HOLD_FULL;
             break;
-        if (v == TRACKER_VIOLATION) {
+        }
+        if (v != TRACKER_FORWARD) {
             if (flush_range(s, data, at))
-                client_close(c, CLOSE_BAD_PACKET, "message not allowed now");
+                client_close(c, v == TRACKER_NO_MEMORY ? CLOSE_NO_MEMORY : CLOSE_BAD_PACKET,
+                             v == TRACKER_NO_MEMORY ? NULL : "message not allowed now");
             return len_bytes;
         }
         if (!is_noted) {

@@ -322,6 +322,9 @@ static void enter_console(struct client *c)
     }
     c->console_user = l->user;
     l->user = NULL;
+    if (c->is_counted) /* max_client_conn is for the others; and nobody waits for a console */
+        atomic_fetch_sub_explicit(&c->shard->instance->clients, 1, memory_order_release);
+    c->is_counted = false;
     client_set_state(c, CLIENT_CONSOLE);
     client_login_free(c);
 }
@@ -346,7 +349,7 @@ static bool enter_pool(struct client *c, const struct database_config *db)
     }
     c->pool = pool;
     if (is_new)
-        session_configure_pool(c->shard->instance, c->shard, cfg, pool, false);
+        session_configure_pool(c->shard->instance, c->shard, cfg, pool);
     c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
     c->query_wait_timeout_us = config_query_wait_timeout_us(cfg, db, user);
     atomic_fetch_add_explicit(&pool->clients, 1, memory_order_relaxed);

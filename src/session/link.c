@@ -39,10 +39,10 @@ static const char *check_query(const struct server *s)
     return strcmp(q, "<empty>") == 0 ? "" : q;
 }
 
-static bool is_check_due(const struct server *s, int64_t idle_since_us, int64_t now_us)
+static bool is_check_due(const struct server *s, int64_t now_us)
 {
     const struct settings *set = shard_settings(s->shard);
-    return set->server_check_query[0] != '\0' && now_us - idle_since_us >= set->server_check_delay_us;
+    return set->server_check_query[0] != '\0' && now_us - s->idle_since_us >= set->server_check_delay_us;
 }
 
 /* Sends the SETs that make the server the client's. False: none were needed. */
@@ -91,7 +91,6 @@ static void setup_settings(struct server *s)
 void server_link(struct server *s, struct client *c, const struct grant *grant)
 {
     int64_t now_us = clock_now_us();
-    int64_t idle_since_us = s->state_since_us;
     int64_t wait_us = now_us - grant->since_us;
     struct stats_shard *st = client_stats(c);
 
@@ -116,7 +115,7 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     s->request_us = now_us;
     s->query_start_us = s->xact_start_us = s->idle_in_xact_us = 0;
     client_set_state(c, CLIENT_ACTIVE);
-    if (!is_check_due(s, idle_since_us, now_us)) {
+    if (!is_check_due(s, now_us)) {
         setup_settings(s);
         return;
     }
@@ -132,7 +131,10 @@ void server_setup_done(struct server *s)
 
     if (c == NULL) {
         /* it left meanwhile; what it had SET is restored for the next client anyway */
-        server_release(s);
+        if (s->setup_failed && s->is_checking)
+            server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
+        else
+            server_release(s);
         return;
     }
     if (!s->setup_failed) {
@@ -157,7 +159,8 @@ void server_setup_done(struct server *s)
 /* server_fast_close: a session that has a server which is to be replaced ends with its transaction. */
 static bool must_close_fast(const struct server *s)
 {
-    return shard_settings(s->shard)->server_fast_close && pool_slot_is_outdated(s->pool, s->slot);
+    return shard_settings(s->shard)->server_fast_close &&
+           pool_slot_is_outdated(s->pool, s->slot, clock_now_us());
 }
 
 struct client *server_detach_client(struct server *s)
@@ -264,10 +267,16 @@ void server_after_batch(struct server *s)
     case SERVER_ACTIVE: break;
     default: return;
     }
-    if (!s->was_ready || s->client == NULL)
-        return;
-    s->was_ready = false;
     struct client *c = s->client;
+    if (c == NULL)
+        return;
+    if (!s->was_ready) {
+        /* it may have been waiting for room, or kept back before the server turned out to need more of it */
+        if (c->hold == HOLD_FULL || (c->hold == HOLD_TURN && !tracker_may_hold(&s->tracker)))
+            client_resume(c);
+        return;
+    }
+    s->was_ready = false;
     bool is_ending = atomic_load_explicit(&s->shard->instance->shutdown_mode, memory_order_relaxed) >=
                      SHUTDOWN_WAIT_FOR_SERVERS;
     if (c->pool_mode == POOL_MODE_STATEMENT && s->tracker.tx_status != 'I') {

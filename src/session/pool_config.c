@@ -24,22 +24,21 @@ static void session_pool_config(const struct config *cfg, const struct database_
 }
 
 void session_configure_pool(struct instance *in, struct shard *sh, const struct config *cfg,
-                            struct pool *pool, bool is_dirty)
+                            struct pool *pool)
 {
     const struct database_config *db = config_find_database(cfg, pool->database->name);
     const struct user_config *user = config_find_user(cfg, pool->user->name);
     struct pool_config pc;
-    struct pool_acts acts[3] = {0};
+    struct pool_acts acts[4] = {0};
 
     if (db == NULL)
         return;
     session_pool_config(cfg, db, user, &pc);
-    lock_acquire(&pool->lock);
-    pc.generation = pool->config.generation + (is_dirty ? 1 : 0);
-    lock_release(&pool->lock);
     limits_set_max(&pool->database->limits, config_max_db_connections(cfg, db), &acts[0]);
     limits_set_max(&pool->user->limits, config_max_user_connections(cfg, user), &acts[1]);
     pool_configure(pool, &pc, clock_now_us(), &acts[2]);
+    if (pool_is_removed(pool)) /* the database is back */
+        pool_set_removed(pool, false, clock_now_us(), &acts[3]);
     for (size_t i = 0; i < ARRAY_SIZE(acts); i++) {
         if (sh != NULL)
             shard_perform(sh, pool, &acts[i]);

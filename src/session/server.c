@@ -40,6 +40,7 @@ static bool has_deadline(enum server_state state)
 void server_set_state(struct server *s, enum server_state state)
 {
     debug_assert(s->state == state || (server_moves[s->state] & (1u << state)) != 0);
+    bool was_moving = s->state == SERVER_MOVING;
     list_del(&s->node);
     s->state = (uint8_t)state;
     if (state != SERVER_MOVING)
@@ -47,6 +48,8 @@ void server_set_state(struct server *s, enum server_state state)
     if (state == SERVER_ACTIVE)
         return;
     s->state_since_us = clock_now_us();
+    if (state == SERVER_IDLE && !was_moving)
+        s->idle_since_us = s->state_since_us;
     if (has_deadline(state))
         shard_arm_tick(s->shard);
 }
@@ -138,7 +141,7 @@ void server_finish_close(struct server *s)
     shard_perform(sh, pool, &acts);
 }
 
-static void log_close(struct server *s, enum close_reason why, const char *detail)
+void server_log_close(struct server *s, enum close_reason why, const char *detail)
 {
     const struct settings *set = shard_settings(s->shard);
     int64_t age_s = s->connected_us != 0 ? (clock_now_us() - s->connected_us) / USEC_PER_SEC : 0;
@@ -170,7 +173,7 @@ static void say_goodbye(struct server *s)
 
 void server_begin_close(struct server *s, enum close_reason why)
 {
-    log_close(s, why, NULL);
+    server_log_close(s, why, NULL);
     say_goodbye(s);
 }
 
@@ -222,7 +225,7 @@ void server_close(struct server *s, enum close_reason why, const char *detail)
         stream_read_stop(&s->stream);
         return;
     }
-    log_close(s, why, detail);
+    server_log_close(s, why, detail);
     if (is_lost(why)) {
         server_set_state(s, SERVER_CLOSING);
         server_finish_close(s);

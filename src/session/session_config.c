@@ -104,8 +104,7 @@ void session_config_unref(struct session_config *c)
 
     if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
-    HASH_ITER(hh, c->derived, d, next)
-    {
+    HASH_ITER (hh, c->derived, d, next) {
         HASH_DEL(c->derived, d);
         secret_wipe(&d->secret, sizeof(d->secret));
         free(d);

@@ -60,6 +60,7 @@ void server_set_state(struct server *s, enum server_state state);
 void server_free(struct server *s);
 void server_begin_close(struct server *s, enum close_reason why); /* slot is CLOSING already */
 void server_finish_close(struct server *s);
+void server_log_close(struct server *s, enum close_reason why, const char *detail);
 void server_tick(struct shard *sh, int64_t now_us);
 struct stats_shard *server_stats(struct server *s);
 

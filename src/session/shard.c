@@ -58,6 +58,7 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    loop_enter(&sh->loop);
     sh->tick_is_armed = false;
     client_tick(sh, now_us);
     server_tick(sh, now_us);
@@ -132,13 +133,13 @@ static void on_order(struct shard *sh, struct mail_order *m)
         break;
     case ORDER_STOP:
         shard_close_all(sh, m->why);
-        m->mail.type = MAIL_ACK;
+        m->mail.type = MAIL_ORDER_DONE;
         sh->stop_order = m;
         sh->stopping_since_us = clock_now_us();
         shard_arm_tick(sh);
         return;
     }
-    m->mail.type = MAIL_ACK;
+    m->mail.type = MAIL_ORDER_DONE;
     loop_post(sh->instance->control, &m->mail);
 }
 
@@ -163,7 +164,7 @@ bool shard_on_mail(struct shard *sh, struct mail *m)
         session_config_unref(sh->config);
         sh->config = mc->config;
         shard_apply_config(sh);
-        m->type = MAIL_ACK;
+        m->type = MAIL_CONFIG_TAKEN;
         mc->config = NULL;
         loop_post(sh->instance->control, m);
         return true;
@@ -207,7 +208,7 @@ void shard_apply_config(struct shard *sh)
         if (db == NULL)
             continue; /* removed: the control thread closes its clients */
         c->query_wait_timeout_us = config_query_wait_timeout_us(cfg, db, user);
-        /* a client in the middle of something keeps its mode until it is done: see server_after_batch() */
+        /* counts from the client's next ReadyForQuery on; a server that it has keeps its reset query */
         c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
     }
 }

@@ -443,7 +443,6 @@ static void configure(struct model_worker *w, struct pool *pool)
         .keep_min_without_clients = chance(w, 200),
     };
 
-    config.generation = atomic_fetch_add(&w->model->generation, chance(w, 300));
     pool_configure(pool, &config, now(w), &acts);
     take_acts(w, pool, &acts);
 }
@@ -547,7 +546,6 @@ static void settle_config(struct model *m, struct pool *pool)
     struct pool_config config = {.limit = 2, .login_retry_us = USEC_PER_SEC};
     struct pool_acts acts;
 
-    config.generation = atomic_load(&m->generation);
     pool_configure(pool, &config, atomic_load(&m->now_us), &acts);
     take_acts(&m->control, pool, &acts);
 }

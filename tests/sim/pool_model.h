@@ -71,7 +71,6 @@ struct model {
     struct model_worker workers[POOL_MAX_WORKERS];
     struct model_worker control;
     _Atomic int64_t now_us;
-    _Atomic uint32_t generation;
     _Atomic int busy_permille;   /* how eager clients are; changes, so that servers are sometimes scarce and
                                     sometimes idle */
     _Atomic int outage_permille; /* how many connections fail, likewise */

@@ -206,7 +206,6 @@ static void check_idle(const struct pool *pool)
         LIST_FOR_EACH (it, &pool->idle[w]) {
             const struct slot *slot = list_entry(it, const struct slot, node);
             require(slot->close_reason == CLOSE_NONE && !pool->is_removed);
-            require(slot->config_generation == pool->config.generation);
             require(pool->nslots - pool->count[SLOT_CLOSING] <= pool->config.limit);
         }
 }

@@ -1,0 +1,100 @@
+/*
+ * maintain.c - once a second: what pools need when nobody asks them for anything.
+ *
+ * min_pool_size, idle timeout and lifetime (the ledger decides), utilization and statistics
+ * periods, and pools that nobody has used for long.
+ *
+ * Threads: the control thread.
+ */
+#include "base/log.h"
+#include "main_int.h"
+
+static void log_stats(struct control *ctl)
+{
+    struct buf line;
+    buf_init(&line, 4096);
+    console_log_stats(ctl->in.registry, &line);
+    if (control_settings(ctl)->log_stats)
+        log_info("%s", buf_cstr(&line));
+    buf_free(&line);
+}
+
+static void keep_servers(struct control *ctl, struct pool *pool, int64_t now_us)
+{
+    struct pool_acts acts;
+
+    if (atomic_load(&ctl->in.shutdown_mode) != SHUTDOWN_NONE)
+        return;
+    ctl->maintain_worker = (ctl->maintain_worker + 1) % ctl->in.n_workers;
+    pool_maintain(pool, (uint8_t)ctl->maintain_worker, now_us, &acts);
+    instance_perform(&ctl->in, pool, &acts);
+}
+
+/* How long a pool may be unused; 0 = for ever. Of databases made from the * entry the whole is forgotten. */
+static int64_t unused_timeout_us(const struct control *ctl, const struct pool *pool)
+{
+    const struct settings *s = control_settings(ctl);
+    const struct database_config *db = config_find_database(ctl->config->config, pool->database->name);
+    return db != NULL && db->is_fallback ? s->autodb_idle_timeout_us : s->pool_idle_timeout_us;
+}
+
+/* A pool without clients closes its servers after the timeout and is then left out of SHOW. */
+static void forget_unused(struct control *ctl, struct pool *pool, int64_t now_us)
+{
+    int64_t timeout_us = unused_timeout_us(ctl, pool);
+    struct pool_numbers n;
+    struct pool_acts acts;
+
+    if (atomic_load(&pool->clients) > 0) {
+        pool->unused_since_us = 0;
+        atomic_store(&pool->is_retired, false);
+        return;
+    }
+    if (pool->unused_since_us == 0)
+        pool->unused_since_us = now_us;
+    if (timeout_us <= 0 || now_us - pool->unused_since_us < timeout_us || atomic_load(&pool->is_retired))
+        return;
+    pool_read(pool, 0, now_us, &n);
+    if (n.nslots > 0) {
+        pool_recycle(pool, CLOSE_POOL_IDLE, now_us, &acts);
+        instance_perform(&ctl->in, pool, &acts);
+        return;
+    }
+    log_debug("pool %s/%s has not been used for long and is forgotten", pool->database->name,
+              pool->user->name);
+    registry_retire(ctl->in.registry, pool);
+    if (atomic_load(&pool->database->clients) == 0 &&
+        control_settings(ctl)->autodb_idle_timeout_us == timeout_us)
+        registry_retire_database(ctl->in.registry, pool->database);
+}
+
+void control_maintain_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct control *ctl = arg;
+    struct registry *r = ctl->in.registry;
+    int64_t now_us = clock_now_us();
+    bool is_util_due = now_us >= ctl->next_util_us;
+    bool is_stats_due = now_us >= ctl->next_stats_us;
+
+    (void)fd;
+    (void)what;
+    loop_enter(&ctl->loop);
+    if (is_util_due)
+        ctl->next_util_us = now_us + UTIL_TICK_US;
+    if (is_stats_due)
+        ctl->next_stats_us = now_us + control_settings(ctl)->stats_period * USEC_PER_SEC;
+    for (int i = 0; i < registry_count(r); i++) {
+        struct pool *pool = registry_pool(r, i);
+        keep_servers(ctl, pool, now_us);
+        forget_unused(ctl, pool, now_us);
+        if (is_util_due) {
+            lock_acquire(&pool->lock);
+            util_tick(&pool->util, now_us);
+            lock_release(&pool->lock);
+        }
+        if (is_stats_due)
+            pool_stats_tick(&pool->stats, now_us);
+    }
+    if (is_stats_due)
+        log_stats(ctl);
+}
