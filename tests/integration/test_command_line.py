@@ -75,7 +75,12 @@ def test_daemon_with_pidfile(stopped):
 
 
 def test_daemon_needs_a_logfile(stopped):
+    stopped.settings["pidfile"] = stopped.path("pid")
+    stopped.write_config()
     done = stopped.run("-d", stopped.path("pgsluice.ini"))
+    if os.path.exists(stopped.path("pid")):
+        with open(stopped.path("pid"), encoding="utf-8") as file:
+            os.kill(int(file.read()), signal.SIGQUIT)  # it should not be there: leave nothing behind
     assert done.returncode != 0
 
 
