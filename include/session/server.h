@@ -47,6 +47,7 @@ struct server {
     bool needs_reset;       /* its last client was in session mode */
     char setup_sqlstate[6]; /* of that ErrorResponse */
     char setup_error[200];
+    bool in_batch;    /* input is being handled: what a lost client means is decided after it */
     bool was_ready;   /* a ReadyForQuery came in this batch */
     bool sent_fatal;  /* PostgreSQL's last word was FATAL: it is going */
     bool client_left; /* CLOSING under a query */

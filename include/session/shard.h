@@ -68,6 +68,8 @@ struct shard {
     struct pending_act *acts;      /* performed in order by shard_drain_acts() */
     uint32_t acts_head, acts_tail, acts_capacity;
     bool acts_are_draining;
+    struct server
+        *current; /* whose input is being handled; NULL again once it has been handed to another worker */
     struct list cancels; /* cancel connections to servers under way */
 
     /* [atomic], written by the owner */

@@ -85,6 +85,8 @@ static void server_hand_off(struct shard *sh, struct server *s, uint8_t worker)
 {
     server_set_state(s, SERVER_MOVING);
     stream_detach(&s->stream);
+    if (sh->current == s)
+        sh->current = NULL;
     atomic_fetch_sub_explicit(&sh->n_servers, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&sh->handoffs, 1, memory_order_relaxed);
     s->shard = NULL;

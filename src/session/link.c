@@ -237,8 +237,8 @@ void server_release(struct server *s)
 void server_client_gone(struct server *s)
 {
     (void)server_detach_client(s);
-    if (s->state == SERVER_SETUP)
-        return; /* our own query is answered first: server_setup_done() */
+    if (s->state == SERVER_SETUP || s->in_batch)
+        return; /* our own query is answered first: server_setup_done(); the batch: server_after_batch() */
     if (tracker_is_releasable(&s->tracker) && s->partial.len == 0 && s->remain_bytes == 0 &&
         stream_is_drained(&s->stream)) {
         server_release(s);
@@ -268,8 +268,10 @@ void server_after_batch(struct server *s)
     default: return;
     }
     struct client *c = s->client;
-    if (c == NULL)
+    if (c == NULL) {
+        server_client_gone(s);
         return;
+    }
     if (!s->was_ready) {
         /* it may have been waiting for room, or kept back before the server turned out to need more of it */
         if (c->hold == HOLD_FULL || (c->hold == HOLD_TURN && !tracker_may_hold(&s->tracker)))

@@ -115,22 +115,19 @@ static bool is_inspected(uint8_t type)
 
 /* ---- passing on ---- */
 
-/* Sends a range to the client. False when server or client has gone and the caller must stop. */
-static bool pass_on(struct server *s, const uint8_t *data, uint32_t len_bytes)
+/* Sends a range to the client. One that cannot be reached is closed, and what follows is for nobody. */
+static void pass_on(struct server *s, const uint8_t *data, uint32_t len_bytes)
 {
     struct client *c = s->client;
     struct stats_shard *st;
 
     if (len_bytes == 0 || c == NULL)
-        return true;
+        return;
     st = server_stats(s);
     if (st != NULL)
         counter_add(&st->counters.bytes_sent, len_bytes);
-    if (!stream_send(&c->stream, data, len_bytes)) {
+    if (!stream_send(&c->stream, data, len_bytes))
         client_close(c, CLOSE_CLIENT_EOF, NULL);
-        return false;
-    }
-    return true;
 }
 
 struct batch {
@@ -141,19 +138,17 @@ struct batch {
 };
 
 /* What lies before `at` goes to the client; then nothing is pending. */
-static bool batch_flush(struct server *s, struct batch *b)
+static void batch_flush(struct server *s, struct batch *b)
 {
-    uint32_t start = b->start;
+    pass_on(s, b->data + b->start, b->at - b->start);
     b->start = b->at;
-    return pass_on(s, b->data + start, b->at - start);
 }
 
 /* Leaves out what lies between `from` and `at`. */
-static bool batch_skip(struct server *s, struct batch *b, uint32_t from)
+static void batch_skip(struct server *s, struct batch *b, uint32_t from)
 {
-    bool ok = pass_on(s, b->data + b->start, from - b->start);
+    pass_on(s, b->data + b->start, from - b->start);
     b->start = b->at;
-    return ok;
 }
 
 /* The server cannot be trusted any more. A client that has all its answers is not concerned. */
@@ -175,8 +170,8 @@ static void on_impossible(struct server *s, uint8_t type)
         client_resume(c);
 }
 
-/* One message whose header (and, if it is looked into, body) is there. False: stop, server or client has
- * gone. */
+/* One message whose header (and, if it is looked into, body) is there. False: it cannot be, the server is
+ * closed. */
 static bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole)
 {
     const uint8_t *body = b->data + b->at + WIRE_HEADER_BYTES;
@@ -185,8 +180,9 @@ static bool take_message(struct server *s, struct batch *b, uint8_t type, uint32
     bool is_for_client = s->client != NULL && (facts & TRACKER_INTERNAL) == 0;
 
     if ((facts & TRACKER_BAD) != 0) {
-        if (batch_flush(s, b))
-            on_impossible(s, type);
+        batch_flush(s, b);
+        s->in_batch = false;
+        on_impossible(s, type);
         return false;
     }
     if (type == 'E' && is_whole)
@@ -200,11 +196,13 @@ static bool take_message(struct server *s, struct batch *b, uint8_t type, uint32
     b->at += WIRE_HEADER_BYTES + here;
     s->remain_bytes = len - 4 - here;
     s->is_dropping = !is_for_client;
-    return is_for_client || batch_skip(s, b, from);
+    if (!is_for_client)
+        batch_skip(s, b, from);
+    return true;
 }
 
 /* The rest of a message that began in an earlier batch. */
-static bool take_rest(struct server *s, struct batch *b)
+static void take_rest(struct server *s, struct batch *b)
 {
     uint32_t from = b->at;
     uint32_t left = b->len - b->at;
@@ -212,56 +210,59 @@ static bool take_rest(struct server *s, struct batch *b)
 
     b->at += here;
     s->remain_bytes -= here;
-    return !s->is_dropping || batch_skip(s, b, from);
+    if (s->is_dropping)
+        batch_skip(s, b, from);
 }
 
-/* All that has arrived. False when the server or its client has gone, or the server is no longer ours. */
+static bool close_for(struct server *s, struct batch *b, enum close_reason why, const char *detail)
+{
+    batch_flush(s, b);
+    s->in_batch = false;
+    server_close(s, why, detail);
+    return false;
+}
+
+/* All whole messages, and the parts of large ones, that have arrived. False: the server has been closed. */
+static bool take_messages(struct server *s, struct batch *b)
+{
+    while (b->at < b->len) {
+        if (s->remain_bytes > 0) {
+            take_rest(s, b);
+            continue;
+        }
+        uint32_t left = b->len - b->at;
+        if (left < WIRE_HEADER_BYTES)
+            break;
+        uint8_t type = b->data[b->at];
+        uint32_t len = wire_u32(b->data + b->at + 1);
+        if (len < 4 || len > INT32_MAX || (type == 'Z' && len != 5))
+            return close_for(s, b, CLOSE_PROTOCOL_SERVER, "bad length");
+        /* rows need nothing but passing on, unless they answer a query of our own */
+        bool is_looked_into = is_inspected(type) && len <= MAX_INSPECTED_BYTES;
+        if (is_looked_into && left < 1 + len)
+            break;
+        if (!take_message(s, b, type, len, is_looked_into))
+            return false;
+    }
+    return true;
+}
+
+/* All that has arrived. False: the server has been closed. */
 static bool take_batch(struct server *s, const uint8_t *data, uint32_t len_bytes)
 {
     struct batch b = {.data = data, .len = len_bytes};
 
-    while (b.at < b.len) {
-        if (s->remain_bytes > 0) {
-            if (!take_rest(s, &b))
-                return false;
-            continue;
-        }
-        uint32_t left = b.len - b.at;
-        if (left < WIRE_HEADER_BYTES)
-            break;
-        uint8_t type = b.data[b.at];
-        uint32_t len = wire_u32(b.data + b.at + 1);
-        if (len < 4 || len > INT32_MAX) {
-            if (batch_flush(s, &b))
-                server_close(s, CLOSE_PROTOCOL_SERVER, "bad length");
-            return false;
-        }
-        if (type == 'D' || type == 'd') {
-            /* the hot ones need nothing but passing on, unless they answer a query of our own */
-            if (!take_message(s, &b, type, len, false))
-                return false;
-            continue;
-        }
-        bool is_looked_into = is_inspected(type) && len <= MAX_INSPECTED_BYTES;
-        if (is_looked_into && left < 1 + len)
-            break;
-        if (type == 'Z' && len != 5) {
-            server_close(s, CLOSE_PROTOCOL_SERVER, "bad ReadyForQuery");
-            return false;
-        }
-        if (!take_message(s, &b, type, len, is_looked_into))
-            return false;
-    }
-    if (!batch_flush(s, &b))
+    s->in_batch = true;
+    if (!take_messages(s, &b))
         return false;
-    if (b.at < b.len) {
-        buf_append(&s->partial, b.data + b.at, b.len - b.at);
-        if (s->partial.failed) {
-            server_close(s, CLOSE_NO_MEMORY, NULL);
-            return false;
-        }
-    }
-    return true;
+    batch_flush(s, &b);
+    s->in_batch = false;
+    if (b.at == b.len)
+        return true;
+    buf_append(&s->partial, b.data + b.at, b.len - b.at);
+    if (s->partial.failed)
+        server_close(s, CLOSE_NO_MEMORY, NULL);
+    return !s->partial.failed;
 }
 
 /* ---- events ---- */
@@ -307,9 +308,14 @@ static bool read_once(struct server *s)
     if (s->client != NULL && !stream_is_drained(&s->client->stream))
         stream_read_stop(st);
     bool has_unread = stream_has_unread(st);
-    if (!has_unread)
+    if (!has_unread) {
+        sh->current = s;
         server_after_batch(s);
-    return s->shard == sh && st->fd >= 0 && s->slot != NULL && st->is_reading &&
+        if (sh->current != s)
+            return false; /* it is another worker's now: not a look at it */
+        sh->current = NULL;
+    }
+    return st->fd >= 0 && s->slot != NULL && st->is_reading &&
            (has_unread || (is_full && s->state == SERVER_ACTIVE));
 }
 

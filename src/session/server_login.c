@@ -579,35 +579,41 @@ static void login_message(struct server *s, uint8_t type, const uint8_t *body, u
     }
 }
 
-/* Whole messages only; the login is short. */
-static void login_bytes(struct server *s)
+/* Whole messages only; the login is short. False: the server is out of our hands. */
+static bool login_bytes(struct server *s)
 {
     while (s->state == SERVER_CONNECTING && s->slot != NULL && s->stream.fd >= 0) {
         uint32_t len;
         if (s->partial.len < WIRE_HEADER_BYTES)
-            return;
+            return true;
         len = wire_u32(s->partial.data + 1);
         if (len < 4 || len > (1 << 19)) {
             server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "bad packet from server during login");
-            return;
+            return true;
         }
         if (s->partial.len < 1 + len)
-            return;
+            return true;
         if (s->partial.data[0] == 'Z' && s->login->stage >= STAGE_PARAMETERS) {
             /* consumed first: from on_ready() on the server may be at work for a client */
+            struct shard *sh = s->shard;
             buf_consume(&s->partial, 1 + len);
+            sh->current = s;
             on_ready(s);
+            if (sh->current != s)
+                return false; /* it is another worker's now: not a look at it */
+            sh->current = NULL;
             continue;
         }
         struct server_login *before = s->login;
         int fd = s->stream.fd;
         login_message(s, s->partial.data[0], s->partial.data + WIRE_HEADER_BYTES, len - 4);
         if (s->slot == NULL)
-            return;
+            return false;
         if (s->login == before && s->stream.fd != fd)
-            return; /* begun anew, another way */
+            return true; /* begun anew, another way */
         buf_consume(&s->partial, 1 + len);
     }
+    return true;
 }
 
 static void login_on_read(struct stream *st)
@@ -635,7 +641,8 @@ static void login_on_read(struct stream *st)
             server_login_failed(s, CLOSE_NO_MEMORY, "53200", NULL);
             return;
         }
-        login_bytes(s);
+        if (!login_bytes(s))
+            return;
     } while (s->slot != NULL && s->state == SERVER_CONNECTING && st->fd >= 0 && stream_has_unread(st));
 }
 

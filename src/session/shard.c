@@ -44,6 +44,12 @@ static void stop_tick(struct shard *sh, int64_t now_us)
 {
     if (!is_empty(sh) && now_us - sh->stopping_since_us < SESSION_SERVER_CLOSE_US)
         return;
+    for (int i = 0; i < CLIENT_STATES; i++)
+        LIST_FOR_EACH_SAFE (it, &sh->client_lists[i])
+            client_free(list_entry(it, struct client, node));
+    for (int i = 0; i < SERVER_STATES; i++)
+        LIST_FOR_EACH_SAFE (it, &sh->server_lists[i])
+            server_free(list_entry(it, struct server, node)); /* the ledgers end with the process */
     if (sh->stop_order != NULL) {
         loop_post(sh->instance->control, &sh->stop_order->mail);
         sh->stop_order = NULL;
