@@ -324,6 +324,16 @@ bool stream_sendv(struct stream *s, const struct iovec *iov, int n)
 
 bool stream_send(struct stream *s, const void *data, uint32_t len_bytes)
 {
+    if (likely(s->ssl == NULL && s->output == NULL)) {
+        /* the usual case, without a message header for the kernel to copy */
+        ssize_t sent = send(s->fd, data, len_bytes, MSG_NOSIGNAL);
+        if (likely(sent == (ssize_t)len_bytes))
+            return true;
+        if (sent > 0) {
+            data = (const uint8_t *)data + sent;
+            len_bytes -= (uint32_t)sent;
+        }
+    }
     struct iovec iov = {(void *)data, len_bytes};
     return stream_sendv(s, &iov, 1);
 }

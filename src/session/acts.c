@@ -67,7 +67,7 @@ void act_mail(struct instance *in, struct shard *sh, const struct pool_act *act,
         if (m != NULL) {
             loop_post(to, &m->mail);
         } else if (act->kind == POOL_ACT_CONNECT) {
-            struct pool_acts next = {0};
+            struct pool_acts next;
             pool_connect_failed(pool, act->slot, false, "53200", "out of memory", clock_now_us(), &next);
             if (sh != NULL)
                 shard_perform(sh, pool, &next);
@@ -105,8 +105,8 @@ static void perform_link(struct shard *sh, struct pool *pool, const struct pool_
         return;
     }
     /* gone in the meantime: the next one's turn */
-    struct pool_acts next = {0};
-    pool_release(pool, act->slot, CLOSE_NONE, clock_now_us(), &next);
+    struct pool_acts next;
+    pool_release(pool, act->slot, CLOSE_NONE, sh->now_us, &next);
     shard_perform(sh, pool, &next);
 }
 
@@ -128,7 +128,7 @@ static void fail_client(struct shard *sh, struct pool *pool, const struct grant 
 
 static void perform_act(struct shard *sh, struct pool *pool, const struct pool_act *act)
 {
-    struct pool_acts next = {0};
+    struct pool_acts next;
     bool is_mine = act->worker == sh->index;
 
     switch (act->kind) {
@@ -155,31 +155,45 @@ static void perform_act(struct shard *sh, struct pool *pool, const struct pool_a
         return;
     case POOL_ACT_YIELD: act_mail(sh->instance, sh, act, pool); return;
     case POOL_ACT_PUMP:
-        pool_pump(act->pool, sh->index, clock_now_us(), &next);
+        pool_pump(act->pool, sh->index, sh->now_us, &next);
         shard_perform(sh, act->pool, &next);
         return;
     case POOL_ACT_EVICT:
-        if (limits_evict(act->limits, act->pool, clock_now_us(), &next))
+        if (limits_evict(act->limits, act->pool, sh->now_us, &next))
             shard_perform(sh, act->pool, &next);
         return;
     }
 }
 
-void shard_perform(struct shard *sh, struct pool *pool, struct pool_acts *acts)
+static void drain_acts(struct shard *sh)
 {
-    for (int i = 0; i < acts->n; i++)
-        acts_push(sh, pool, &acts->act[i]);
-    if (acts->more) {
-        struct pool_act pump = {.kind = POOL_ACT_PUMP, .pool = pool, .worker = sh->index};
-        acts_push(sh, pool, &pump);
-    }
-    if (sh->acts_are_draining)
-        return;
-    sh->acts_are_draining = true;
     while (sh->acts_head != sh->acts_tail) {
         struct pending_act p = sh->acts[sh->acts_head++ & (sh->acts_capacity - 1)];
         perform_act(sh, p.pool, &p.act);
     }
+}
+
+void shard_perform(struct shard *sh, struct pool *pool, struct pool_acts *acts)
+{
+    int i = 0;
+
+    if (!sh->acts_are_draining && acts->n == 1 && !acts->more) {
+        /* the usual case: nothing to keep in order */
+        sh->acts_are_draining = true;
+        perform_act(sh, pool, &acts->act[0]);
+        i = 1;
+    } else {
+        for (; i < acts->n; i++)
+            acts_push(sh, pool, &acts->act[i]);
+        if (acts->more) {
+            struct pool_act pump = {.kind = POOL_ACT_PUMP, .pool = pool, .worker = sh->index};
+            acts_push(sh, pool, &pump);
+        }
+        if (sh->acts_are_draining)
+            return;
+        sh->acts_are_draining = true;
+    }
+    drain_acts(sh);
     sh->acts_are_draining = false;
 }
 
@@ -196,7 +210,7 @@ static struct ticket *grant_ticket(struct shard *sh, const struct grant *g)
 /* A server for one of our clients has arrived. */
 static void on_adopt(struct shard *sh, struct server *s)
 {
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
     bool is_attached = stream_attach(&s->stream, &sh->loop);
 
     s->shard = sh;
@@ -207,16 +221,16 @@ static void on_adopt(struct shard *sh, struct server *s)
     struct pool *pool = s->pool;
     struct ticket *t = grant_ticket(sh, &grant);
     if (is_attached) {
-        pool_adopt(pool, s->slot, t, clock_now_us(), &acts);
+        pool_adopt(pool, s->slot, t, sh->now_us, &acts);
         shard_perform(sh, pool, &acts);
         return;
     }
     /* cannot be listened to here: it goes, and the client goes back to its place */
-    pool_yield(pool, s->slot, NULL, false, CLOSE_WORKER_IO, &grant, clock_now_us(), &acts);
+    pool_yield(pool, s->slot, NULL, false, CLOSE_WORKER_IO, &grant, sh->now_us, &acts);
     shard_perform(sh, pool, &acts);
     server_begin_close(s, CLOSE_WORKER_IO);
     if (t != NULL) {
-        pool_requeue(pool, t, &grant, clock_now_us(), &acts);
+        pool_requeue(pool, t, &grant, sh->now_us, &acts);
         shard_perform(sh, pool, &acts);
     }
 }
@@ -224,7 +238,7 @@ static void on_adopt(struct shard *sh, struct server *s)
 /* Our idle server goes to a waiter; it may have died since that was decided. */
 static void on_yield(struct shard *sh, struct server *s)
 {
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
     struct grant failed = {0};
     struct ticket *t = grant_ticket(sh, &s->slot->grant);
     bool is_alive = !s->is_dead;
@@ -232,7 +246,7 @@ static void on_yield(struct shard *sh, struct server *s)
 
     if (s->slot->grant.worker != sh->index)
         t = NULL;
-    pool_yield(pool, s->slot, t, is_alive, s->close_reason, &failed, clock_now_us(), &acts);
+    pool_yield(pool, s->slot, t, is_alive, s->close_reason, &failed, sh->now_us, &acts);
     if (is_alive) {
         shard_perform(sh, pool, &acts);
         return;
@@ -253,11 +267,11 @@ static void on_yield(struct shard *sh, struct server *s)
 
 static void on_grant_failed(struct shard *sh, struct mail_slot *m)
 {
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
     struct ticket *t = grant_ticket(sh, &m->grant);
     if (t == NULL)
         return;
-    pool_requeue(m->pool, t, &m->grant, clock_now_us(), &acts);
+    pool_requeue(m->pool, t, &m->grant, sh->now_us, &acts);
     shard_perform(sh, m->pool, &acts);
 }
 

@@ -133,6 +133,7 @@ static void cancel_end(struct cancel *x)
 static void cancel_on_read(struct stream *st)
 {
     uint8_t byte;
+    shard_touch(container_of(st, struct cancel, stream)->shard);
     if (stream_recv(st, &byte, 1) != STREAM_AGAIN)
         cancel_end(container_of(st, struct cancel, stream));
 }
@@ -145,6 +146,7 @@ static void cancel_on_drain(struct stream *st)
 static void cancel_on_error(struct stream *st, int err)
 {
     (void)err;
+    shard_touch(container_of(st, struct cancel, stream)->shard);
     cancel_end(container_of(st, struct cancel, stream));
 }
 
@@ -160,6 +162,7 @@ static void cancel_dialled(struct dial *d, int fd)
     struct server *s = x->server;
     struct buf b;
 
+    shard_touch(x->shard);
     if (fd < 0) {
         server_log(s, LOG_LVL_WARNING, "cancel request failed: %s", d->error);
         cancel_end(x);

@@ -40,7 +40,7 @@ void client_set_state(struct client *c, enum client_state state)
     c->wait_is_notified = false;
     list_push_back(&c->shard->client_lists[state], &c->node);
     if (state != CLIENT_ACTIVE && state != CLIENT_IDLE && state != CLIENT_CONSOLE) {
-        c->state_since_us = clock_now_us();
+        c->state_since_us = c->shard->now_us;
         shard_arm_tick(c->shard);
     }
 }
@@ -118,7 +118,7 @@ struct client *client_new(struct shard *sh, int fd)
     }
     c->shard = sh;
     c->id = atomic_fetch_add_explicit(&sh->instance->next_connection_id, 1, memory_order_relaxed);
-    c->connected_us = clock_now_us();
+    c->connected_us = c->shard->now_us;
     list_init(&c->node);
     list_init(&c->ticket.node);
     c->ticket.client = c->handle;
@@ -217,7 +217,7 @@ static void client_leave(struct client *c)
     struct server *s = c->server;
 
     if (c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT)
-        (void)pool_cancel(c->pool, &c->ticket, clock_now_us());
+        (void)pool_cancel(c->pool, &c->ticket, c->shard->now_us);
     if (c->state == CLIENT_CONSOLE)
         console_gone(c);
     if (s != NULL)
@@ -233,7 +233,7 @@ static void client_leave(struct client *c)
 static void log_close(const struct client *c, enum close_reason why, const char *text, bool is_error)
 {
     const struct settings *set = shard_settings(c->shard);
-    int64_t age_s = (clock_now_us() - c->connected_us) / USEC_PER_SEC;
+    int64_t age_s = (c->shard->now_us - c->connected_us) / USEC_PER_SEC;
 
     stats_errors_count_close(c->shard->instance->errors, c->shard->index, why);
     if (is_error && set->log_pooler_errors)

@@ -30,16 +30,25 @@ static bool is_gone(const struct client *c)
 
 /* ---- one message ---- */
 
-static bool is_request(uint8_t type)
+static const bool request_types[256] = {
+    ['Q'] = true, ['F'] = true, ['P'] = true, ['B'] = true, ['D'] = true, ['E'] = true,
+    ['C'] = true, ['S'] = true, ['H'] = true, ['d'] = true, ['c'] = true, ['f'] = true,
+};
+
+static inline bool is_request(uint8_t type)
 {
-    return type != 0 && strchr("QFPBDECSHdcf", type) != NULL;
+    return request_types[type];
 }
 
 /* Closes the client and returns false when the header cannot be right. */
+static inline bool is_plain_header(const struct client *c, uint8_t type, uint32_t len)
+{
+    return len >= 4 && len <= INT32_MAX && len <= c->shard->max_packet_size && is_request(type) &&
+           !(type == 'Q' && c->shard->disable_pqexec);
+}
+
 static bool check_header(struct client *c, uint8_t type, uint32_t len)
 {
-    const struct settings *set = shard_settings(c->shard);
-
     if (type == 'X') {
         client_close(c, CLOSE_CLIENT_REQUEST, NULL);
         return false;
@@ -48,11 +57,11 @@ static bool check_header(struct client *c, uint8_t type, uint32_t len)
         client_close_error(c, CLOSE_BAD_PACKET, "08P01", "bad packet: invalid message type or length", NULL);
         return false;
     }
-    if (len > set->max_packet_size) {
+    if (len > c->shard->max_packet_size) {
         client_close(c, CLOSE_PACKET_TOO_LARGE, NULL);
         return false;
     }
-    if (type == 'Q' && set->disable_pqexec) {
+    if (type == 'Q' && c->shard->disable_pqexec) {
         client_close_error(c, CLOSE_BAD_PACKET, "0A000", "PQexec disallowed",
                            "disable_pqexec is set: use the extended query protocol.");
         return false;
@@ -121,13 +130,11 @@ static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_byte
         }
         uint8_t type = data[at];
         uint32_t len = wire_u32(data + at + 1);
-        if (type == 'X' || len < 4 || len > INT32_MAX || !is_request(type) ||
-            len > shard_settings(c->shard)->max_packet_size || type == 'Q') {
-            /* the rare ones; whatever came before them is the server's first */
-            if (type != 'Q' && !flush_range(s, data, at))
-                return len_bytes;
-            if (!check_header(c, type, len))
-                return len_bytes;
+        if (unlikely(!is_plain_header(c, type, len))) {
+            /* whatever came before it is the server's first */
+            if (flush_range(s, data, at) && check_header(c, type, len))
+                client_close(c, CLOSE_INTERNAL, NULL);
+            return len_bytes;
         }
         enum tracker_verdict v = tracker_client(&s->tracker, type);
         if (v == TRACKER_BLOCK) {
@@ -166,7 +173,7 @@ static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t le
         return 0;
     uint8_t type = data[0];
     uint32_t len = wire_u32(data + 1);
-    if (!check_header(c, type, len))
+    if (unlikely(!is_plain_header(c, type, len)) && !check_header(c, type, len))
         return 0;
     if (type == 'd' || type == 'c' || type == 'f' || type == 'H') {
         /* COPY data after the COPY has failed, a Flush of nothing: PostgreSQL ignores them too */
@@ -174,7 +181,7 @@ static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t le
         c->is_dropping = c->remain_bytes > 0;
         return WIRE_HEADER_BYTES;
     }
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
     client_set_state(c, CLIENT_WAITING);
     pool_checkout(c->pool, &c->ticket, c->request_us, &acts);
     shard_perform(c->shard, c->pool, &acts);
@@ -252,7 +259,7 @@ static void take_input(struct client *c, const uint8_t *data, uint32_t len_bytes
     struct stats_shard *st = client_stats(c);
     if (st != NULL)
         counter_add(&st->counters.bytes_received, len_bytes);
-    c->request_us = clock_now_us();
+    c->request_us = c->shard->now_us;
     if (c->input == NULL) {
         client_process(c, data, len_bytes);
         return;
@@ -265,6 +272,7 @@ static void client_on_read(struct stream *st)
 {
     struct client *c = container_of(st, struct client, stream);
 
+    shard_touch(c->shard);
     do {
         int n = stream_recv(st, st->loop->read_buffer, LOOP_READ_BUFFER_BYTES);
         if (n == STREAM_AGAIN)
@@ -286,6 +294,7 @@ static void client_on_drain(struct stream *st)
 {
     struct client *c = container_of(st, struct client, stream);
 
+    shard_touch(c->shard);
     if (c->server != NULL && !c->server->stream.is_reading) {
         struct server *s = c->server;
         if (!stream_read_start(&s->stream))
@@ -300,6 +309,7 @@ static void client_on_error(struct stream *st, int err)
     struct client *c = container_of(st, struct client, stream);
 
     (void)err;
+    shard_touch(c->shard);
     if (c->state == CLIENT_CLOSING)
         client_free(c);
     else

@@ -401,7 +401,7 @@ void client_login_authenticated(struct client *c)
         return;
     }
     /* the pool's first: a server tells us its parameters */
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
     client_set_state(c, CLIENT_LOGIN_WAIT);
     pool_checkout(c->pool, &c->ticket, clock_now_us(), &acts);
     shard_perform(c->shard, c->pool, &acts);

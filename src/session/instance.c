@@ -15,7 +15,7 @@ void instance_perform(struct instance *in, struct pool *pool, struct pool_acts *
         struct pool *pump = acts->more ? pool : NULL;
         for (int i = 0; i < acts->n; i++) {
             struct pool_act *act = &acts->act[i];
-            struct pool_acts next = {0};
+            struct pool_acts next;
             switch (act->kind) {
             case POOL_ACT_PUMP:
                 pool_pump(act->pool, POOL_NO_WORKER, clock_now_us(), &next);

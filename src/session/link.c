@@ -90,7 +90,7 @@ static void setup_settings(struct server *s)
 
 void server_link(struct server *s, struct client *c, const struct grant *grant)
 {
-    int64_t now_us = clock_now_us();
+    int64_t now_us = s->shard->now_us;
     int64_t wait_us = now_us - grant->since_us;
     struct stats_shard *st = client_stats(c);
 
@@ -160,7 +160,7 @@ void server_setup_done(struct server *s)
 static bool must_close_fast(const struct server *s)
 {
     return shard_settings(s->shard)->server_fast_close &&
-           pool_slot_is_outdated(s->pool, s->slot, clock_now_us());
+           pool_slot_is_outdated(s->pool, s->slot, s->shard->now_us);
 }
 
 struct client *server_detach_client(struct server *s)
@@ -179,13 +179,13 @@ struct client *server_detach_client(struct server *s)
 
 void server_give_back(struct server *s, enum close_reason why)
 {
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
 
     if (!stream_is_quiet(&s->stream))
         why = CLOSE_UNCLEAN;
     if (s->state != SERVER_IDLE)
         server_set_state(s, SERVER_IDLE);
-    pool_release(s->pool, s->slot, why, clock_now_us(), &acts);
+    pool_release(s->pool, s->slot, why, s->shard->now_us, &acts);
     shard_perform(s->shard, s->pool, &acts);
 }
 
@@ -209,7 +209,7 @@ static void server_retire_client(struct server *s)
     s->needs_reset = false;
     s->setup_failed = false;
     server_set_state(s, SERVER_RESET);
-    pool_testing(s->pool, s->slot, clock_now_us());
+    pool_testing(s->pool, s->slot, s->shard->now_us);
     if (!send_internal(s, shard_settings(s->shard)->server_reset_query))
         server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
 }

@@ -47,7 +47,7 @@ void server_set_state(struct server *s, enum server_state state)
         list_push_back(&s->shard->server_lists[state], &s->node);
     if (state == SERVER_ACTIVE)
         return;
-    s->state_since_us = clock_now_us();
+    s->state_since_us = s->shard->now_us;
     if (state == SERVER_IDLE && !was_moving)
         s->idle_since_us = s->state_since_us;
     if (has_deadline(state))
@@ -124,7 +124,7 @@ void server_free(struct server *s)
 
 void server_finish_close(struct server *s)
 {
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
     struct slot *slot = s->slot;
     struct pool *pool = s->pool;
     struct shard *sh = s->shard;
@@ -137,14 +137,14 @@ void server_finish_close(struct server *s)
     s->slot = NULL;
     slot->server = NULL;
     server_free(s);
-    pool_closed(pool, slot, clock_now_us(), &acts);
+    pool_closed(pool, slot, sh->now_us, &acts);
     shard_perform(sh, pool, &acts);
 }
 
 void server_log_close(struct server *s, enum close_reason why, const char *detail)
 {
     const struct settings *set = shard_settings(s->shard);
-    int64_t age_s = s->connected_us != 0 ? (clock_now_us() - s->connected_us) / USEC_PER_SEC : 0;
+    int64_t age_s = s->connected_us != 0 ? (s->shard->now_us - s->connected_us) / USEC_PER_SEC : 0;
     const char *text = close_reason_text(why);
 
     stats_errors_count_close(s->shard->instance->errors, s->shard->index, why);
@@ -185,7 +185,7 @@ static bool is_lost(enum close_reason why)
 /* What becomes of the client whose server is lost. */
 static void give_up_client(struct client *c, enum close_reason why, const char *detail, bool was_checking)
 {
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
 
     if (was_checking) {
         /* it has not been told anything yet: back to its place in the queue */
@@ -194,7 +194,7 @@ static void give_up_client(struct client *c, enum close_reason why, const char *
                           .since_us = c->ticket.since_us,
                           .worker = c->shard->index};
         client_set_state(c, CLIENT_WAITING);
-        pool_requeue(c->pool, &c->ticket, &g, clock_now_us(), &acts);
+        pool_requeue(c->pool, &c->ticket, &g, c->shard->now_us, &acts);
         shard_perform(c->shard, c->pool, &acts);
         return;
     }
@@ -218,7 +218,7 @@ void server_close(struct server *s, enum close_reason why, const char *detail)
         c->is_mid_message = s->remain_bytes > 0 && !s->is_dropping;
         (void)server_detach_client(s);
     }
-    if (!pool_closing(s->pool, s->slot, why, clock_now_us())) {
+    if (!pool_closing(s->pool, s->slot, why, s->shard->now_us)) {
         /* granted away a moment ago: the YIELD mail that is coming finds it dead */
         s->is_dead = true;
         s->close_reason = why;

@@ -86,7 +86,7 @@ static void on_ready(struct server *s, uint32_t facts)
     s->was_ready = true;
     if ((facts & TRACKER_INTERNAL) != 0 || c == NULL)
         return;
-    int64_t now_us = clock_now_us();
+    int64_t now_us = s->shard->now_us;
     struct stats_shard *st = server_stats(s);
     char status = s->tracker.tx_status;
     if (st != NULL && s->query_start_us != 0) {
@@ -170,14 +170,11 @@ static void on_impossible(struct server *s, uint8_t type)
         client_resume(c);
 }
 
-/* One message whose header (and, if it is looked into, body) is there. False: it cannot be, the server is
- * closed. */
-static bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole)
+/* What is more than a part of a result. Sets *is_for_client; false: it cannot be, the server is closed. */
+static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole,
+                         uint32_t facts, bool *is_for_client)
 {
     const uint8_t *body = b->data + b->at + WIRE_HEADER_BYTES;
-    uint32_t from = b->at;
-    uint32_t facts = tracker_server(&s->tracker, type, is_whole ? body[0] : 0);
-    bool is_for_client = s->client != NULL && (facts & TRACKER_INTERNAL) == 0;
 
     if ((facts & TRACKER_BAD) != 0) {
         batch_flush(s, b);
@@ -185,18 +182,37 @@ static bool take_message(struct server *s, struct batch *b, uint8_t type, uint32
         on_impossible(s, type);
         return false;
     }
+    *is_for_client = (facts & TRACKER_INTERNAL) == 0;
     if (type == 'E' && is_whole)
         on_error(s, body, len - 4, facts);
     else if (type == 'S' && is_whole)
-        is_for_client = on_parameter(s, body, len - 4);
+        *is_for_client = on_parameter(s, body, len - 4);
     else if ((facts & TRACKER_READY) != 0)
         on_ready(s, facts);
-    uint32_t left = b->len - b->at - WIRE_HEADER_BYTES;
+    return true;
+}
+
+/* One message whose header (and, if it is looked into, body) is there. False: it cannot be, the server is
+ * closed. */
+static inline bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole)
+{
+    uint32_t from = b->at;
+    uint32_t facts = tracker_server(&s->tracker, type, is_whole ? b->data[from + WIRE_HEADER_BYTES] : 0);
+    bool is_for_client = true;
+
+    if ((facts & ~(uint32_t)TRACKER_COPY_BEGIN) != 0 &&
+        !take_special(s, b, type, len, is_whole, facts, &is_for_client))
+        return false;
+    if (s->client == NULL)
+        is_for_client = false;
+    uint32_t left = b->len - from - WIRE_HEADER_BYTES;
     uint32_t here = len - 4 < left ? len - 4 : left;
-    b->at += WIRE_HEADER_BYTES + here;
-    s->remain_bytes = len - 4 - here;
-    s->is_dropping = !is_for_client;
-    if (!is_for_client)
+    b->at = from + WIRE_HEADER_BYTES + here;
+    if (unlikely(here < len - 4)) {
+        s->remain_bytes = len - 4 - here;
+        s->is_dropping = !is_for_client;
+    }
+    if (unlikely(!is_for_client))
         batch_skip(s, b, from);
     return true;
 }
@@ -290,6 +306,7 @@ static bool read_once(struct server *s)
         else
             buf_clear(&s->partial);
     }
+    shard_touch(s->shard);
     int n = stream_recv(st, buf + kept, (int)(LOOP_READ_BUFFER_BYTES - kept));
     if (n < 0) {
         if (n == STREAM_AGAIN)
@@ -338,6 +355,7 @@ static void server_on_read(struct stream *st)
 static void server_on_drain(struct stream *st)
 {
     struct server *s = container_of(st, struct server, stream);
+    shard_touch(s->shard);
     if (s->client != NULL)
         client_resume(s->client);
 }
@@ -346,5 +364,6 @@ static void server_on_error(struct stream *st, int err)
 {
     struct server *s = container_of(st, struct server, stream);
     (void)err;
+    shard_touch(s->shard);
     on_end(s);
 }

@@ -98,7 +98,7 @@ static bool try_other_way(struct server *s, const char *sqlstate)
 
 void server_login_failed(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
 {
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
     struct shard *sh = s->shard;
     struct pool *pool = s->pool;
     struct slot *slot = s->slot;
@@ -175,6 +175,8 @@ static void on_dialled(struct dial *d, int fd)
     struct server *s = d->arg;
     struct server_login *l = s->login;
 
+    shard_touch(s->shard);
+
     if (fd < 0) {
         bool no_name = strstr(d->error, "resolve") != NULL;
         server_login_failed(s, no_name ? CLOSE_DNS_FAILED : CLOSE_CONNECT_FAILED, "08001", d->error);
@@ -223,7 +225,7 @@ static bool start_dial(struct server *s)
 
 void server_connect(struct shard *sh, struct pool *pool, struct slot *slot)
 {
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
     struct server *s = sh->is_stopping ? NULL : server_new(sh, pool, slot);
     const struct database_config *db = config_find_database(sh->config->config, pool->database->name);
 
@@ -467,7 +469,7 @@ static void on_authentication(struct server *s, const uint8_t *body, uint32_t le
 
 static void login_done(struct server *s)
 {
-    struct pool_acts acts = {0};
+    struct pool_acts acts;
     struct params *welcome = s->login->welcome;
     int64_t now_us = clock_now_us();
 
@@ -620,6 +622,7 @@ static void login_on_read(struct stream *st)
 {
     struct server *s = container_of(st, struct server, stream);
 
+    shard_touch(s->shard);
     if (s->login->stage == STAGE_TLS_REPLY) {
         on_tls_reply(s);
         return;
@@ -649,6 +652,7 @@ static void login_on_read(struct stream *st)
 static void login_on_drain(struct stream *st)
 {
     struct server *s = container_of(st, struct server, stream);
+    shard_touch(s->shard);
     if (s->login != NULL && s->login->stage == STAGE_TLS_HANDSHAKE)
         go_on_with_tls(s);
 }
@@ -656,6 +660,7 @@ static void login_on_drain(struct stream *st)
 static void login_on_error(struct stream *st, int err)
 {
     struct server *s = container_of(st, struct server, stream);
+    shard_touch(s->shard);
     fail(s, CLOSE_CONNECT_FAILED, "08001", strerror(err));
 }
 

@@ -23,6 +23,13 @@ static inline const struct settings *shard_settings(const struct shard *sh)
     return config_settings(sh->config->config);
 }
 
+/* Reads the clock; every callback and mail that reaches the sessions begins with it. What follows within that
+ * callback uses sh->now_us. */
+static inline int64_t shard_touch(struct shard *sh)
+{
+    return sh->now_us = clock_now_us();
+}
+
 /* shard.c */
 void shard_arm_tick(struct shard *sh);
 

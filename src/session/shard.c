@@ -60,7 +60,7 @@ static void stop_tick(struct shard *sh, int64_t now_us)
 static void tick_cb(evutil_socket_t fd, short what, void *arg)
 {
     struct shard *sh = arg;
-    int64_t now_us = clock_now_us();
+    int64_t now_us = shard_touch(sh);
 
     (void)fd;
     (void)what;
@@ -92,6 +92,7 @@ bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct ses
     slab_init(&sh->client_slab, sizeof(struct client));
     slab_init(&sh->server_slab, sizeof(struct server));
     handle_table_init(&sh->clients);
+    shard_apply_config(sh);
     for (int i = 0; i < CLIENT_STATES; i++)
         list_init(&sh->client_lists[i]);
     for (int i = 0; i < SERVER_STATES; i++)
@@ -151,6 +152,7 @@ static void on_order(struct shard *sh, struct mail_order *m)
 
 bool shard_on_mail(struct shard *sh, struct mail *m)
 {
+    shard_touch(sh);
     switch (m->type) {
     case MAIL_RESOLVED: dial_on_mail(m); return true;
     case MAIL_ADOPT:
@@ -205,6 +207,8 @@ void shard_apply_config(struct shard *sh)
 {
     const struct config *cfg = sh->config->config;
 
+    sh->max_packet_size = config_settings(cfg)->max_packet_size;
+    sh->disable_pqexec = config_settings(cfg)->disable_pqexec != 0;
     for (uint32_t i = 0; i < sh->clients.used; i++) {
         struct client *c = handle_at(&sh->clients, i);
         if (c == NULL || c->pool == NULL)
