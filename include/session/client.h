@@ -54,6 +54,7 @@ struct client {
     bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
     bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */
     bool is_counted;         /* in instance->clients */
+    bool is_refused;         /* in instance->refused: told that there is no place for it */
     bool is_in_pool;         /* counted in pool->clients */
     bool console_busy;       /* CONSOLE: input is with the control thread */
     bool read_is_held;       /* reading stopped: enough input is kept, or the server is slow */

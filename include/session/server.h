@@ -47,11 +47,11 @@ struct server {
     bool needs_reset;       /* its last client was in session mode */
     char setup_sqlstate[6]; /* of that ErrorResponse */
     char setup_error[200];
-    bool in_batch;    /* input is being handled: what a lost client means is decided after it */
-    bool was_ready;   /* a ReadyForQuery came in this batch */
-    bool sent_fatal;  /* PostgreSQL's last word was FATAL: it is going */
-    bool client_left; /* CLOSING under a query */
-    int cancel_refs;  /* cancel requests under way against it */
+    bool is_cut;     /* PostgreSQL has part of a message whose rest will not come */
+    bool in_batch;   /* input is being handled: what a lost client means is decided after it */
+    bool was_ready;  /* a ReadyForQuery came and no request since: may be released */
+    bool sent_fatal; /* PostgreSQL's last word was FATAL: it is going */
+    int cancel_refs; /* cancel requests under way against it */
     enum close_reason close_reason;
     int64_t connected_us;
     int64_t state_since_us;

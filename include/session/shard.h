@@ -56,7 +56,6 @@ struct shard {
     /* [owner thread] */
     struct session_config *config;
     struct slab client_slab;
-    struct slab server_slab;
     struct handle_table clients;
     struct list client_lists[CLIENT_STATES];
     struct list server_lists[SERVER_STATES];

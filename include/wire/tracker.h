@@ -126,6 +126,12 @@ static inline bool tracker_is_releasable(const struct tracker *t)
            !t->is_skipping && !t->is_tainted;
 }
 
+/* Requests sent and not answered. */
+static inline uint32_t tracker_in_flight(const struct tracker *t)
+{
+    return t->tail - t->head;
+}
+
 /* Is a request being worked on (as opposed to idle, or idle in a transaction)? */
 static inline bool tracker_is_busy(const struct tracker *t)
 {

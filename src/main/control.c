@@ -14,8 +14,9 @@
 #include "main_int.h"
 #include "net/helper.h"
 
-#define TICK_US   (50 * USEC_PER_MSEC)
-#define N_HELPERS 4
+#define TICK_US     (50 * USEC_PER_MSEC)
+#define MAX_REFUSED 64
+#define N_HELPERS   4
 
 /* ---- mail ---- */
 
@@ -73,6 +74,13 @@ static void on_accept(void *arg, int fd, bool is_unix)
     if (atomic_fetch_add(&ctl->in.clients, 1) >= s->max_client_conn) {
         atomic_fetch_sub(&ctl->in.clients, 1);
         is_over_limit = true;
+        if (atomic_fetch_add(&ctl->in.refused, 1) >= MAX_REFUSED) {
+            /* enough are being told already; this one, or an operator behind them, sees the end of its
+             * connection */
+            atomic_fetch_sub(&ctl->in.refused, 1);
+            close(fd);
+            return;
+        }
     }
     if (!is_unix) {
         struct dial_options o = {

@@ -241,11 +241,14 @@ static void on_yield(struct shard *sh, struct server *s)
     struct pool_acts acts;
     struct grant failed = {0};
     struct ticket *t = grant_ticket(sh, &s->slot->grant);
-    bool is_alive = !s->is_dead;
+    /* an idle server that is not quiet has words of TLS under way: it cannot be moved now */
+    bool is_alive = !s->is_dead && s->partial.len == 0 && stream_is_quiet(&s->stream);
     struct pool *pool = s->pool;
 
     if (s->slot->grant.worker != sh->index)
         t = NULL;
+    if (!is_alive && !s->is_dead)
+        s->close_reason = CLOSE_UNCLEAN;
     pool_yield(pool, s->slot, t, is_alive, s->close_reason, &failed, sh->now_us, &acts);
     if (is_alive) {
         shard_perform(sh, pool, &acts);

@@ -40,7 +40,7 @@ struct cancel {
 bool cancel_make_key(struct client *c, bool is_long)
 {
     uint32_t random;
-    uint32_t index = handle_index(c->handle);
+    uint32_t index = handle_index(c->handle) + 1; /* some drivers take a process id of 0 for none */
 
     if (index >> INDEX_BITS != 0)
         return false;
@@ -213,7 +213,8 @@ static bool key_matches(const struct client *c, const struct mail_cancel *m)
 
 void cancel_on_mail(struct shard *sh, struct mail_cancel *m)
 {
-    struct client *c = handle_at(&sh->clients, m->pid & ((1u << INDEX_BITS) - 1));
+    uint32_t place = m->pid & ((1u << INDEX_BITS) - 1);
+    struct client *c = place > 0 ? handle_at(&sh->clients, place - 1) : NULL;
     struct server *s = c != NULL && c->cancel_key != 0 && key_matches(c, m) ? c->server : NULL;
 
     if (s == NULL || s->state != SERVER_ACTIVE || !tracker_is_busy(&s->tracker) || s->key == NULL ||

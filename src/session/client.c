@@ -137,11 +137,11 @@ void shard_accept(struct shard *sh, int fd, bool is_unix, bool is_over_limit)
     if (c == NULL) {
         log_error("out of memory for a new client");
         close(fd);
-        if (!is_over_limit)
-            atomic_fetch_sub(&sh->instance->clients, 1);
+        atomic_fetch_sub(is_over_limit ? &sh->instance->refused : &sh->instance->clients, 1);
         return;
     }
     c->is_counted = !is_over_limit;
+    c->is_refused = is_over_limit;
     read_peer(c, fd, is_unix);
     if (!stream_read_start(&c->stream)) {
         client_close(c, CLOSE_WORKER_IO, NULL);
@@ -173,6 +173,8 @@ void client_free(struct client *c)
     handle_free(&sh->clients, c->handle);
     if (c->is_counted)
         atomic_fetch_sub_explicit(&sh->instance->clients, 1, memory_order_release);
+    if (c->is_refused)
+        atomic_fetch_sub_explicit(&sh->instance->refused, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&sh->n_clients, 1, memory_order_relaxed);
     c->deferred.run = client_deferred_free;
     loop_defer(&sh->loop, &c->deferred);
@@ -247,6 +249,9 @@ void client_close_error(struct client *c, enum close_reason why, const char *sql
 {
     if (c->state == CLIENT_CLOSING || c->stream.fd < 0)
         return;
+    const struct server *s = c->server;
+    if (s != NULL && s->remain_bytes > 0 && !s->is_dropping)
+        c->is_mid_message = true;
     bool can_tell = message != NULL && !c->is_mid_message && !c->told_fatal;
     log_close(c, why, message != NULL ? message : close_reason_text(why), message != NULL);
     client_leave(c);
@@ -330,9 +335,11 @@ static void check_wait(struct client *c, int64_t now_us)
     char sqlstate[6], text[POOL_ERROR_BYTES];
 
     notify_wait(c, now_us);
-    if (c->query_wait_timeout_us <= 0 || now_us - c->state_since_us < c->query_wait_timeout_us)
+    int64_t waited_us = now_us - c->ticket.since_us; /* since it first asked, however often it was put back */
+    if (c->query_wait_timeout_us <= 0 || waited_us < c->query_wait_timeout_us)
         return;
-    if (!pool_cancel_if_waiting(c->pool, &c->ticket, now_us))
+    if (!pool_cancel_if_waiting(c->pool, &c->ticket, now_us) &&
+        waited_us < c->query_wait_timeout_us + SESSION_LOST_GRANT_US)
         return;
     pool_last_error(c->pool, sqlstate, text, sizeof(text));
     client_close(c, CLOSE_QUERY_WAIT_TIMEOUT, text[0] != '\0' ? text : NULL);

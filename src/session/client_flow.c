@@ -83,6 +83,7 @@ static void note_request(struct client *c, struct server *s, int64_t now_us)
         s->idle_in_xact_us = 0;
     }
     s->request_us = now_us;
+    s->was_ready = false;
     if (s->query_start_us == 0)
         s->query_start_us = now_us;
     if (s->xact_start_us == 0)
@@ -147,7 +148,7 @@ static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_byte
                              v == TRACKER_NO_MEMORY ? NULL : "message not allowed now");
             return len_bytes;
         }
-        if (!is_noted) {
+        if (!is_noted && tracker_is_busy(&s->tracker)) {
             note_request(c, s, c->request_us);
             is_noted = true;
         }
@@ -218,6 +219,9 @@ void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes)
         c->read_is_held = true;
         stream_read_stop(&c->stream);
     }
+    /* no ReadyForQuery will come to end it */
+    if (c->server != NULL && c->server->was_ready && c->remain_bytes == 0 && c->input == NULL)
+        server_release_late(c->server);
 }
 
 void client_resume(struct client *c)

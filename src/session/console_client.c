@@ -102,7 +102,7 @@ void console_output(struct shard *sh, struct mail_console_output *m)
             client_close(c, CLOSE_CONSOLE_REQUEST, NULL);
         else if (m->is_last)
             send_input(c);
-        if (c->state == CLIENT_CONSOLE && c->read_is_held &&
+        if (c->state == CLIENT_CONSOLE && c->stream.fd >= 0 && c->read_is_held &&
             (c->input == NULL || c->input->len < SESSION_MAX_INPUT_BYTES)) {
             c->read_is_held = false;
             if (!stream_read_start(&c->stream))

@@ -138,10 +138,14 @@ void server_setup_done(struct server *s)
         return;
     }
     if (!s->setup_failed) {
-        if (s->is_checking)
+        if (s->is_checking) {
             setup_settings(s);
-        else
-            setup_finished(s);
+            return;
+        }
+        /* also what the server does not report (track_extra_parameters may name such) */
+        params_unref(s->params);
+        s->params = params_ref(c->params);
+        setup_finished(s);
         return;
     }
     if (s->is_checking) {
@@ -170,6 +174,7 @@ struct client *server_detach_client(struct server *s)
         return NULL;
     s->client = NULL;
     c->server = NULL;
+    s->needs_reset = s->needs_reset || c->pool_mode == POOL_MODE_SESSION; /* by a RELOAD while linked */
     /* its reading may have been stopped because this server was slow */
     if (c->read_is_held && c->state != CLIENT_CLOSING &&
         (c->input == NULL || c->input->len < SESSION_MAX_INPUT_BYTES))
@@ -236,15 +241,23 @@ void server_release(struct server *s)
 
 void server_client_gone(struct server *s)
 {
-    (void)server_detach_client(s);
+    struct client *c = server_detach_client(s);
+    /* the server has got part of a message: whoever came next would complete it */
+    s->is_cut = s->is_cut || (c != NULL && c->remain_bytes > 0 && !c->is_dropping);
     if (s->state == SERVER_SETUP || s->in_batch)
         return; /* our own query is answered first: server_setup_done(); the batch: server_after_batch() */
-    if (tracker_is_releasable(&s->tracker) && s->partial.len == 0 && s->remain_bytes == 0 &&
+    if (!s->is_cut && tracker_is_releasable(&s->tracker) && s->partial.len == 0 && s->remain_bytes == 0 &&
         stream_is_drained(&s->stream)) {
         server_release(s);
         return;
     }
     server_close(s, CLOSE_CLIENT_GONE_BUSY, NULL);
+}
+
+void server_release_late(struct server *s)
+{
+    if (s->was_ready && s->state == SERVER_ACTIVE && stream_is_drained(&s->stream))
+        server_after_batch(s);
 }
 
 void server_after_batch(struct server *s)
@@ -265,6 +278,10 @@ void server_after_batch(struct server *s)
             server_give_back(s, CLOSE_NONE);
         return;
     case SERVER_ACTIVE: break;
+    case SERVER_IDLE:
+        if (!is_quiet && s->partial.len == 0 && s->remain_bytes == 0)
+            server_close(s, CLOSE_UNCLEAN, "it spoke unasked");
+        return;
     default: return;
     }
     struct client *c = s->client;
@@ -274,11 +291,11 @@ void server_after_batch(struct server *s)
     }
     if (!s->was_ready) {
         /* it may have been waiting for room, or kept back before the server turned out to need more of it */
-        if (c->hold == HOLD_FULL || (c->hold == HOLD_TURN && !tracker_may_hold(&s->tracker)))
+        bool has_room = tracker_in_flight(&s->tracker) < TRACKER_MAX_REQUESTS / 2;
+        if ((c->hold == HOLD_FULL && has_room) || (c->hold == HOLD_TURN && !tracker_may_hold(&s->tracker)))
             client_resume(c);
         return;
     }
-    s->was_ready = false;
     bool is_ending = atomic_load_explicit(&s->shard->instance->shutdown_mode, memory_order_relaxed) >=
                      SHUTDOWN_WAIT_FOR_SERVERS;
     if (c->pool_mode == POOL_MODE_STATEMENT && s->tracker.tx_status != 'I') {
@@ -289,6 +306,7 @@ void server_after_batch(struct server *s)
         client_close(c, CLOSE_SHUTDOWN, NULL);
         return;
     }
+    /* COPY data that comes too late may be in the middle of a message: see server_release_late() */
     if (is_quiet && c->pool_mode != POOL_MODE_SESSION && c->remain_bytes == 0) {
         server_release(s);
         return;

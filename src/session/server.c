@@ -81,7 +81,7 @@ struct stats_shard *server_stats(struct server *s)
 
 struct server *server_new(struct shard *sh, struct pool *pool, struct slot *slot)
 {
-    struct server *s = slab_alloc(&sh->server_slab);
+    struct server *s = calloc(1, sizeof(*s)); /* no slab: servers move between workers */
     if (s == NULL)
         return NULL;
     s->shard = sh;
@@ -99,8 +99,7 @@ struct server *server_new(struct shard *sh, struct pool *pool, struct slot *slot
 
 static void server_deferred_free(struct deferred *d)
 {
-    struct server *s = container_of(d, struct server, deferred);
-    slab_free(&s->shard->server_slab, s);
+    free(container_of(d, struct server, deferred));
 }
 
 void server_free(struct server *s)

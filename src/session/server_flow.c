@@ -197,7 +197,8 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
 static inline bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole)
 {
     uint32_t from = b->at;
-    uint32_t facts = tracker_server(&s->tracker, type, is_whole ? b->data[from + WIRE_HEADER_BYTES] : 0);
+    uint32_t facts =
+        tracker_server(&s->tracker, type, is_whole && len > 4 ? b->data[from + WIRE_HEADER_BYTES] : 0);
     bool is_for_client = true;
 
     if ((facts & ~(uint32_t)TRACKER_COPY_BEGIN) != 0 &&
@@ -311,7 +312,9 @@ static bool read_once(struct server *s)
     if (n < 0) {
         if (n == STREAM_AGAIN)
             buf_append(&s->partial, buf, kept);
-        else
+        if (s->partial.failed)
+            server_close(s, CLOSE_NO_MEMORY, NULL);
+        else if (n != STREAM_AGAIN)
             on_end(s);
         return false;
     }

@@ -16,7 +16,9 @@
 #define SESSION_MAX_INPUT_BYTES   131072u            /* kept for a client that has no server yet */
 #define SESSION_MAX_LOGIN_BYTES   16384u
 #define SESSION_MAX_CONSOLE_BYTES 65536u
-#define SESSION_TICK_US           (20 * USEC_PER_MSEC)
+/* A server that was granted is microseconds away; after so long its mail has been lost (out of memory). */
+#define SESSION_LOST_GRANT_US (5 * USEC_PER_SEC)
+#define SESSION_TICK_US       (20 * USEC_PER_MSEC)
 
 static inline const struct settings *shard_settings(const struct shard *sh)
 {
@@ -89,6 +91,8 @@ void server_release(struct server *s);
 void server_setup_done(struct server *s);
 /* Runs after a batch of messages: release if the tracker says so. */
 void server_after_batch(struct server *s);
+/* The client's message, which nobody wants any more, has ended: the release that waited for it. */
+void server_release_late(struct server *s);
 /* Takes the client away from a server that must not be used on; the server is then closed by the caller. */
 struct client *server_detach_client(struct server *s);
 /* Gives an idle, clean server back to the ledger. */

@@ -90,7 +90,6 @@ bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct ses
     sh->acts_capacity = 64;
     sh->acts = xcalloc(sh->acts_capacity, sizeof(*sh->acts));
     slab_init(&sh->client_slab, sizeof(struct client));
-    slab_init(&sh->server_slab, sizeof(struct server));
     handle_table_init(&sh->clients);
     shard_apply_config(sh);
     for (int i = 0; i < CLIENT_STATES; i++)
@@ -109,7 +108,6 @@ void shard_destroy(struct shard *sh)
     loop_destroy(&sh->loop);
     handle_table_destroy(&sh->clients);
     slab_destroy(&sh->client_slab);
-    slab_destroy(&sh->server_slab);
     session_config_unref(sh->config);
     free(sh->acts);
 }
@@ -189,17 +187,17 @@ bool shard_on_mail(struct shard *sh, struct mail *m)
 
 void shard_close_all(struct shard *sh, enum close_reason why)
 {
+    struct list *node;
+
     sh->is_stopping = true;
-    for (int state = 0; state < CLIENT_STATES; state++)
-        LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
-            struct client *c = list_entry(it, struct client, node);
-            if (state != CLIENT_CLOSING)
-                client_close(c, why, NULL);
-        }
-    for (int state = 0; state < SERVER_STATES; state++)
-        LIST_FOR_EACH_SAFE (it, &sh->server_lists[state]) {
-            server_close(list_entry(it, struct server, node), why, NULL);
-        }
+    /* closing one may move or close others, so each time the first that is left */
+    for (int state = 0; state < CLIENT_CLOSING; state++)
+        while ((node = sh->client_lists[state].next) != &sh->client_lists[state])
+            client_close(list_entry(node, struct client, node), why, NULL);
+    for (int state = 0; state < SERVER_CLOSING; state++)
+        while ((node = sh->server_lists[state].next) != &sh->server_lists[state] &&
+               !list_entry(node, struct server, node)->is_dead)
+            server_close(list_entry(node, struct server, node), why, NULL);
     cancel_close_all(sh);
 }
 

@@ -139,5 +139,14 @@ uint32_t params_diff_sql(const struct params *have, const struct params *want, s
         put_setting(sql, name, value);
         n++;
     }
+    for (uint32_t i = 0; i < params_count(have); i++) {
+        const char *name = params_name(have, i);
+        if (params_get(want, name) || !params_is_settable(name))
+            continue;
+        buf_append_str(sql, "RESET ");
+        put_name(sql, name);
+        buf_append_byte(sql, ';');
+        n++;
+    }
     return n;
 }

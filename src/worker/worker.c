@@ -79,8 +79,7 @@ void workers_dispatch(struct instance *in, int fd, bool is_unix, bool is_over_li
 
     if (m == NULL) {
         close(fd);
-        if (!is_over_limit)
-            atomic_fetch_sub(&in->clients, 1);
+        atomic_fetch_sub(is_over_limit ? &in->refused : &in->clients, 1);
         return;
     }
     for (int i = 1; i < in->n_workers; i++)
