@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "stream_int.h"
@@ -26,10 +27,32 @@
 
 /* --- raw transport --- */
 
+/*
+ * recv() and send() are cancellation points, for which glibc turns asynchronous cancellation on and
+ * off around each call in a program with threads. Nothing is ever cancelled here, so the hot path does without.
+ */
+static inline ssize_t socket_recv(int fd, void *buf, size_t len_bytes)
+{
+#ifdef SYS_recvfrom
+    return syscall(SYS_recvfrom, fd, buf, len_bytes, 0, NULL, NULL);
+#else
+    return recv(fd, buf, len_bytes, 0);
+#endif
+}
+
+static inline ssize_t socket_send(int fd, const void *buf, size_t len_bytes)
+{
+#ifdef SYS_sendto
+    return syscall(SYS_sendto, fd, buf, len_bytes, MSG_NOSIGNAL, NULL, 0);
+#else
+    return send(fd, buf, len_bytes, MSG_NOSIGNAL);
+#endif
+}
+
 static int raw_recv(struct stream *s, void *buf, int len_bytes)
 {
     for (;;) {
-        ssize_t n = recv(s->fd, buf, (size_t)len_bytes, 0);
+        ssize_t n = socket_recv(s->fd, buf, (size_t)len_bytes);
         if (n > 0)
             return (int)n;
         if (n == 0)
@@ -326,7 +349,7 @@ bool stream_send(struct stream *s, const void *data, uint32_t len_bytes)
 {
     if (likely(s->ssl == NULL && s->output == NULL)) {
         /* the usual case, without a message header for the kernel to copy */
-        ssize_t sent = send(s->fd, data, len_bytes, MSG_NOSIGNAL);
+        ssize_t sent = socket_send(s->fd, data, len_bytes);
         if (likely(sent == (ssize_t)len_bytes))
             return true;
         if (sent > 0) {
