@@ -55,16 +55,15 @@ struct shard {
 
     /* [owner thread] */
     struct session_config *config;
+    const struct settings *settings; /* of config: shard_apply_config() */
     struct slab client_slab;
     struct handle_table clients;
     struct list client_lists[CLIENT_STATES];
     struct list server_lists[SERVER_STATES];
     struct event tick_event; /* runs only while some deadline may come */
     bool tick_is_armed;
-    uint32_t max_packet_size; /* of config, for a look at each message: shard_apply_config() */
-    bool disable_pqexec;      /* likewise */
-    int64_t now_us;           /* time of the event that is being handled: shard_touch() */
-    bool is_stopping;         /* closing everything; the loop ends when all have gone */
+    int64_t now_us;   /* time of the event that is being handled: shard_touch() */
+    bool is_stopping; /* closing everything; the loop ends when all have gone */
     int64_t stopping_since_us;
     struct mail_order *stop_order; /* acknowledged when that is so */
     struct pending_act *acts;      /* performed in order by shard_drain_acts() */

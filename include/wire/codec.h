@@ -20,9 +20,23 @@
 #define WIRE_HEADER_BYTES 5 /* type byte and length word */
 
 /* Big-endian words at p. */
-uint32_t wire_u32(const uint8_t *p);
-uint16_t wire_u16(const uint8_t *p);
-void wire_set_u32(uint8_t *p, uint32_t v);
+static inline uint32_t wire_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static inline uint16_t wire_u16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static inline void wire_set_u32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)(v >> 24);
+    p[1] = (uint8_t)(v >> 16);
+    p[2] = (uint8_t)(v >> 8);
+    p[3] = (uint8_t)v;
+}
 
 struct wire_reader {
     const uint8_t *p;

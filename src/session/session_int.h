@@ -22,7 +22,7 @@
 
 static inline const struct settings *shard_settings(const struct shard *sh)
 {
-    return config_settings(sh->config->config);
+    return sh->settings;
 }
 
 /* Reads the clock; every callback and mail that reaches the sessions begins with it. What follows within that

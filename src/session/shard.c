@@ -205,8 +205,7 @@ void shard_apply_config(struct shard *sh)
 {
     const struct config *cfg = sh->config->config;
 
-    sh->max_packet_size = config_settings(cfg)->max_packet_size;
-    sh->disable_pqexec = config_settings(cfg)->disable_pqexec != 0;
+    sh->settings = config_settings(cfg);
     for (uint32_t i = 0; i < sh->clients.used; i++) {
         struct client *c = handle_at(&sh->clients, i);
         if (c == NULL || c->pool == NULL)

@@ -18,24 +18,6 @@
 #define NO_LENGTH   UINT32_C(0xffffffff) /* NULL in a row, no initial response in SASL */
 #define NO_TYPMOD   UINT32_C(0xffffffff)
 
-uint32_t wire_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-uint16_t wire_u16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-void wire_set_u32(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)(v >> 24);
-    p[1] = (uint8_t)(v >> 16);
-    p[2] = (uint8_t)(v >> 8);
-    p[3] = (uint8_t)v;
-}
-
 /* ------------------------------------------------------------------ */
 /* Reading                                                            */
 
