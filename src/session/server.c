@@ -56,8 +56,8 @@ void server_set_state(struct server *s, enum server_state state)
 
 void server_describe(const struct server *s, char *out, size_t size)
 {
-    snprintf(out, size, "S-%llu: %s/%s@%s", (unsigned long long)s->id, s->pool->database->name,
-             s->pool->user->name, s->host[0] != '\0' ? s->host : "(connecting)");
+    snprintf(out, size, "S-%llu: %s/%s@%s:%d", (unsigned long long)s->id, s->pool->database->name,
+             s->pool->user->name, s->host[0] != '\0' ? s->host : "(connecting)", s->port);
 }
 
 void server_log(const struct server *s, int level, const char *fmt, ...)
