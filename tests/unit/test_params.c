@@ -141,8 +141,9 @@ static const struct {
 } diffs[] = {
     {"a=1", "a=1", ""},
     {"a=1", "a=2", "SET a='2';"},
-    {"a=1|b=2", "a=1", ""},
-    {"a=1", "b=2", "SET b='2';"},
+    {"a=1|b=2", "a=1", "RESET b;"},
+    {"a=1", "b=2", "SET b='2';RESET a;"},
+    {"server_version=1|app.user=x", "", "RESET \"app\".\"user\";"},
     {"a=1|b=2|c=3", "a=2|b=2|c=4", "SET a='2';SET c='4';"},
     {"server_version=1", "server_version=2|TimeZone=UTC", "SET TimeZone='UTC';"},
     {"", "a=", "SET a='';"},
