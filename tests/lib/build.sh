@@ -4,13 +4,18 @@
 # has run ./configure cannot be the source of another build, and the tree stays as it was.
 # shellcheck shell=bash
 
-# pgs_source_files TOP: the files of the project, one per line.
+# pgs_source_files TOP: the files of the project, one per line. Without git (or outside of a clone) all files but
+# what a build in the tree leaves there: make would take these for its own.
 pgs_source_files() {
   if [ -e "$1/.git" ] && command -v git >/dev/null 2>&1; then
     git -c safe.directory='*' -C "$1" ls-files -co --exclude-standard
   else
-    (cd "$1" && find . -type d \( -name build -o -name autom4te.cache -o -name .deps -o -name __pycache__ \) -prune -o \
-      -type f ! -name '*.o' ! -name '*.a' ! -name config.h ! -name config.status ! -name 'Makefile' -print | sed 's,^\./,,')
+    (cd "$1" && find . \( -name .git -o -path './build*' -o -path './pgsluice*' -o -name autom4te.cache -o -name .deps -o \
+      -name __pycache__ -o -name .pytest_cache \) -prune -o -type f ! -name '*.o' ! -name '*.a' ! -name '*.log' ! -name '*.trs' \
+      ! -name .dirstamp ! -path './aclocal.m4' ! -path './config.*' ! -path './configure' ! -path './configure~' \
+      ! -path './Makefile' ! -path './Makefile.in' ! -path './stamp-h1' ! -path './print_options' ! -path './man/pgsluice.ini.5' \
+      ! \( -path './tests/unit/*' ! -name '*.*' \) ! \( -path './tests/sim/*' ! -name '*.*' \) \
+      ! \( -path './tests/fuzz/fuzz_*' ! -name '*.*' \) -print | sed 's,^\./,,')
   fi | LC_ALL=C sort
 }
 
