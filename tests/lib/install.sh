@@ -13,7 +13,7 @@ pgs_say() { printf '%s\n' "$*" >&2; }
 
 # pgs_as_root COMMAND...: as it is for root, through sudo for others.
 pgs_as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@" </dev/null || sudo "$@"; fi
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 pgs_is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
@@ -26,21 +26,22 @@ pgs_clang_runtime() {
   if apt-cache show "libclang-rt-$version-dev" >/dev/null 2>&1; then echo "libclang-rt-$version-dev"; fi
 }
 
-# Install PostgreSQL's packages without letting them create (and start) a cluster nobody asked for.
-# The setting is put back afterwards: only this installation is concerned.
-pgs_install_postgres() {
-  local conf=/etc/postgresql-common/createcluster.conf saved
-  pgs_apt_get install -y --no-install-recommends postgresql-common || return
+# Install PostgreSQL's packages without letting them create (and start) a cluster on port 5432 that nobody asked for.
+# The setting is put back afterwards, also after Ctrl-C: only this installation is concerned.
+pgs_install_postgres() (
+  conf=/etc/postgresql-common/createcluster.conf
+  pgs_apt_get install -y --no-install-recommends postgresql-common || exit
   saved=$(mktemp)
-  cp "$conf" "$saved" 2>/dev/null || : >"$saved"
+  cp "$conf" "$saved" 2>/dev/null || true
+  trap 'pgs_as_root cp "$saved" "$conf"; rm -f "$saved"' EXIT
+  trap 'exit 130' INT TERM
   echo 'create_main_cluster = false' | pgs_as_root tee -a "$conf" >/dev/null
-  pgs_apt_get install -y --no-install-recommends "$@" || { pgs_as_root cp "$saved" "$conf"; rm -f "$saved"; return 1; }
-  pgs_as_root cp "$saved" "$conf"
-  rm -f "$saved"
-}
+  pgs_apt_get install -y --no-install-recommends "$@"
+)
 
+# What apt-get says goes to $PGS_INSTALL_LOG, or to stderr.
 pgs_apt_get() {
-  pgs_as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" </dev/null >&2
+  pgs_as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" </dev/null >>"${PGS_INSTALL_LOG:-/dev/stderr}" 2>&1
 }
 
 # pgs_install PURPOSE...: build, postgres, test. Returns 1 when something is missing and cannot be installed.
@@ -68,7 +69,8 @@ pgs_install() {
     pgs_say "  apt-get install$missing"
     return 1
   fi
-  pgs_say "installing:$missing"
+  pgs_say "installing (some minutes${PGS_INSTALL_LOG:+; log: $PGS_INSTALL_LOG}):$missing"
+  [ -z "${PGS_INSTALL_LOG:-}" ] || : >"$PGS_INSTALL_LOG"
   pgs_apt_get update || pgs_say "apt-get update failed; trying with the package lists that are there"
   wanted=$missing
   missing=""
@@ -87,9 +89,12 @@ pgs_install() {
   done
   [ -z "$unknown" ] || pgs_say "this release has no package named:$unknown (going on without)"
   # shellcheck disable=SC2086  # lists of words
-  [ -z "$postgres" ] || pgs_install_postgres $postgres || return 1
-  # shellcheck disable=SC2086
-  [ -z "$missing" ] || pgs_apt_get install -y --no-install-recommends $missing
+  if { [ -n "$postgres" ] && ! pgs_install_postgres $postgres; } ||
+    { [ -n "$missing" ] && ! pgs_apt_get install -y --no-install-recommends $missing; }; then
+    [ -z "${PGS_INSTALL_LOG:-}" ] || tail -n 20 "$PGS_INSTALL_LOG" >&2
+    pgs_say "the packages could not be installed"
+    return 1
+  fi
 }
 
 # Systems without apt-get: look for what counts, and name what is missing.
