@@ -12,16 +12,21 @@
 #include "main_int.h"
 #include "net/helper.h"
 
-/* Prints what is wrong with the settings. */
-static void print_problems(const struct config_problems *p, bool all)
+#define BIT(severity) (1u << (severity))
+
+/* Says what was found in the settings: on stderr, or in the log once it is open. */
+static void say_problems(const struct config_problems *p, unsigned severities, bool in_log)
 {
     struct buf b;
     for (size_t i = 0; i < p->count; i++) {
-        if (!all && p->items[i].severity == PROBLEM_NOTE)
+        if ((severities & BIT(p->items[i].severity)) == 0)
             continue;
         buf_init(&b, 0);
         config_problem_print(&p->items[i], &b);
-        fprintf(stderr, "%s\n", buf_cstr(&b));
+        if (in_log)
+            log_info("%s", buf_cstr(&b));
+        else
+            fprintf(stderr, "%s\n", buf_cstr(&b));
         buf_free(&b);
     }
 }
@@ -46,7 +51,8 @@ static struct session_config *load(const struct args *a, const uint8_t *process_
     return cfg != NULL ? session_config_new(cfg, tls, process_secret, NULL) : NULL;
 }
 
-static int run(struct control *ctl, const struct args *a, struct session_config *config)
+static int run(struct control *ctl, const struct args *a, struct session_config *config,
+               const struct config_problems *problems)
 {
     const struct settings *s = config_settings(config->config);
     int status = 1;
@@ -55,6 +61,7 @@ static int run(struct control *ctl, const struct args *a, struct session_config 
         (a->daemonize && (!process_check_background(s) || !process_daemonize())) || !process_open_log(s, a) ||
         !process_write_pidfile(s->pidfile))
         return 1;
+    say_problems(problems, BIT(PROBLEM_NOTE), true); /* only at the start: RELOAD does not repeat them */
     process_catch_crashes();
     process_raise_descriptor_limit(s->max_client_conn);
     if (control_init(ctl, a, config)) {
@@ -79,11 +86,12 @@ int main(int argc, char **argv)
     config_problems_init(&problems);
     rand_secure(ctl.in.scram_process_secret, sizeof(ctl.in.scram_process_secret));
     struct session_config *config = load(&a, ctl.in.scram_process_secret, &problems);
-    print_problems(&problems, a.check_only);
+    say_problems(&problems,
+                 BIT(PROBLEM_ERROR) | BIT(PROBLEM_WARNING) | (a.check_only ? BIT(PROBLEM_NOTE) : 0), false);
     if (a.check_only)
         status = config == NULL || problems.errors + problems.warnings > 0 ? 1 : 0;
     else
-        status = config != NULL ? run(&ctl, &a, config) : 1;
+        status = config != NULL ? run(&ctl, &a, config, &problems) : 1;
     config_problems_free(&problems);
     session_config_unref(config);
     return status;

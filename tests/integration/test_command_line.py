@@ -48,6 +48,18 @@ def test_check(stopped):
 
 
 @pytest.mark.own
+def test_settings_without_meaning_are_named_once_in_the_log(make_pooler):
+    """They are accepted for the sake of a pgbouncer.ini; an operator is to know that they do nothing."""
+    pooler = make_pooler(settings={"pkt_buf": 4096, "sbuf_loopcnt": 5})
+    pooler.reload()
+    for name in ("pkt_buf", "sbuf_loopcnt"):
+        assert len(pooler.log_lines(f"LOG .*pgsluice.ini:[0-9]+: note: setting {name} has no meaning here")) == 1
+        assert len(pooler.log_lines(f"setting {name} ")) == 1
+    done = pooler.run("--check", pooler.path("pgsluice.ini"))
+    assert done.returncode == 0 and "pkt_buf" in done.stderr
+
+
+@pytest.mark.own
 def test_reboot_option_warns(make_pooler):
     """-R is accepted, so that service files keep working, and says what it does not do."""
     pooler = make_pooler(arguments=["-R"])
