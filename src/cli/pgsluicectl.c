@@ -23,9 +23,9 @@
 
 /* First words of commands; any other is the name of something to show. */
 static const char *const command_names[] = {
-    "begin", "commit",    "disable",  "discard", "enable",     "kill",     "kill_client",
-    "pause", "reconnect", "reload",   "reset",   "resume",     "rollback", "select",
-    "set",   "show",      "shutdown", "suspend", "wait_close",
+    "begin",       "close", "commit",    "disable", "discard", "enable",   "end",        "kill",
+    "kill_client", "pause", "reconnect", "reload",  "reset",   "resume",   "rollback",   "select",
+    "set",         "show",  "shutdown",  "start",   "suspend", "unlisten", "wait_close",
 };
 
 struct cli_options {
