@@ -1,11 +1,9 @@
 """The admin console: columns and types of every SHOW, rights, SET, and the commands that only pgsluice has."""
-import json
 import subprocess
 
 import psycopg
 import pytest
 
-from harness import pooler as pooler_module
 from harness import util, wire
 
 TEXT, INT4, INT8, NUMERIC, BYTEA = 25, 23, 20, 1700, 17
@@ -370,40 +368,3 @@ def test_errors_are_counted(make_pooler):
         return [row["count"] for row in pooler.show("ERRORS") if (row["kind"], row["name"]) == ("sqlstate", "22")] == [3]
 
     util.wait_until(counted, "three errors", 5)
-
-
-def control(pooler, *arguments, user="admin"):
-    dsn = f"host=127.0.0.1 port={pooler.port} user={user} dbname=pgsluice sslmode=disable gssencmode=disable"
-    return subprocess.run([pooler_module.CONTROL, "--dsn", dsn, *arguments], capture_output=True, text=True, timeout=15, check=False,
-                          stdin=subprocess.DEVNULL)
-
-
-@pytest.mark.own
-def test_pgsluicectl(pooler):
-    for arguments in (["SHOW POOLS"], ["show", "pools"], ["pools"]):
-        done = control(pooler, *arguments)
-        assert done.returncode == 0 and "cl_active" in done.stdout, done.stderr
-    databases = json.loads(control(pooler, "--json", "databases").stdout)
-    assert {"app", "app2"} <= {row["name"] for row in databases}
-    lines = control(pooler, "--csv", "databases").stdout.splitlines()
-    assert lines[0].startswith("name,host,port,database")
-
-
-@pytest.mark.own
-def test_pgsluicectl_exit_codes(pooler):
-    """0 well, 1 the command failed, 2 no instance or wrong usage."""
-    assert control(pooler, "pause").returncode == 0
-    assert control(pooler, "resume").returncode == 0
-    assert control(pooler, "NONSENSE").returncode == 1
-    assert control(pooler, "pause", user="stats").returncode == 1
-    assert control(pooler, "--no-such-option").returncode == 2
-    pooler.stop()
-    done = control(pooler, "pools")
-    assert done.returncode == 2 and done.stderr
-
-
-@pytest.mark.own
-def test_pgsluicectl_finds_the_instance_by_its_ini(pooler):
-    done = subprocess.run([pooler_module.CONTROL, "--config", pooler.path("pgsluice.ini"), "version"], capture_output=True, text=True,
-                          timeout=15, check=False, cwd="/", **util.popen_user())
-    assert done.returncode == 0 and "pgsluice" in done.stdout.lower(), done.stderr
