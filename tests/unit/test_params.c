@@ -141,8 +141,9 @@ static const struct {
 } diffs[] = {
     {"a=1", "a=1", ""},
     {"a=1", "a=2", "SET a='2';"},
-    {"a=1|b=2", "a=1", ""},
-    {"a=1", "b=2", "SET b='2';"},
+    {"a=1|b=2", "a=1", "RESET b;"},
+    {"a=1", "b=2", "SET b='2';RESET a;"},
+    {"server_version=1|app.user=x", "", "RESET \"app\".\"user\";"},
     {"a=1|b=2|c=3", "a=2|b=2|c=4", "SET a='2';SET c='4';"},
     {"server_version=1", "server_version=2|TimeZone=UTC", "SET TimeZone='UTC';"},
     {"", "a=", "SET a='';"},
@@ -169,7 +170,7 @@ static void test_diff(void **unused)
         struct buf sql;
         uint32_t n_want = 0;
         for (const char *s = diffs[i].sql; (s = strstr(s, "SET ")) != NULL; s++)
-            n_want++;
+            n_want++; /* RESET too */
         n_want += strstr(diffs[i].sql, "SELECT") != NULL;
         buf_init(&sql, 0);
         uint32_t n = params_diff_sql(have, want, &sql);
