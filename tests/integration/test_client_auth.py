@@ -1,4 +1,4 @@
-"""How clients prove who they are: auth_type any, trust, plain, md5, scram-sha-256, hba, auth_query."""
+"""How clients prove who they are: auth_type any, trust, plain, md5, scram-sha-256."""
 import psycopg
 import pytest
 
@@ -100,57 +100,6 @@ def test_userlist_is_read_again_on_reload(make_pooler, pg):
     pooler.connect(password="new").close()
     with pytest.raises(psycopg.OperationalError):
         pooler.connect(password="old")
-
-
-@pytest.mark.sanitizer
-def test_auth_query(make_pooler, pg):
-    """Users that are in no file are looked up in the database."""
-    pooler = make_pooler(settings={"auth_type": "md5", "auth_user": "bob",
-                                   "auth_query": "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"},
-                         databases={"app": f"{pg.dsn} dbname=app"})
-    with pooler.connect(user="md5user", password="md5-secret") as conn:
-        assert conn.execute("SELECT current_user").fetchone()[0] == "md5user"
-    with pytest.raises(psycopg.OperationalError):
-        pooler.connect(user="md5user", password="wrong")
-    with pytest.raises(psycopg.OperationalError):
-        pooler.connect(user="nobody_at_all", password="x")
-
-
-def test_auth_query_with_scram_keys_passed_on(make_pooler, pg):
-    pooler = make_pooler(settings={"auth_type": "scram-sha-256", "auth_user": "bob",
-                                   "auth_query": "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"})
-    with pooler.connect(user="scramuser", password="scram-secret") as conn:
-        assert conn.execute("SELECT current_user").fetchone()[0] == "scramuser"
-
-
-@pytest.mark.own
-def test_auth_query_that_fails_is_a_clear_error_and_not_a_hang(make_pooler, pg):
-    pooler = make_pooler(settings={"auth_type": "md5", "auth_user": "bob", "auth_query": "SELECT nonsense $1"})
-    with pytest.raises(ServerError) as caught:
-        pooler.wire(user="md5user", password="x", timeout=8)
-    assert caught.value.sqlstate
-
-
-HBA = """\
-local all all trust
-host all refused all reject
-host app app 127.0.0.1/32 md5
-host app alice 127.0.0.1/32 scram-sha-256
-host pgbouncer,pgsluice admin all trust
-host app2 bob 10.0.0.0/8 trust
-"""
-
-
-def test_hba(make_pooler, pg):
-    pooler = make_pooler(settings={"auth_type": "hba"}, hba=HBA,
-                         databases={"app": f"{pg.dsn} dbname=app user=bob", "app2": f"{pg.dsn} dbname=app2 user=bob"},
-                         userlist={"app": "app-secret", "alice": "alice-secret", "refused": "x", "bob": "x"})
-    pooler.connect(user="app", password="app-secret").close()
-    pooler.connect(user="alice", password="alice-secret").close()
-    for user, database, password in (("app", "app", "bad"), ("refused", "app", "x"), ("bob", "app2", "x"), ("app", "app2", "app-secret")):
-        with pytest.raises(psycopg.OperationalError):
-            pooler.connect(database, user, password=password)
-    psycopg.connect(**{**pooler.dsn("app2", "bob"), "host": pooler.directory}).close()
 
 
 @pytest.mark.own

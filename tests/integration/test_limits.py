@@ -46,27 +46,6 @@ def test_max_client_conn_keeps_room_for_the_console(make_pooler):
     close_all(clients)
 
 
-@pytest.mark.own
-def test_max_db_client_connections(make_pooler, pg):
-    pooler = make_pooler(databases={"app": f"{pg.dsn} dbname=app max_db_client_connections=2", "app2": f"{pg.dsn} dbname=app2"})
-    clients = open_clients(pooler, 2)
-    with pytest.raises(ServerError, match=r"client connections exceeded \(max_db_client_connections\)"):
-        pooler.wire()
-    pooler.wire(database="app2").disconnect()
-    close_all(clients)
-    wait_until(lambda: try_login(pooler), "a place to be free")
-
-
-@pytest.mark.own
-def test_max_user_client_connections(make_pooler):
-    pooler = make_pooler(users={"app": "max_user_client_connections=2"})
-    clients = open_clients(pooler, 2)
-    with pytest.raises(ServerError, match=r"client connections exceeded \(max_user_client_connections\)"):
-        pooler.wire()
-    pooler.wire(user="alice").disconnect()
-    close_all(clients)
-
-
 def test_pool_size_of_the_database(make_pooler, pg):
     pooler = make_pooler(databases={"app": f"{pg.dsn} dbname=app pool_size=2"})
     clients = open_clients(pooler, 4)
@@ -102,17 +81,6 @@ def test_connections_over_several_pools(make_pooler, pg, setting, limit):
     close_all(first + second)
 
 
-def test_reserve_pool(make_pooler):
-    pooler = make_pooler(settings={"default_pool_size": 1, "reserve_pool_size": 1, "reserve_pool_timeout": 0.2})
-    one, two = open_clients(pooler, 2)
-    one.query("BEGIN")
-    started = time.monotonic()
-    assert two.value("SELECT 1") == "1"
-    assert time.monotonic() - started >= 0.15
-    one.query("COMMIT")
-    close_all([one, two])
-
-
 @pytest.mark.sanitizer
 def test_min_pool_size(make_pooler, pg):
     pooler = make_pooler(settings={"min_pool_size": 3})
@@ -144,47 +112,6 @@ def test_query_wait_notify(make_pooler):
         assert notice.kind == "N" and notice.sqlstate == "00000"
         busy.query("COMMIT")
         assert waiting.trace() == "TDCZ"
-
-
-def test_query_timeout(make_pooler):
-    pooler = make_pooler(settings={"query_timeout": 1})
-    with pooler.wire() as client:
-        client.send(wire.query("SELECT pg_sleep(20)"))
-        errors = [m for m in client.expect_closed() if m.kind == "E"]
-        assert errors and "query" in errors[-1].text and "timeout" in errors[-1].text
-
-
-def test_client_idle_timeout(make_pooler):
-    pooler = make_pooler(settings={"client_idle_timeout": 1})
-    with pooler.wire() as client:
-        client.query("SELECT 1")
-        errors = [m for m in client.expect_closed() if m.kind == "E"]
-        assert errors and "client_idle_timeout" in errors[-1].text
-
-
-@pytest.mark.sanitizer
-def test_idle_transaction_timeout(make_pooler, pg):
-    pooler = make_pooler(settings={"idle_transaction_timeout": 1})
-    with pooler.wire() as client:
-        client.query("BEGIN")
-        errors = [m for m in client.expect_closed() if m.kind == "E"]
-        assert errors and "idle transaction timeout" in errors[-1].text
-    wait_until(lambda: pg.backends("state = 'idle in transaction'") == 0, "the transaction to end")
-
-
-@pytest.mark.own
-def test_transaction_timeout_of_a_user(make_pooler):
-    pooler = make_pooler(users={"app": "transaction_timeout=1"})
-    with pooler.wire() as client:
-        client.query("BEGIN")
-        started = time.monotonic()
-        errors = []
-        while not errors and time.monotonic() - started < 5:
-            try:
-                errors = [m for m in client.query("SELECT pg_sleep(0.05)") if m.kind == "E"]
-            except (wire.Closed, OSError):
-                break
-        assert time.monotonic() - started < 5
 
 
 @pytest.mark.sanitizer

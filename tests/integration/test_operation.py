@@ -1,4 +1,4 @@
-"""PAUSE, RESUME, RELOAD, RECONNECT, KILL, signals and shutdown, with clients at work."""
+"""PAUSE, RESUME, RELOAD, signals and shutdown, with clients at work."""
 import os
 import signal
 import threading
@@ -197,24 +197,6 @@ def test_reload_removes_a_database(pooler):
             pooler.wire(database="app2")
 
 
-def test_reconnect_replaces_servers(pooler):
-    pooler.needs("RECONNECT")
-    with pooler.wire() as client:
-        first = client.value("SELECT pg_backend_pid()")
-        pooler.admin("RECONNECT")
-        wait_until(lambda: client.value("SELECT pg_backend_pid()") != first, "another server")
-
-
-@pytest.mark.own
-def test_reconnect_under_load(pooler):
-    pooler.needs("RECONNECT")
-    with Load(pooler) as load:
-        for _ in range(5):
-            pooler.admin("RECONNECT app")
-            load.more()
-    assert not load.errors
-
-
 def test_console_under_load(pooler):
     """Rows are gathered from workers that are busy."""
     with Load(pooler) as load:
@@ -228,57 +210,19 @@ def test_console_under_load(pooler):
 
 @pytest.mark.own
 @pytest.mark.slow
-def test_everything_at_once_for_a_while(pooler):
-    """Load, reloads, pauses, reconnects, killed backends and vanishing clients together; only wrong answers count."""
-    pooler.needs("RECONNECT")
+def test_everything_at_once_for_a_while(make_pooler):
+    """Load, reloads, pauses, servers that come and go and vanishing clients together; only wrong answers count."""
+    pooler = make_pooler(settings={"server_lifetime": 0.5})
     deadline = time.monotonic() + 60
     with Load(pooler, 8) as load:
         while time.monotonic() < deadline:
-            for command in ("PAUSE", "RESUME", "RECONNECT", "RELOAD", "SHOW CLIENTS"):
+            for command in ("PAUSE", "RESUME", "RELOAD", "SHOW CLIENTS"):
                 pooler.admin(command)
             client = pooler.wire()
             client.query("BEGIN")
             client.reset()
             load.more(100)
     assert not load.errors
-
-
-def test_kill_drops_clients_and_servers(pooler):
-    pooler.needs("KILL")
-    client = pooler.wire()
-    client.query("BEGIN")
-    with pooler.wire(database="app2") as other:
-        pooler.admin("KILL app")
-        client.expect_closed()
-        client.disconnect()
-        assert not pooler.servers()
-        assert other.value("SELECT 1") == "1"
-    pooler.admin("RESUME app")
-    pooler.wire().disconnect()
-
-
-@pytest.mark.own
-def test_kill_client(pooler):
-    pooler.needs("KILL_CLIENT")
-    with pooler.wire() as victim, pooler.wire() as other:
-        row = [r for r in pooler.clients() if r["port"] == victim.sock.getsockname()[1]][0]
-        pooler.admin(f"KILL_CLIENT {row['id']}")
-        errors = [m for m in victim.expect_closed() if m.kind == "E"]
-        assert errors and errors[-1].sqlstate in ("57P01", "08P01")
-        assert other.value("SELECT 1") == "1"
-
-
-def test_wait_close(pooler):
-    pooler.needs("WAIT_CLOSE")
-    with pooler.wire() as client:
-        client.query("BEGIN")
-        pooler.admin("RECONNECT app")
-        with pooler.raw(timeout=10) as admin:
-            admin.login("admin", "pgbouncer")
-            admin.send(wire.query("WAIT_CLOSE app"))
-            assert admin.silent_for(0.2)
-            client.query("COMMIT")
-            assert admin.trace() == "CZ"
 
 
 # ---- shutdown

@@ -8,7 +8,6 @@ import signal
 import subprocess
 
 import psycopg
-import pytest
 
 from . import util
 from .util import free_port, wait_until
@@ -43,10 +42,6 @@ TROUBLE = re.compile(r"(AddressSanitizer|ThreadSanitizer|LeakSanitizer|Undefined
                      r"[Aa]ssertion .*failed|invariant .*violated|SIGSEGV|SIGABRT|SIGBUS|stack smashing|free\(\): |double free|malloc\(\): )")
 
 
-# Settings of PgBouncer that this version refuses; their tests wait for them.
-NOT_YET = re.compile(r"[^:\n]* is not supported by this version yet")
-
-
 def ini_value(value):
     return "1" if value is True else "0" if value is False else str(value)
 
@@ -59,7 +54,7 @@ class Pooler:
     """One pooler process. Change .settings, .databases, .users, .userlist and call .write_config() to reload."""
 
     def __init__(self, postgres, workers=1, databases=None, users=None, settings=None, userlist=None, peers=None,
-                 sections="", hba=None, env=None, arguments=(), limits=None):
+                 sections="", env=None, arguments=(), limits=None):
         self.postgres, self.workers = postgres, workers
         self.directory = util.make_directory("pgs-")
         self.port = free_port()
@@ -69,7 +64,7 @@ class Pooler:
         self.expected_status = (0,) if IS_OWN else (0, 1, -3)  # older PgBouncers do not catch SIGQUIT
         server = postgres.dsn if postgres else "host=127.0.0.1 port=1"
         self.databases = {"app": f"{server} dbname=app", "app2": f"{server} dbname=app2"} if databases is None else databases
-        self.users, self.peers, self.sections, self.hba = users or {}, peers or {}, sections, hba
+        self.users, self.peers, self.sections = users or {}, peers or {}, sections
         self.userlist = {"app": "", "alice": "", "bob": "", "admin": "", "stats": "", **(userlist or {})}
         self.settings = {
             "listen_addr": "127.0.0.1",
@@ -104,9 +99,6 @@ class Pooler:
         return "\n".join(lines) + "\n" + self.sections
 
     def write_config(self):
-        if self.hba is not None:
-            util.write_file(self.path("hba.conf"), self.hba)
-            self.settings["auth_hba_file"] = self.path("hba.conf")
         util.write_file(self.path("userlist.txt"), "".join(
             f"{quote_userlist(user)} {quote_userlist(password)}\n" for user, password in self.userlist.items()), 0o600)
         return util.write_file(self.path("pgsluice.ini"), self.config_text())
@@ -141,10 +133,6 @@ class Pooler:
 
     def is_listening(self):
         if self.process.poll() is not None:
-            missing = NOT_YET.search(self.log())
-            if missing:
-                self.process = None
-                pytest.skip(missing.group(0))
             raise RuntimeError(f"the pooler ended with status {self.process.returncode}:\n{self.log()[-3000:]}")
         return self.is_listening_now()
 
@@ -245,15 +233,6 @@ class Pooler:
                 return []
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
-
-    def needs(self, *commands):
-        """Skips the test when the console of this version does not list these commands."""
-        with self.raw() as raw:
-            raw.login("admin", "pgbouncer")
-            usage = "".join(m.fields().get("D", "") for m in raw.query("SHOW HELP") if m.kind == "N")
-        for command in commands:
-            if not re.search(rf"\b{command}\b", usage):
-                pytest.skip(f"SHOW HELP of this version does not list {command}")
 
     def show(self, what):
         return self.admin(f"SHOW {what}")

@@ -1,0 +1,100 @@
+"""What PgBouncer has and this version has not: refused by name at the start, or a clear error on the console. Never ignored."""
+import pytest
+
+pytestmark = pytest.mark.own
+
+# section, name, value
+SETTINGS = [
+    ("pgbouncer", "auth_dbname", "app"),
+    ("pgbouncer", "auth_hba_file", "hba.conf"),
+    ("pgbouncer", "auth_ident_file", "ident.conf"),
+    ("pgbouncer", "auth_ldap_options", "ldapserver=127.0.0.1"),
+    ("pgbouncer", "auth_query", "SELECT usename, passwd FROM pg_shadow WHERE usename = $1"),
+    ("pgbouncer", "auth_type", "cert"),
+    ("pgbouncer", "auth_type", "hba"),
+    ("pgbouncer", "auth_type", "ldap"),
+    ("pgbouncer", "auth_type", "pam"),
+    ("pgbouncer", "auth_user", "bob"),
+    ("pgbouncer", "client_idle_timeout", "1"),
+    ("pgbouncer", "client_tls13_ciphers", "TLS_AES_128_GCM_SHA256"),
+    ("pgbouncer", "client_tls_ca_file", "ca.crt"),
+    ("pgbouncer", "client_tls_cert_file", "server.crt"),
+    ("pgbouncer", "client_tls_ciphers", "secure"),
+    ("pgbouncer", "client_tls_dheparams", "none"),
+    ("pgbouncer", "client_tls_ecdhcurve", "none"),
+    ("pgbouncer", "client_tls_key_file", "server.key"),
+    ("pgbouncer", "client_tls_protocols", "all"),
+    ("pgbouncer", "client_tls_sslmode", "allow"),
+    ("pgbouncer", "client_tls_sslmode", "require"),
+    ("pgbouncer", "dns_zone_check_period", "1"),
+    ("pgbouncer", "idle_transaction_timeout", "1"),
+    ("pgbouncer", "max_db_client_connections", "1"),
+    ("pgbouncer", "max_prepared_statements", "100"),
+    ("pgbouncer", "max_user_client_connections", "1"),
+    ("pgbouncer", "peer_id", "1"),
+    ("pgbouncer", "query_timeout", "1"),
+    ("pgbouncer", "reserve_pool_size", "1"),
+    ("pgbouncer", "resolv_conf", "/etc/resolv.conf"),
+    ("pgbouncer", "so_reuseport", "1"),
+    ("pgbouncer", "transaction_timeout", "1"),
+    ("databases", "auth_dbname", "app"),
+    ("databases", "auth_query", "x"),
+    ("databases", "auth_user", "bob"),
+    ("databases", "max_db_client_connections", "1"),
+    ("databases", "reserve_pool", "1"),
+    ("databases", "reserve_pool_size", "1"),
+    ("users", "client_idle_timeout", "1"),
+    ("users", "idle_transaction_timeout", "1"),
+    ("users", "max_user_client_connections", "1"),
+    ("users", "query_timeout", "1"),
+    ("users", "reserve_pool_size", "1"),
+    ("users", "transaction_timeout", "1"),
+    ("peers", "1", "host=127.0.0.1"),
+]
+
+COMMANDS = [f"SHOW {name}" for name in ("ACTIVE_SOCKETS", "SOCKETS", "DNS_HOSTS", "DNS_ZONES", "MEM", "PEERS", "PEER_POOLS")]
+COMMANDS += ["KILL", "KILL app", "KILL_CLIENT 1", "RECONNECT", "RECONNECT app", "SUSPEND", "WAIT_CLOSE", "WAIT_CLOSE app"]
+
+
+@pytest.mark.parametrize("section, name, value", SETTINGS, ids=[f"{s}-{n}-{v}"[:60] for s, n, v in SETTINGS])
+def test_setting_is_refused_by_name(make_pooler, pg, section, name, value):
+    """Whoever relies on a setting must not believe that it works."""
+    extra = {
+        "pgbouncer": {"settings": {name: value}},
+        "databases": {"databases": {"app": f"{pg.dsn} dbname=app {name}={value}"}},
+        "users": {"users": {"app": f"{name}={value}"}},
+        "peers": {"peers": {name: value}},
+    }[section]
+    pooler = make_pooler(start=False, **extra)
+    done = pooler.run(pooler.path("pgsluice.ini"))
+    assert done.returncode == 1
+    refused = [line for line in (done.stdout + done.stderr).splitlines() if "is not supported by this version yet" in line]
+    assert len(refused) == 1 and "pgsluice.ini:" in refused[0], done.stderr
+    assert ("section [peers]" if section == "peers" else name) in refused[0]
+    if name == "auth_type":
+        assert value in refused[0]
+
+
+def test_command_is_a_clear_error(pooler):
+    """An error that names the command; the console and the clients go on."""
+    with pooler.wire() as client, pooler.raw() as console:
+        console.login("admin", "pgbouncer")
+        for command in COMMANDS:
+            messages = console.query(command)
+            assert "".join(m.kind for m in messages) == "EZ", command
+            assert messages[0].sqlstate == "42601" and command.split()[0] in messages[0].text, messages[0]
+            if command.startswith("SHOW"):
+                assert command in messages[0].text
+        assert client.value("SELECT 1") == "1"
+
+
+def test_setting_is_refused_on_the_console(pooler):
+    """SET and RELOAD say the same, and leave what was there."""
+    with pooler.raw() as console:
+        console.login("admin", "pgbouncer")
+        messages = console.query("SET query_timeout = 5")
+        assert "query_timeout is not supported by this version yet" in messages[0].fields()["D"]
+        pooler.settings["query_timeout"] = 5
+        pooler.write_config()
+        assert [m.kind for m in console.query("RELOAD")][0] == "E"
+    assert float(pooler.config("query_timeout")) == 0
