@@ -29,7 +29,8 @@
 
 /*
  * recv() and send() are cancellation points, for which glibc turns asynchronous cancellation on and
- * off around each call in a program with threads. Nothing is ever cancelled here, so the hot path does without.
+ * off around each call in a program with threads. Nothing is ever cancelled here, so the hot path does
+ * without.
  */
 static inline ssize_t socket_recv(int fd, void *buf, size_t len_bytes)
 {
