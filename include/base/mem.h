@@ -1,9 +1,10 @@
 /*
  * mem.h - memory: what may abort (boot, configuration) and what may not.
  *
- * x* functions abort with a message when memory is out; they belong to boot and
- * configuration only. At run time use malloc/calloc and handle NULL, so that
- * only the connection that asked is closed (SQLSTATE 53200).
+ * x* functions abort with a message when memory is out; they belong to boot, to
+ * configuration, and to the orders that the control thread gives all workers. On the path of
+ * a connection use malloc/calloc and handle NULL, so that only the connection that asked
+ * is closed (SQLSTATE 53200).
  *
  * struct slab: objects of one size, owned by one thread; freed objects are kept
  * for reuse and given back to the system with slab_destroy().

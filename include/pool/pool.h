@@ -174,9 +174,10 @@ void pool_configure(struct pool *pool, const struct pool_config *config, int64_t
                     struct pool_acts *acts);
 /* Pausing closes idle servers (acts CLOSE) and makes others close on release; resuming pumps. */
 void pool_set_paused(struct pool *pool, bool paused, int64_t now_us, struct pool_acts *acts);
-/* All servers close when they come free, with why (RECONNECT, KILL). */
 /* Would the slot close if it came free now? For server_fast_close. */
 bool pool_slot_is_outdated(struct pool *pool, const struct slot *slot, int64_t now_us);
+/* All servers close when they come free, with why: changed connection data, a pool that is not used any more.
+ */
 void pool_recycle(struct pool *pool, enum close_reason why, int64_t now_us, struct pool_acts *acts);
 /* Waiters get FAIL acts. True: more waiters are left than acts fit; perform these and call it again. */
 bool pool_fail_waiters(struct pool *pool, int64_t now_us, struct pool_acts *acts);

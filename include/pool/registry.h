@@ -6,8 +6,8 @@
  * live until registry_destroy(); one that nobody uses any more is emptied, and
  * left out of SHOW after registry_retire(). So a pointer to a pool is valid for ever.
  *
- * Threads: any; registry.lock (rank 10). Iteration: registry_pool(i) for i < registry_count(): pools keep
- * their index and are never removed.
+ * Threads: any; registry.lock (rank 10), is_retired and clients without it. Iteration: registry_pool(i) for
+ * i < registry_count(): pools keep their index and are never removed.
  */
 #ifndef POOL_REGISTRY_H
 #define POOL_REGISTRY_H
@@ -23,6 +23,7 @@ struct pool_database {
     /* [registry.lock] */
     bool is_paused;
     bool is_disabled;
+    /* [atomic] */
     _Atomic int clients;     /* client connections of this database */
     _Atomic bool is_retired; /* see registry_retire() */
 };
@@ -30,7 +31,7 @@ struct pool_database {
 struct pool_user {
     const char *name;     /* constant */
     struct limits limits; /* max_user_connections */
-    _Atomic int clients;
+    _Atomic int clients;  /* client connections of this user */
     /* [registry.lock] keys from the client's own SCRAM login, for logging in to servers */
     bool has_scram_keys;
     uint8_t scram_client_key[32];
@@ -57,7 +58,8 @@ int registry_user_count(struct registry *r);
 struct pool_user *registry_user(struct registry *r, int i);
 
 /* Not shown any more, until it is asked for by registry_get_pool() or registry_get_database() again. Only
- * marks it: the caller has had it emptied (pool_set_removed). */
+ * marks it: the caller has had it emptied (pool_set_removed, or pool_recycle when nobody used it for long).
+ */
 void registry_retire(struct registry *r, struct pool *pool);
 void registry_retire_database(struct registry *r, struct pool_database *database);
 

@@ -66,7 +66,7 @@ struct shard {
     bool is_stopping; /* closing everything; the loop ends when all have gone */
     int64_t stopping_since_us;
     struct mail_order *stop_order; /* acknowledged when that is so */
-    struct pending_act *acts;      /* performed in order by shard_drain_acts() */
+    struct pending_act *acts;      /* performed in order by shard_perform() */
     uint32_t acts_head, acts_tail, acts_capacity;
     bool acts_are_draining;
     struct server
