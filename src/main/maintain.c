@@ -30,12 +30,18 @@ static void keep_servers(struct control *ctl, struct pool *pool, int64_t now_us)
     instance_perform(&ctl->in, pool, &acts);
 }
 
-/* How long a pool may be unused; 0 = for ever. Of databases made from the * entry the whole is forgotten. */
+/* Made from the * entry? Of such a database the whole is forgotten. */
+static bool is_auto_database(const struct control *ctl, const struct pool *pool)
+{
+    const struct database_config *db = config_find_database(ctl->config->config, pool->database->name);
+    return db != NULL && db->is_fallback;
+}
+
+/* How long a pool may be unused; 0 = for ever. */
 static int64_t unused_timeout_us(const struct control *ctl, const struct pool *pool)
 {
     const struct settings *s = control_settings(ctl);
-    const struct database_config *db = config_find_database(ctl->config->config, pool->database->name);
-    return db != NULL && db->is_fallback ? s->autodb_idle_timeout_us : s->pool_idle_timeout_us;
+    return is_auto_database(ctl, pool) ? s->autodb_idle_timeout_us : s->pool_idle_timeout_us;
 }
 
 /* A pool without clients closes its servers after the timeout and is then left out of SHOW. */
@@ -63,8 +69,7 @@ static void forget_unused(struct control *ctl, struct pool *pool, int64_t now_us
     log_debug("pool %s/%s has not been used for long and is forgotten", pool->database->name,
               pool->user->name);
     registry_retire(ctl->in.registry, pool);
-    if (atomic_load(&pool->database->clients) == 0 &&
-        control_settings(ctl)->autodb_idle_timeout_us == timeout_us)
+    if (atomic_load(&pool->database->clients) == 0 && is_auto_database(ctl, pool))
         registry_retire_database(ctl->in.registry, pool->database);
 }
 
