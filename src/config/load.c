@@ -301,14 +301,15 @@ static void check_sense(struct loader *l)
     const char *file = l->args->ini_path;
     bool asks_password = s->auth_type == AUTH_TYPE_MD5 || s->auth_type == AUTH_TYPE_PLAIN ||
                          s->auth_type == AUTH_TYPE_SCRAM_SHA_256;
-    if (asks_password && *s->auth_file == '\0')
+    bool has_databases = l->config->catalog->database_count > 0;
+    if (has_databases && asks_password && *s->auth_file == '\0')
         config_problems_add(l->problems, PROBLEM_WARNING, file, 0,
                             "auth_type = %s needs auth_file: nobody can log in without it",
                             config_auth_type_name(s->auth_type));
     if (*s->unix_socket_dir == '\0' && (*s->listen_addr == '\0' || s->listen_port == 0))
         config_problems_add(l->problems, PROBLEM_WARNING, file, 0,
                             "there is nowhere to listen: set listen_addr or unix_socket_dir");
-    if (l->config->catalog->database_count == 0)
+    if (!has_databases && l->problems->errors == 0)
         config_problems_add(l->problems, PROBLEM_NOTE, file, 0, "no database is configured in [databases]");
 }
 
