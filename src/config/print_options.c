@@ -49,6 +49,19 @@ static void print_default(const struct config_option *o)
     puts(o->flags & OPTION_RELOADABLE ? "." : "; a change needs a restart.");
 }
 
+static void print_later_names(const struct config_option *o)
+{
+    const char *before = "Not supported by this version yet: ";
+    for (const struct config_option_name *n = o->names; n != NULL && n->name != NULL; n++) {
+        if (!n->later)
+            continue;
+        printf("%s%s", before, n->name);
+        before = ", ";
+    }
+    if (*before == ',')
+        puts(".");
+}
+
 static void print_option(const struct config_option *o)
 {
     static const char *const types[] = {
@@ -66,9 +79,7 @@ static void print_option(const struct config_option *o)
     }
     if (o->flags & OPTION_NO_MEANING)
         puts("Accepted for the sake of existing files; it has no meaning here.");
-    for (const struct config_option_name *n = o->names; n != NULL && n->name != NULL; n++)
-        if (n->later)
-            printf("Not supported by this version yet: %s.\n", n->name);
+    print_later_names(o);
 }
 
 static void print_rows(size_t from, size_t to, unsigned with, unsigned without)
