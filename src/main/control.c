@@ -14,9 +14,10 @@
 #include "main_int.h"
 #include "net/helper.h"
 
-#define TICK_US     (50 * USEC_PER_MSEC)
-#define MAX_REFUSED 64
-#define N_HELPERS   4
+#define TICK_US        (50 * USEC_PER_MSEC)
+#define MAX_REFUSED    64
+#define N_HELPERS      4
+#define HELPERS_WAIT_S 1 /* at the end, for name lookups under way */
 
 /* ---- mail ---- */
 
@@ -262,10 +263,13 @@ void control_destroy(struct control *ctl)
 {
     process_notify("STOPPING=1");
     workers_join(&ctl->in, ctl->workers);
-    helpers_stop();
+    listeners_close(ctl->listeners, false);
+    if (!helpers_stop(HELPERS_WAIT_S)) {
+        log_info("shutdown complete; a host name is still being looked up");
+        return;
+    }
     console_destroy(ctl->console);
     ctl->console = NULL;
-    listeners_close(ctl->listeners, false);
     listeners_free(ctl->listeners);
     for (size_t i = 0; i < ARRAY_SIZE(ctl->signals); i++)
         if (ctl->signals[i] != NULL)
