@@ -235,14 +235,15 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
     in->started_wall_us = clock_wall_us();
     atomic_store(&in->next_connection_id, 1);
     ctl->next_stats_us = clock_now_us() + s->stats_period * USEC_PER_SEC;
-    if (!open_listeners(ctl))
+    /* before anybody can find us: a signal waits until the loop runs, and kills nobody */
+    if (!add_signals(ctl) || !open_listeners(ctl))
         return false;
     log_start();
     ctl->console = control_new_console(ctl);
     if (!helpers_start(N_HELPERS))
         return false;
     ctl->workers = workers_start(in, ctl->config);
-    if (ctl->workers == NULL || !add_signals(ctl) || !add_timers(ctl)) {
+    if (ctl->workers == NULL || !add_timers(ctl)) {
         log_fatal("cannot start the worker threads");
         return false;
     }
