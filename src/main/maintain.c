@@ -6,6 +6,8 @@
  *
  * Threads: the control thread.
  */
+#include <string.h>
+
 #include "base/log.h"
 #include "main_int.h"
 
@@ -30,11 +32,16 @@ static void keep_servers(struct control *ctl, struct pool *pool, int64_t now_us)
     instance_perform(&ctl->in, pool, &acts);
 }
 
-/* How long a pool may be unused; 0 = for ever. Of databases made from the * entry the whole is forgotten. */
+/* How long a pool may be unused; 0 = for ever. Of databases made from the * entry the whole is forgotten.
+ * Pools that keep their servers without clients stay, or they would be emptied and filled again each second.
+ */
 static int64_t unused_timeout_us(const struct control *ctl, const struct pool *pool)
 {
     const struct settings *s = control_settings(ctl);
     const struct database_config *db = config_find_database(ctl->config->config, pool->database->name);
+    if (db != NULL && !db->is_fallback && db->user != NULL && strcmp(db->user, pool->user->name) == 0 &&
+        config_min_pool_size(ctl->config->config, db) > 0)
+        return 0;
     return db != NULL && db->is_fallback ? s->autodb_idle_timeout_us : s->pool_idle_timeout_us;
 }
 
