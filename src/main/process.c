@@ -78,7 +78,15 @@ bool process_check_background(const struct settings *s)
         fprintf(stderr, "daemon needs a pidfile in its configuration\n");
         return false;
     }
-    return process_check_pidfile(s->pidfile);
+    if (!process_check_pidfile(s->pidfile))
+        return false;
+    int fd = open(s->pidfile, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        fprintf(stderr, "could not write pidfile \"%s\": %s\n", s->pidfile, strerror(errno));
+        return false;
+    }
+    close(fd);
+    return true;
 }
 
 bool process_check_pidfile(const char *path)
