@@ -11,6 +11,7 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,6 +40,11 @@ void log_line(enum log_level level, const char *fmt, ...) printf_like(2, 3);
 void log_vline(enum log_level level, const char *prefix, const char *fmt, va_list ap);
 /* For a crash handler: writes text to all places directly, async-signal-safe. */
 void log_emergency(const char *text);
+/* Where log_emergency() writes; returns how many of fds[2] are set. Async-signal-safe. */
+int log_emergency_fds(int fds[2]);
+/* For pthread_sigmask() around the making of threads: all signals but those that a crash raises, which would
+ * kill the process without a word while they are blocked. */
+void log_thread_signals(sigset_t *set);
 /* Lines lost so far. */
 uint64_t log_lost(void);
 

@@ -42,18 +42,20 @@ struct mail_cancel {
     uint64_t from_client;
 };
 
-enum console_input_kind { CONSOLE_OPEN, CONSOLE_DATA, CONSOLE_GONE };
+enum console_input_kind { CONSOLE_OPEN, CONSOLE_DATA, CONSOLE_CANCEL, CONSOLE_GONE };
 
 /* MAIL_CONSOLE_INPUT: what a console client sent, whole messages only. One is under way at a time per client;
- * the answer is a MAIL_CONSOLE_OUTPUT with is_last, after which the next may come. */
+ * the answer is a MAIL_CONSOLE_OUTPUT with is_last, after which the next may come. CANCEL (a cancel request
+ * for the command under way) and GONE come at any time and have no answer of their own. */
 struct mail_console_input {
     struct mail mail;
     enum console_input_kind kind;
     uint8_t worker;
-    uint64_t client;    /* handle: names the console session */
-    bool is_admin;      /* OPEN */
-    char user[64];      /* OPEN */
-    uint32_t len_bytes; /* DATA */
+    uint64_t client;     /* handle: names the console session */
+    bool is_admin;       /* OPEN */
+    char user[64];       /* OPEN */
+    uint64_t cancel_key; /* OPEN: its BackendKeyData, process id and key */
+    uint32_t len_bytes;  /* DATA */
     uint8_t data[];
 };
 

@@ -282,16 +282,24 @@ static bool set_running(bool running)
     return is_change;
 }
 
+void log_thread_signals(sigset_t *set)
+{
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    sigfillset(set);
+    for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
+        sigdelset(set, crashes[i]);
+}
+
 void log_start(void)
 {
-    sigset_t all, old;
+    sigset_t set, old;
     pthread_once(&ring_filled_once, ring_filled_init);
     if (has_writer || !set_running(true))
         return;
     log_sink_set_deadline(0);
     /* Signals belong to the control thread. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
+    log_thread_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, &old);
     int rc = pthread_create(&writer, NULL, writer_main, NULL);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc != 0) {

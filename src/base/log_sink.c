@@ -235,14 +235,24 @@ uint32_t log_sink_write(const char *text, const struct log_record *records, uint
 }
 
 /* Async-signal-safe: atomics and write(2) only. */
+int log_emergency_fds(int fds[2])
+{
+    bool has_file = atomic_load(&file_is_on);
+    int n = 0;
+    if (has_file)
+        fds[n++] = atomic_load(&file_fd);
+    if (atomic_load(&stderr_is_on) || !has_file)
+        fds[n++] = STDERR_FILENO;
+    return n;
+}
+
+/* Async-signal-safe: atomics and write(2) only. */
 void log_emergency(const char *text)
 {
     size_t len = strlen(text);
-    bool has_file = atomic_load(&file_is_on);
-    int fds[2] = {has_file ? atomic_load(&file_fd) : -1,
-                  atomic_load(&stderr_is_on) || !has_file ? STDERR_FILENO : -1};
-    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
-        if (fds[i] < 0 || !write_all(fds[i], text, len))
+    int fds[2], n = log_emergency_fds(fds);
+    for (int i = 0; i < n; i++) {
+        if (!write_all(fds[i], text, len))
             continue;
         if (len == 0 || text[len - 1] != '\n')
             (void)!write(fds[i], "\n", 1);

@@ -119,6 +119,12 @@ static const struct key *find_key(const struct key *keys, size_t n, const char *
     return NULL;
 }
 
+/* What cannot be a key may be (part of) a password, or a URL with one: it is not printed. */
+static bool is_word(const char *key)
+{
+    return key[strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")] == '\0';
+}
+
 static void store_pair(const struct key *keys, size_t n, const char *key, const char *value, void *entry,
                        struct place at, struct config_problems *problems)
 {
@@ -126,6 +132,11 @@ static void store_pair(const struct key *keys, size_t n, const char *key, const 
     bool is_set = false;
     struct buf why;
     const struct key *k = find_key(keys, n, key, &nearest);
+    if (k == NULL && !is_word(key)) {
+        config_problems_add(problems, PROBLEM_ERROR, at.file, at.line,
+                            "this is no connection string of the form KEY=VALUE KEY=VALUE");
+        return;
+    }
     if (k == NULL) {
         config_problems_add(problems, PROBLEM_ERROR, at.file, at.line, "unknown key %s%s%s%s", key,
                             nearest != NULL ? ": did you mean " : "", nearest != NULL ? nearest : "",
@@ -146,14 +157,20 @@ static void store_all(const struct key *keys, size_t n, const char *text, void *
 {
     struct connstr c;
     enum connstr_result result;
+    const char *nearest;
     connstr_init(&c, text);
     while ((result = connstr_next(&c)) == CONNSTR_PAIR)
         store_pair(keys, n, buf_cstr(&c.key), buf_cstr(&c.value), entry, at, problems);
-    /* The text itself is not quoted: it may hold a password. */
-    if (result == CONNSTR_ERR)
+    /* The text itself is not quoted, it may hold a password; nor is a word that is no key. */
+    if (result == CONNSTR_ERR) {
+        bool is_key = c.key.len > 0 && find_key(keys, n, buf_cstr(&c.key), &nearest) != NULL;
         config_problems_add(problems, PROBLEM_ERROR, at.file, at.line,
-                            "syntax error in connection string%s%s: %s", c.key.len > 0 ? " at " : "",
-                            buf_cstr(&c.key), buf_cstr(&c.value));
+                            "syntax error in connection string%s%s: %s",
+                            is_key          ? " at "
+                            : c.key.len > 0 ? " at a word that is no key"
+                                            : "",
+                            is_key ? buf_cstr(&c.key) : "", buf_cstr(&c.value));
+    }
     secret_wipe(c.value.data, c.value.capacity);
     connstr_free(&c);
 }

@@ -14,9 +14,10 @@
 #include "main_int.h"
 #include "net/helper.h"
 
-#define TICK_US     (50 * USEC_PER_MSEC)
-#define MAX_REFUSED 64
-#define N_HELPERS   4
+#define TICK_US        (50 * USEC_PER_MSEC)
+#define MAX_REFUSED    64
+#define N_HELPERS      4
+#define HELPERS_WAIT_S 1 /* at the end, for name lookups under way */
 
 /* ---- mail ---- */
 
@@ -234,14 +235,15 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
     in->started_wall_us = clock_wall_us();
     atomic_store(&in->next_connection_id, 1);
     ctl->next_stats_us = clock_now_us() + s->stats_period * USEC_PER_SEC;
-    if (!open_listeners(ctl))
+    /* before anybody can find us: a signal waits until the loop runs, and kills nobody */
+    if (!add_signals(ctl) || !open_listeners(ctl))
         return false;
     log_start();
     ctl->console = control_new_console(ctl);
     if (!helpers_start(N_HELPERS))
         return false;
     ctl->workers = workers_start(in, ctl->config);
-    if (ctl->workers == NULL || !add_signals(ctl) || !add_timers(ctl)) {
+    if (ctl->workers == NULL || !add_timers(ctl)) {
         log_fatal("cannot start the worker threads");
         return false;
     }
@@ -262,10 +264,13 @@ void control_destroy(struct control *ctl)
 {
     process_notify("STOPPING=1");
     workers_join(&ctl->in, ctl->workers);
-    helpers_stop();
+    listeners_close(ctl->listeners, false);
+    if (!helpers_stop(HELPERS_WAIT_S)) {
+        log_info("shutdown complete; a host name is still being looked up");
+        return;
+    }
     console_destroy(ctl->console);
     ctl->console = NULL;
-    listeners_close(ctl->listeners, false);
     listeners_free(ctl->listeners);
     for (size_t i = 0; i < ARRAY_SIZE(ctl->signals); i++)
         if (ctl->signals[i] != NULL)

@@ -58,8 +58,8 @@ static int run(struct control *ctl, const struct args *a, struct session_config 
     int status = 1;
 
     if (!process_switch_user(s->user) || !process_check_pidfile(s->pidfile) ||
-        (a->daemonize && (!process_check_background(s) || !process_daemonize())) || !process_open_log(s, a) ||
-        !process_write_pidfile(s->pidfile))
+        (a->daemonize && !process_check_background(s)) || !process_open_log(s, a) ||
+        (a->daemonize && !process_daemonize()) || !process_write_pidfile(s->pidfile))
         return 1;
     say_problems(problems, BIT(PROBLEM_NOTE), true); /* only at the start: RELOAD does not repeat them */
     process_catch_crashes();

@@ -6,6 +6,8 @@
  *
  * Threads: the control thread.
  */
+#include <string.h>
+
 #include "base/log.h"
 #include "main_int.h"
 
@@ -37,10 +39,15 @@ static bool is_auto_database(const struct control *ctl, const struct pool *pool)
     return db != NULL && db->is_fallback;
 }
 
-/* How long a pool may be unused; 0 = for ever. */
+/* How long a pool may be unused; 0 = for ever. Pools that keep their servers without clients stay, or they
+ * would be emptied and filled again each second. */
 static int64_t unused_timeout_us(const struct control *ctl, const struct pool *pool)
 {
     const struct settings *s = control_settings(ctl);
+    const struct database_config *db = config_find_database(ctl->config->config, pool->database->name);
+    if (db != NULL && !db->is_fallback && db->user != NULL && strcmp(db->user, pool->user->name) == 0 &&
+        config_min_pool_size(ctl->config->config, db) > 0)
+        return 0;
     return is_auto_database(ctl, pool) ? s->autodb_idle_timeout_us : s->pool_idle_timeout_us;
 }
 

@@ -78,7 +78,15 @@ bool process_check_background(const struct settings *s)
         fprintf(stderr, "daemon needs a pidfile in its configuration\n");
         return false;
     }
-    return process_check_pidfile(s->pidfile);
+    if (!process_check_pidfile(s->pidfile))
+        return false;
+    int fd = open(s->pidfile, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        fprintf(stderr, "could not write pidfile \"%s\": %s\n", s->pidfile, strerror(errno));
+        return false;
+    }
+    close(fd);
+    return true;
 }
 
 bool process_check_pidfile(const char *path)
@@ -163,12 +171,10 @@ static void on_crash(int sig)
 
     snprintf(text, sizeof(text), "CRASH: signal %d, backtrace follows\n", sig);
     log_emergency(text);
+    int fds[2], n_fds = log_emergency_fds(fds);
     int n = backtrace(frames, (int)ARRAY_SIZE(frames));
-    char **names = backtrace_symbols(frames, n); /* allocates; the process is lost anyway */
-    for (int i = 0; names != NULL && i < n; i++) {
-        log_emergency(names[i]);
-        log_emergency("\n");
-    }
+    for (int i = 0; i < n_fds; i++) /* does not allocate: the heap may be what is broken, and locked */
+        backtrace_symbols_fd(frames, n, fds[i]);
     signal(sig, SIG_DFL);
     raise(sig);
 }

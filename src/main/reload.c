@@ -35,12 +35,19 @@ static void log_problems(const struct config_problems *p, struct buf *error)
 
 /* ---- telling the ledgers ---- */
 
-static bool is_dirty(const struct control *ctl, const char *database)
+static bool is_listed_dirty(const struct control *ctl, const char *name)
 {
     for (size_t i = 0; i < ctl->n_dirty; i++)
-        if (strcmp(ctl->dirty[i], database) == 0)
+        if (strcmp(ctl->dirty[i], name) == 0)
             return true;
     return false;
+}
+
+/* Its own line has changed, or come, or gone; or it lives by the * line, and that has changed. */
+static bool is_dirty(const struct control *ctl, const char *database)
+{
+    const struct database_config *db = config_find_database(ctl->config->config, database);
+    return is_listed_dirty(ctl, database) || (db != NULL && db->is_fallback && is_listed_dirty(ctl, "*"));
 }
 
 static void remove_pool(struct control *ctl, struct pool *pool)
@@ -99,8 +106,11 @@ static void on_change(const struct config_change *ch, void *arg)
 
     if (ch->kind == CHANGE_SETTING && !ch->needs_restart)
         log_info("%s: %s -> %s", ch->name, ch->old_text, ch->new_text);
-    if (ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty) {
+    if (ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty)
         log_info("database %s: connection data changed, servers will be replaced", ch->name);
+    /* where a line comes or goes there may be pools that lived by the * line, or do from now on */
+    if (ch->kind == CHANGE_DATABASE_ADDED || ch->kind == CHANGE_DATABASE_REMOVED ||
+        (ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty)) {
         ctl->dirty = xrealloc(ctl->dirty, (ctl->n_dirty + 1) * sizeof(*ctl->dirty));
         ctl->dirty[ctl->n_dirty++] = xstrdup(ch->name);
     }

@@ -7,7 +7,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "base/log.h"
 #include "net/helper.h"
 
 static pthread_mutex_t queue_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -56,9 +58,9 @@ bool helpers_start(int n_threads)
     threads = calloc((size_t)n_threads, sizeof(*threads));
     if (threads == NULL)
         return false;
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
+    sigset_t set, old;
+    log_thread_signals(&set);
+    pthread_sigmask(SIG_SETMASK, &set, &old);
     bool ok = true;
     for (thread_count = 0; ok && thread_count < n_threads;) {
         if (pthread_create(&threads[thread_count], NULL, helper_main, NULL) == 0)
@@ -67,28 +69,34 @@ bool helpers_start(int n_threads)
             ok = false;
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!ok)
-        helpers_stop();
-    return ok;
+    if (ok)
+        return true;
+    (void)!helpers_stop(60); /* they have nothing to do yet, so they end at once */
+    return false;
 }
 
-void helpers_stop(void)
+bool helpers_stop(int wait_s)
 {
+    struct timespec until;
+
     pthread_mutex_lock(&queue_mutex);
     is_stopping = true;
     pthread_cond_broadcast(&queue_cond);
     pthread_mutex_unlock(&queue_mutex);
-    for (int i = 0; i < thread_count; i++)
-        pthread_join(threads[i], NULL);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += wait_s;
+    for (; thread_count > 0; thread_count--)
+        if (pthread_timedjoin_np(threads[thread_count - 1], NULL, &until) != 0)
+            return false;
     free(threads);
     threads = NULL;
-    thread_count = 0;
 
     pthread_mutex_lock(&queue_mutex);
     is_stopping = false;
     queue_head = NULL;
     queue_tail = &queue_head;
     pthread_mutex_unlock(&queue_mutex);
+    return true;
 }
 
 void helper_submit(struct helper_job *job)

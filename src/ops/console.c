@@ -18,7 +18,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/rand.h"
 #include "base/str.h"
 #include "ops_int.h"
 #include "wire/codec.h"
@@ -278,15 +277,15 @@ void session_finish(struct session *s, enum command_outcome outcome)
     session_run(s);
 }
 
-static void session_welcome(struct session *s)
+static void session_welcome(struct session *s, uint64_t cancel_key)
 {
-    uint8_t key[8];
+    uint8_t key[4];
 
     wire_put_auth(&s->out, 0, NULL, 0);
     for (size_t i = 0; i < ARRAY_SIZE(welcome_parameters); i++)
         wire_put_parameter_status(&s->out, welcome_parameters[i][0], welcome_parameters[i][1]);
-    rand_secure(key, sizeof(key));
-    wire_put_backend_key(&s->out, wire_u32(key) & INT32_MAX, key + 4, 4);
+    wire_set_u32(key, (uint32_t)cancel_key);
+    wire_put_backend_key(&s->out, (uint32_t)(cancel_key >> 32), key, sizeof(key));
     wire_put_ready(&s->out, 'I');
     session_answer(s);
 }
@@ -313,7 +312,19 @@ static void console_open_session(struct console *c, const struct mail_console_in
     list_init(&s->portals);
     list_push_back(&c->sessions, &s->node);
     c->n_sessions++;
-    session_welcome(s);
+    session_welcome(s, m->cancel_key);
+}
+
+/* Only PAUSE waits long enough to be cancelled; as in PgBouncer, all goes on then. */
+static void session_cancel(struct session *s)
+{
+    struct console_hooks *hooks = &s->console->hooks;
+
+    if (s->wait != WAIT_PAUSE)
+        return;
+    (void)hooks->resume(hooks->arg, s->waits_for);
+    session_error(s, "57014", "PAUSE was cancelled: what it had paused goes on", NULL, NULL);
+    session_finish(s, COMMAND_FAILED);
 }
 
 void console_on_input(struct console *c, struct mail_console_input *m)
@@ -331,6 +342,9 @@ void console_on_input(struct console *c, struct mail_console_input *m)
     } else if (m->kind == CONSOLE_GONE) {
         free(m);
         session_free(s);
+    } else if (m->kind == CONSOLE_CANCEL) {
+        free(m);
+        session_cancel(s);
     } else if (s->input != NULL || s->is_answered) {
         log_error("console: input of client %llx while the last one is being worked on",
                   (unsigned long long)m->client);

@@ -215,8 +215,11 @@ void cancel_on_mail(struct shard *sh, struct mail_cancel *m)
 {
     uint32_t place = m->pid & ((1u << INDEX_BITS) - 1);
     struct client *c = place > 0 ? handle_at(&sh->clients, place - 1) : NULL;
-    struct server *s = c != NULL && c->cancel_key != 0 && key_matches(c, m) ? c->server : NULL;
+    bool is_right = c != NULL && c->cancel_key != 0 && key_matches(c, m);
+    struct server *s = is_right ? c->server : NULL;
 
+    if (is_right && c->state == CLIENT_CONSOLE)
+        console_cancel(c);
     if (s == NULL || s->state != SERVER_ACTIVE || !tracker_is_busy(&s->tracker) || s->key == NULL ||
         count_cancels(sh) >= MAX_CANCELS) {
         answer(sh, m);

@@ -332,7 +332,7 @@ static void notify_wait(struct client *c, int64_t now_us)
 /* Waited too long? Not when a server is on its way: that is microseconds off. */
 static void check_wait(struct client *c, int64_t now_us)
 {
-    char sqlstate[6], text[POOL_ERROR_BYTES];
+    char sqlstate[6], text[POOL_ERROR_BYTES], message[POOL_ERROR_BYTES + 32];
 
     notify_wait(c, now_us);
     int64_t waited_us = now_us - c->ticket.since_us; /* since it first asked, however often it was put back */
@@ -342,7 +342,14 @@ static void check_wait(struct client *c, int64_t now_us)
         waited_us < c->query_wait_timeout_us + SESSION_LOST_GRANT_US)
         return;
     pool_last_error(c->pool, sqlstate, text, sizeof(text));
-    client_close(c, CLOSE_QUERY_WAIT_TIMEOUT, text[0] != '\0' ? text : NULL);
+    if (text[0] == '\0') {
+        client_close(c, CLOSE_QUERY_WAIT_TIMEOUT, NULL);
+        return;
+    }
+    /* without the hint at busy servers: this is the cause */
+    snprintf(message, sizeof(message), "%s: %s", close_reason_message(CLOSE_QUERY_WAIT_TIMEOUT), text);
+    client_close_error(c, CLOSE_QUERY_WAIT_TIMEOUT, close_reason_sqlstate(CLOSE_QUERY_WAIT_TIMEOUT), message,
+                       NULL);
 }
 
 void client_tick(struct shard *sh, int64_t now_us)

@@ -32,6 +32,11 @@ bool console_open(struct client *c, const char *user, bool is_admin)
     struct mail_console_input *m = new_input(c, CONSOLE_OPEN, 0);
     if (m == NULL)
         return false;
+    if (!cancel_make_key(c, false)) {
+        free(m);
+        return false;
+    }
+    m->cancel_key = c->cancel_key;
     m->is_admin = is_admin;
     str_copy(m->user, user, sizeof(m->user));
     c->console_busy = true;
@@ -110,6 +115,13 @@ void console_output(struct shard *sh, struct mail_console_output *m)
         }
     }
     free(m);
+}
+
+void console_cancel(struct client *c)
+{
+    struct mail_console_input *m = new_input(c, CONSOLE_CANCEL, 0);
+    if (m != NULL)
+        loop_post(c->shard->instance->control, &m->mail);
 }
 
 void console_gone(struct client *c)

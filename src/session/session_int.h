@@ -111,6 +111,8 @@ bool cancel_make_key(struct client *c, bool is_long) must_check;
 bool console_open(struct client *c, const char *user, bool is_admin) must_check;
 void console_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
 void console_output(struct shard *sh, struct mail_console_output *m);
+/* A cancel request for the console's command. */
+void console_cancel(struct client *c);
 void console_gone(struct client *c);
 
 #endif

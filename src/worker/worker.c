@@ -38,7 +38,7 @@ static void *worker_main(void *arg)
 struct worker *workers_start(struct instance *in, struct session_config *config)
 {
     struct worker *workers = xcalloc((size_t)in->n_workers, sizeof(*workers));
-    sigset_t all, before;
+    sigset_t set, before;
     bool ok = true;
 
     for (int i = 0; i < in->n_workers; i++) {
@@ -46,8 +46,8 @@ struct worker *workers_start(struct instance *in, struct session_config *config)
             return NULL;
         in->shards[i] = &workers[i].shard;
     }
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
+    log_thread_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, &before);
     for (int i = 0; i < in->n_workers && ok; i++) {
         ok = pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) == 0;
         workers[i].is_running = ok;

@@ -305,7 +305,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    helpers_stop();
+    assert_true(helpers_stop(60));
     loop_destroy(&loop);
     dial_cache_destroy();
     return dial_cached_names() == 0 ? 0 : -1;

@@ -4,8 +4,10 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -237,9 +239,31 @@ static void test_helpers_answer(void **state)
         helper_submit(&jobs[i].job);
     }
     loop_run(&loop);
-    helpers_stop();
+    assert_true(helpers_stop(60));
     assert_int_equal(a.sum, JOBS * (JOBS - 1));
     loop_destroy(&loop);
+}
+
+static atomic_bool may_end;
+
+static void slow_work(struct helper_job *job)
+{
+    (void)job;
+    while (!atomic_load(&may_end))
+        usleep(1000);
+}
+
+/* The end of the program does not wait for a name server that does not answer. */
+static void test_helpers_stop_in_bounded_time(void **state)
+{
+    (void)state;
+    struct helper_job job = {.work = slow_work};
+    assert_true(helpers_start(2));
+    helper_submit(&job);
+    usleep(50000);
+    assert_false(helpers_stop(0));
+    atomic_store(&may_end, true);
+    assert_true(helpers_stop(60));
 }
 
 int main(void)
@@ -247,7 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mail_is_fifo_per_sender), cmocka_unit_test(test_order_within_turns),
         cmocka_unit_test(test_destroy_runs_deferred),   cmocka_unit_test(test_ignores_environment),
-        cmocka_unit_test(test_helpers_answer),
+        cmocka_unit_test(test_helpers_answer),          cmocka_unit_test(test_helpers_stop_in_bounded_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
