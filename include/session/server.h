@@ -43,6 +43,7 @@ struct server {
     bool is_dropping;       /* remain_bytes are not for the client */
     bool is_dead;           /* lost while MOVING away: the YIELD mail decides */
     bool setup_failed;      /* an ErrorResponse to our own query */
+    bool is_fresh;          /* has just connected: needs no check query */
     bool is_checking;       /* SETUP: the check query runs, not SETs */
     bool needs_reset;       /* its last client was in session mode */
     char setup_sqlstate[6]; /* of that ErrorResponse */

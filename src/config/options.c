@@ -218,7 +218,9 @@ static const struct config_option options[] = {
          "Server connections that were idle for this long are closed; 0: never."),
     TIME(server_lifetime, "3600", R,
          "Server connections older than this are closed when unused; 0: after one use."),
-    TIME(server_login_retry, "15", R, "How long to wait after a failed login before the next attempt."),
+    TIME(server_login_retry, "15", R,
+         "Longest pause between attempts to connect after failures. Pauses grow from 0.1 s up to this after "
+         "logins that the server refuses, and up to 2 s at most while it cannot be reached."),
     STR(server_reset_query, "DISCARD ALL", R,
         "Query that cleans a server connection up before the next client gets it."),
     INT(server_reset_query_always, "0", 0, INT_MAX, R,

@@ -145,10 +145,13 @@ void pool_connected(struct pool *pool, struct slot *slot, struct params *welcome
 
 /* [lock] The pause before the next attempt. Connections that were tried together fail together: one failure.
  */
-static void back_off(struct pool *pool, int64_t now_us)
+/* A refusal will most likely be repeated; but a database that is down comes back, and clients wait for it. */
+static void back_off(struct pool *pool, bool for_good, int64_t now_us)
 {
     int64_t most_us = pool->config.login_retry_us;
 
+    if (!for_good && most_us > POOL_MOST_PAUSE_DOWN_US)
+        most_us = POOL_MOST_PAUSE_DOWN_US;
     pool->ramp = 1;
     if (now_us < pool->retry_us)
         return;
@@ -172,7 +175,7 @@ void pool_connect_failed(struct pool *pool, struct slot *slot, bool for_good, co
     pool->is_refused = for_good;
     snprintf(pool->last_error, sizeof(pool->last_error), "%s", error);
     snprintf(pool->last_error_sqlstate, sizeof(pool->last_error_sqlstate), "%s", sqlstate);
-    back_off(pool, now_us);
+    back_off(pool, for_good, now_us);
     limits_give_back(&pool->database->limits, pool, acts);
     limits_give_back(&pool->user->limits, pool, acts);
     pool_serve(pool, worker, now_us, acts);

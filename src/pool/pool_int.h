@@ -12,8 +12,9 @@
 #include "pool/pool.h"
 #include "pool/registry.h"
 
-#define POOL_FIRST_PAUSE_US (100 * USEC_PER_MSEC)
-#define POOL_LEAST_PAUSE_US (10 * USEC_PER_MSEC) /* server_login_retry = 0 must not make a busy loop */
+#define POOL_FIRST_PAUSE_US     (100 * USEC_PER_MSEC)
+#define POOL_MOST_PAUSE_DOWN_US (2 * USEC_PER_SEC)   /* for a database that cannot be reached */
+#define POOL_LEAST_PAUSE_US     (10 * USEC_PER_MSEC) /* server_login_retry = 0 must not make a busy loop */
 
 /* registry.c makes and frees pools. False when memory is out. */
 bool pool_init(struct pool *pool, struct pool_database *database, struct pool_user *user, int n_workers,

@@ -149,7 +149,7 @@ static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_byte
             return len_bytes;
         }
         if (!is_noted && tracker_is_busy(&s->tracker)) {
-            note_request(c, s, c->request_us);
+            note_request(c, s, c->shard->now_us);
             is_noted = true;
         }
         c->remain_bytes = len - 4;

@@ -42,7 +42,8 @@ static const char *check_query(const struct server *s)
 static bool is_check_due(const struct server *s, int64_t now_us)
 {
     const struct settings *set = shard_settings(s->shard);
-    return set->server_check_query[0] != '\0' && now_us - s->idle_since_us >= set->server_check_delay_us;
+    return set->server_check_query[0] != '\0' && !s->is_fresh &&
+           now_us - s->idle_since_us >= set->server_check_delay_us;
 }
 
 /* Sends the SETs that make the server the client's. False: none were needed. */
@@ -115,7 +116,9 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     s->request_us = now_us;
     s->query_start_us = s->xact_start_us = s->idle_in_xact_us = 0;
     client_set_state(c, CLIENT_ACTIVE);
-    if (!is_check_due(s, now_us)) {
+    bool is_due = is_check_due(s, now_us);
+    s->is_fresh = false;
+    if (!is_due) {
         setup_settings(s);
         return;
     }

@@ -201,6 +201,15 @@ static void on_dialled(struct dial *d, int fd)
     (void)send_buf(s, &b);
 }
 
+/* A host that does not answer must not use up the time of the others in the list. */
+static int64_t attempt_timeout_us(const struct server_login *l)
+{
+    int64_t n = 1;
+    for (const char *p = l->db->host; p != NULL && (p = strchr(p, ',')) != NULL; p++)
+        n++;
+    return n > 1 ? config_settings(l->config->config)->server_connect_timeout_us / n : 0;
+}
+
 static bool start_dial(struct server *s)
 {
     struct server_login *l = s->login;
@@ -209,6 +218,7 @@ static bool start_dial(struct server *s)
         .hosts = l->db->host,
         .port = l->db->port,
         .first_host = l->db->load_balance_hosts == LOAD_BALANCE_DISABLE ? 0 : (uint32_t)s->id,
+        .attempt_timeout_us = attempt_timeout_us(l),
         .dns_ttl_us = set->dns_max_ttl_us,
         .dns_negative_ttl_us = set->dns_nxdomain_ttl_us,
         .keepalive = set->tcp_keepalive != 0,
@@ -397,9 +407,10 @@ static void send_sasl(struct server *s, struct wire_reader *r, bool is_first)
     buf_init(&data, 8192);
     res = scram_client_step(l->scram, is_first ? NULL : r->p, is_first ? 0 : (size_t)(r->end - r->p), &data);
     if (res == SCRAM_ERR) {
-        const char *text = scram_error_text(scram_client_error(l->scram));
+        enum scram_error e = scram_client_error(l->scram);
         buf_free(&data);
-        fail(s, CLOSE_SERVER_LOGIN_FAILED, "28P01", text);
+        fail(s, CLOSE_SERVER_LOGIN_FAILED, scram_error_class(e) == SCRAM_CLASS_PASSWORD ? "28P01" : "08P01",
+             scram_error_text(e));
         return;
     }
     l->scram_is_done = res == SCRAM_OK;
@@ -486,6 +497,7 @@ static void login_done(struct server *s)
         server_log(s, LOG_LVL_LOG, "new connection to server%s%s", tls[0] != '\0' ? " with TLS " : "", tls);
     }
     tracker_reset(&s->tracker);
+    s->is_fresh = true;
     s->stream.ops = &server_stream_ops;
     server_set_state(s, SERVER_IDLE);
     struct params *mine = params_ref(welcome);

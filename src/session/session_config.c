@@ -17,7 +17,7 @@
 #include "base/secret.h"
 #include "session_int.h"
 
-#define MAX_DERIVED 5000 /* users beyond this are derived when they log in */
+#define MAX_DERIVED 500 /* users beyond this are derived when they log in */
 
 struct derived {
     const struct user_config *user; /* key; lives as long as the snapshot */

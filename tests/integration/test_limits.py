@@ -160,11 +160,15 @@ def test_server_reset_query_is_for_session_mode(make_pooler):
 def test_max_user_connections_of_a_user(make_pooler, users, clients, expected):
     pooler = make_pooler(users={"app": users})
     opened = open_clients(pooler, clients)
-    for client in opened:
-        client.send(wire.query("SELECT pg_sleep(0.1)"))
-    wait_until(lambda: pooler.pool()["sv_active"] == expected, "the server to be in use")
-    assert pooler.pool()["cl_waiting"] == clients - expected
-    for client in opened:
+    for client in opened[:expected]:
+        client.query("BEGIN")
+    for client in opened[expected:]:
+        client.send(wire.query("SELECT 1"))
+    wait_until(lambda: pooler.pool()["cl_waiting"] == clients - expected, "the others to wait")
+    assert pooler.pool()["sv_active"] == expected
+    for client in opened[:expected]:
+        client.query("COMMIT")
+    for client in opened[expected:]:
         assert client.trace() == "TDCZ"
     close_all(opened)
 
