@@ -63,7 +63,7 @@ def test_settings_without_meaning_are_named_once_in_the_log(make_pooler):
 def test_reboot_option_warns(make_pooler):
     """-R is accepted, so that service files keep working, and says what it does not do."""
     pooler = make_pooler(arguments=["-R"])
-    assert pooler.log_lines("WARNING")
+    wait_until(lambda: pooler.log_lines("WARNING"), "the warning")
     pooler.wire().disconnect()
 
 

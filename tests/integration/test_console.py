@@ -167,7 +167,7 @@ def test_clients_and_servers_match(busy):
 
 def test_pools_count(busy):
     pooler, _ = busy
-    row = pooler.pool()
+    row = util.wait_until(lambda: (lambda r: r if r["sv_login"] == 0 else None)(pooler.pool()), "the second server to be in")
     assert row["cl_active"] == 2 and row["cl_waiting"] == 0 and row["sv_active"] == 1
     assert row["sv_active"] + row["sv_idle"] + row["sv_used"] == len(pooler.servers())
 
