@@ -112,8 +112,8 @@ static void let_go(struct server *s)
         return;
     if (s->state == SERVER_HELD)
         server_release(s);
-    else if (s->state == SERVER_CLOSING && s->stream.fd < 0)
-        server_finish_close(s);
+    else if (s->state == SERVER_CLOSING && s->slot == NULL)
+        server_free(s);
 }
 
 static void cancel_end(struct cancel *x)

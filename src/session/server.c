@@ -128,14 +128,14 @@ void server_finish_close(struct server *s)
     struct pool *pool = s->pool;
     struct shard *sh = s->shard;
 
-    if (s->cancel_refs > 0) {
-        /* a cancel request still points here; it finds the connection gone and lets go */
-        stream_close(&s->stream);
-        return;
-    }
     s->slot = NULL;
+    if (s->cancel_refs == 0)
+        server_free(s);
+    else
+        stream_close(&s->stream); /* a cancel request still points here, and frees it in the end */
+    if (slot == NULL)
+        return;
     slot->server = NULL;
-    server_free(s);
     pool_closed(pool, slot, sh->now_us, &acts);
     shard_perform(sh, pool, &acts);
 }

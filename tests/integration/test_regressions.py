@@ -406,7 +406,7 @@ def test_server_lost_in_its_reset_query(make_pooler, fake):
 def test_server_held_for_a_cancel_request(make_pooler, fake, end):
     """A server that is done, but whose last client has a cancel request under way, waits for that.
 
-    If it dies meanwhile, its place in the pool is free when cancel_wait_timeout has ended the request.
+    If it dies meanwhile, its place in the pool is free at once.
     """
     cancelled, release = threading.Event(), threading.Event()
     talks = []
@@ -427,7 +427,7 @@ def test_server_held_for_a_cancel_request(make_pooler, fake, end):
 
         conn.serve_queries(answer)
 
-    pooler = fake_pooler(make_pooler, fake(script), cancel_wait_timeout=1.5 if end == "server" else 20)
+    pooler = fake_pooler(make_pooler, fake(script), cancel_wait_timeout=60)
     with pooler.wire() as client, pooler.wire() as other, pooler.raw() as request:
         client.send(wire.query("SELECT slow"))
         wait_until(lambda: talks and pooler.pool()["sv_active"] == 1, "the query to run")
