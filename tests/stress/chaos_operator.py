@@ -8,8 +8,7 @@ import time
 import psycopg
 
 from harness import wire
-from harness.util import wait_until
-from harness.wire import Closed, Wire
+from harness.wire import Closed
 
 RELATIONS = ["HELP", "CLIENTS", "CONFIG", "DATABASES", "ENVIRONMENT", "ERRORS", "LATENCY", "LISTS", "POOLS", "SERVERS", "STATE",
              "STATS", "STATS_AVERAGES", "STATS_TOTALS", "TOTALS", "USERS", "UTILIZATION", "VERSION", "WORKERS"]
@@ -27,8 +26,7 @@ class Operator:
     # ---- the console
 
     def console(self, timeout=20.0):
-        raw = self.pooler.wire("admin", "pgbouncer", timeout=timeout)
-        return raw
+        return self.pooler.wire("admin", "pgbouncer", timeout=timeout)
 
     def command(self, sql, errors=()):
         with self.console() as raw:
