@@ -116,6 +116,10 @@ static void fail_client(struct shard *sh, struct pool *pool, const struct grant 
     if (c == NULL || c->ticket.number != grant->number || c->server != NULL ||
         (c->state != CLIENT_WAITING && c->state != CLIENT_LOGIN_WAIT))
         return;
+    if (pool_is_removed(pool)) { /* it asked before this worker heard of it; the last error is no cause */
+        client_close(c, CLOSE_DATABASE_REMOVED, NULL);
+        return;
+    }
     char sqlstate[6], text[POOL_ERROR_BYTES], message[POOL_ERROR_BYTES + 64];
     pool_last_error(pool, sqlstate, text, sizeof(text));
     if (text[0] == '\0') {
