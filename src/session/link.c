@@ -133,8 +133,10 @@ void server_setup_done(struct server *s)
     struct client *c = s->client;
 
     if (c == NULL) {
-        /* it left meanwhile; what it had SET is restored for the next client anyway */
-        if (s->setup_failed && s->is_checking)
+        /* it left meanwhile; what was SET for it, and not reported, nobody would take back */
+        if (!s->is_checking)
+            server_close(s, CLOSE_UNCLEAN, "its client left while it was being set up");
+        else if (s->setup_failed)
             server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
         else
             server_release(s);
