@@ -127,10 +127,11 @@ void pool_testing(struct pool *pool, struct slot *slot, int64_t now_us);
  * taken). */
 void pool_connected(struct pool *pool, struct slot *slot, struct params *welcome, int64_t now_us,
                     struct pool_acts *acts);
-/* ... or not: slot is FREE. for_good: the server refused (class 28, 3D000). All waiters get FAIL acts then
+/* ... or not: slot is FREE; or CLOSING when PostgreSQL had let it in (is_in) and counts it: pool_closed()
+ * follows. for_good: the server refused (class 28, 3D000). All waiters get FAIL acts then
  * (use `more`). error: one line. */
-void pool_connect_failed(struct pool *pool, struct slot *slot, bool for_good, const char *sqlstate,
-                         const char *error, int64_t now_us, struct pool_acts *acts);
+void pool_connect_failed(struct pool *pool, struct slot *slot, bool for_good, bool is_in,
+                         const char *sqlstate, const char *error, int64_t now_us, struct pool_acts *acts);
 
 /* ADOPT has arrived at the grant's worker: ticket is the client's if its handle and number still match, else
  * NULL (its state is checked here). Acts as for pool_release, LINK when the client is there. */

@@ -163,21 +163,25 @@ static void back_off(struct pool *pool, bool for_good, int64_t now_us)
     pool->retry_us = now_us + pool->backoff_us / 1000 * (800 + pool_random(pool, 401));
 }
 
-void pool_connect_failed(struct pool *pool, struct slot *slot, bool for_good, const char *sqlstate,
-                         const char *error, int64_t now_us, struct pool_acts *acts)
+void pool_connect_failed(struct pool *pool, struct slot *slot, bool for_good, bool is_in,
+                         const char *sqlstate, const char *error, int64_t now_us, struct pool_acts *acts)
 {
     uint8_t worker;
 
     enter(pool, acts);
     assert(slot->state == SLOT_CONNECTING);
     worker = slot->owner;
-    slot_move(slot, SLOT_FREE, now_us);
+    slot_move(slot, is_in ? SLOT_CLOSING : SLOT_FREE, now_us);
     pool->is_refused = for_good;
     snprintf(pool->last_error, sizeof(pool->last_error), "%s", error);
     snprintf(pool->last_error_sqlstate, sizeof(pool->last_error_sqlstate), "%s", sqlstate);
     back_off(pool, for_good, now_us);
-    limits_give_back(&pool->database->limits, pool, acts);
-    limits_give_back(&pool->user->limits, pool, acts);
+    if (is_in) {
+        slot->close_reason = CLOSE_SERVER_LOGIN_FAILED;
+    } else {
+        limits_give_back(&pool->database->limits, pool, acts);
+        limits_give_back(&pool->user->limits, pool, acts);
+    }
     pool_serve(pool, worker, now_us, acts);
     leave(pool, now_us);
 }

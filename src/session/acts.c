@@ -68,7 +68,8 @@ void act_mail(struct instance *in, struct shard *sh, const struct pool_act *act,
             loop_post(to, &m->mail);
         } else if (act->kind == POOL_ACT_CONNECT) {
             struct pool_acts next;
-            pool_connect_failed(pool, act->slot, false, "53200", "out of memory", clock_now_us(), &next);
+            pool_connect_failed(pool, act->slot, false, false, "53200", "out of memory", clock_now_us(),
+                                &next);
             if (sh != NULL)
                 shard_perform(sh, pool, &next);
             else

@@ -157,7 +157,7 @@ void server_log_close(struct server *s, enum close_reason why, const char *detai
 }
 
 /* Says good-bye; the rest happens when PostgreSQL has closed its end, or after a second. */
-static void say_goodbye(struct server *s)
+void server_say_goodbye(struct server *s)
 {
     static const uint8_t terminate[5] = {'X', 0, 0, 0, 4};
 
@@ -173,7 +173,7 @@ static void say_goodbye(struct server *s)
 void server_begin_close(struct server *s, enum close_reason why)
 {
     server_log_close(s, why, NULL);
-    say_goodbye(s);
+    server_say_goodbye(s);
 }
 
 static bool is_lost(enum close_reason why)
@@ -229,7 +229,7 @@ void server_close(struct server *s, enum close_reason why, const char *detail)
         server_set_state(s, SERVER_CLOSING);
         server_finish_close(s);
     } else {
-        say_goodbye(s);
+        server_say_goodbye(s);
     }
     if (c != NULL)
         give_up_client(c, why, detail, was_checking);

@@ -114,12 +114,20 @@ void server_login_failed(struct server *s, enum close_reason why, const char *sq
     server_log(s, LOG_LVL_WARNING, "server login failed: %s", host);
     if (shard_settings(sh)->log_disconnections)
         server_log(s, LOG_LVL_LOG, "closing because: %s (age=0s)", close_reason_text(why));
-    slot->server = NULL;
-    s->slot = NULL;
-    server_free(s);
-    pool_connect_failed(pool, slot, is_for_good(sqlstate), state != NULL ? state : "08001", host,
+    bool is_in = s->login != NULL && s->login->stage >= STAGE_PARAMETERS && s->stream.fd >= 0;
+    if (is_in) {
+        server_login_free(s);
+        s->stream.ops = &server_stream_ops;
+    } else {
+        slot->server = NULL;
+        s->slot = NULL;
+        server_free(s);
+    }
+    pool_connect_failed(pool, slot, is_for_good(sqlstate), is_in, state != NULL ? state : "08001", host,
                         clock_now_us(), &acts);
     shard_perform(sh, pool, &acts);
+    if (is_in)
+        server_say_goodbye(s); /* PostgreSQL counts it until it has closed its end */
 }
 
 static void fail(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
@@ -243,7 +251,7 @@ void server_connect(struct shard *sh, struct pool *pool, struct slot *slot)
         bool gone = db == NULL;
         if (s != NULL)
             server_free(s);
-        pool_connect_failed(pool, slot, gone, gone ? "3D000" : "53200",
+        pool_connect_failed(pool, slot, gone, false, gone ? "3D000" : "53200",
                             gone ? "database removed" : "out of memory", clock_now_us(), &acts);
         shard_perform(sh, pool, &acts);
         return;

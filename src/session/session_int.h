@@ -68,6 +68,8 @@ struct server *server_new(struct shard *sh, struct pool *pool, struct slot *slot
 void server_set_state(struct server *s, enum server_state state);
 void server_free(struct server *s);
 void server_begin_close(struct server *s, enum close_reason why); /* slot is CLOSING already */
+/* Terminate; the rest happens when PostgreSQL has closed its end, or after a second. */
+void server_say_goodbye(struct server *s);
 void server_finish_close(struct server *s);
 void server_log_close(struct server *s, enum close_reason why, const char *detail);
 void server_tick(struct shard *sh, int64_t now_us);

@@ -378,6 +378,28 @@ def test_client_lost_while_settings_are_restored(make_pooler, fake):
 
 
 @pytest.mark.sanitizer
+def test_server_lost_after_its_login(make_pooler, fake):
+    """PostgreSQL has let it in and ends it before ReadyForQuery: it counts until its end is seen, and another is tried."""
+    tries = []
+
+    def script(conn):
+        tries.append(time.monotonic())
+        if len(tries) == 1:
+            conn.read_startup()
+            conn.send(wire.message("R", struct.pack("!I", 0)), wire.message("E", b"SFATAL\0VFATAL\0C57P01\0Mgoing\0\0"))
+            assert conn.sock.recv(1) == b"X", "Terminate"
+            time.sleep(0.4)
+            return
+        conn.accept_login()
+        conn.serve_queries(one_row)
+
+    pooler = fake_pooler(make_pooler, fake(script))
+    with pooler.wire() as client:
+        assert client.value("SELECT 1") == "SELECT 1"
+    assert len(tries) == 2 and tries[1] - tries[0] >= 0.4
+
+
+@pytest.mark.sanitizer
 def test_server_lost_in_its_reset_query(make_pooler, fake):
     """It dies while no client has it and server_reset_query runs: its place in the pool is free again."""
     lost = []

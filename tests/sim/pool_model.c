@@ -360,11 +360,15 @@ static void dialing_step(struct model_worker *w, struct model_server *s)
     } else if (fails) {
         struct pool *pool = s->pool;
         struct slot *slot = s->slot;
-        bool for_good = chance(w, 150);
-        server_remove(w, s);
-        free(s);
-        pool_connect_failed(pool, slot, for_good, for_good ? "28P01" : "08001", "connect failed", now(w),
-                            &acts);
+        bool for_good = chance(w, 150), is_in = chance(w, 300);
+        if (is_in) {
+            s->state = SERVER_CLOSING; /* the database counts it still */
+        } else {
+            server_remove(w, s);
+            free(s);
+        }
+        pool_connect_failed(pool, slot, for_good, is_in, for_good ? "28P01" : "08001", "connect failed",
+                            now(w), &acts);
         take_acts(w, pool, &acts);
     } else if (chance(w, 50)) {
         server_dies(w, s);

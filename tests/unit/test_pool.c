@@ -220,7 +220,7 @@ static void fail_one(struct fixture *f, bool for_good)
 {
     struct slot *slot = f->acts.act[0].slot;
     assert_int_equal(f->acts.act[0].kind, POOL_ACT_CONNECT);
-    pool_connect_failed(f->pool, slot, for_good, for_good ? "28P01" : "08001", "went wrong", f->now_us,
+    pool_connect_failed(f->pool, slot, for_good, false, for_good ? "28P01" : "08001", "went wrong", f->now_us,
                         &f->acts);
 }
 
@@ -252,6 +252,26 @@ static void test_backoff(void **state)
     pool_last_error(f->pool, sqlstate, text, sizeof(text));
     assert_string_equal(text, "");
     assert_true(f->pool->retry_us == 0 && f->pool->backoff_us == 0);
+}
+
+/* PostgreSQL had let it in, and counts it until it has closed its end. */
+static void test_failed_after_login(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.limit = 1;
+    f->config.login_retry_us = 0;
+    pool_configure(f->pool, &f->config, f->now_us, &f->acts);
+    checkout(f, W0);
+    struct slot *slot = only(f, POOL_ACT_CONNECT)->slot;
+    pool_connect_failed(f->pool, slot, false, true, "57P01", "went away", f->now_us, &f->acts);
+    assert_int_equal(f->acts.n, 0);
+    assert_int_equal(slot->state, SLOT_CLOSING);
+    f->now_us += USEC_PER_SEC;
+    pool_pump(f->pool, POOL_NO_WORKER, f->now_us, &f->acts);
+    assert_int_equal(f->acts.n, 0);
+    pool_closed(f->pool, slot, f->now_us, &f->acts);
+    only(f, POOL_ACT_CONNECT);
 }
 
 static void test_refused_for_good(void **state)
@@ -427,6 +447,7 @@ int main(void)
         TEST(test_yield_to_own_worker),
         TEST(test_connections_in_progress),
         TEST(test_backoff),
+        TEST(test_failed_after_login),
         TEST(test_refused_for_good),
         TEST(test_refused_with_servers_left),
         cmocka_unit_test(test_must_close),
