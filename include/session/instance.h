@@ -32,7 +32,8 @@ struct shard;
 struct session_config {
     const struct config *config;
     struct tls_context *server_tls; /* NULL with server_tls_sslmode = disable */
-    struct derived *derived;        /* SCRAM keys of plain passwords, by user */
+    bool has_scram_secrets;  /* of users in the list: checking a plain password against one takes long */
+    struct derived *derived; /* SCRAM keys of plain passwords, by user */
     _Atomic int refs;
 };
 

@@ -79,6 +79,10 @@ struct session_config *session_config_new(const struct config *config, struct tl
     c->config = config;
     c->server_tls = server_tls;
     atomic_init(&c->refs, 1);
+    for (size_t i = 0; i < config_user_count(config) && !c->has_scram_secrets; i++) {
+        const struct credential *cred = config_user_at(config, i)->credential;
+        c->has_scram_secrets = cred != NULL && cred->kind == CREDENTIAL_SCRAM;
+    }
     derive_all(c, process_secret, before);
     return c;
 }
