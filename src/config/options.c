@@ -198,7 +198,9 @@ static const struct config_option options[] = {
          "Clients that wait longer than this for a server connection are disconnected; 0: never."),
     INT(reserve_pool_size, "0", 0, INT_MAX, R | LATER,
         "Extra server connections for a pool whose clients wait longer than reserve_pool_timeout; 0: none."),
-    TIME(reserve_pool_timeout, "5", R, "How long a client waits before its pool may use its reserve."),
+    TIME(reserve_pool_timeout, "5", R,
+         "How long a client waits before its pool may use its reserve. It counts once "
+         "reserve_pool_size is supported."),
     STR(resolv_conf, "", LATER, "Another resolv.conf for host name lookups; empty: the system's."),
     INT(sbuf_loopcnt, "5", 0, INT_MAX, R | NONE,
         "How many of its buffers PgBouncer handles for one connection before it turns to the next."),
