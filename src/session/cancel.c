@@ -29,8 +29,8 @@
 struct cancel {
     struct list node; /* shard->cancels */
     struct shard *shard;
-    struct server *server; /* held by its cancel_refs */
-    struct mail_cancel *request;
+    struct server *server;       /* held by its cancel_refs */
+    struct mail_cancel *request; /* to be answered at the end; NULL: it was not a client who asked */
     struct dial dial;
     struct stream stream;
     int64_t started_us;
@@ -123,7 +123,8 @@ static void cancel_end(struct cancel *x)
     list_del(&x->node);
     dial_cancel(&x->dial);
     stream_close(&x->stream);
-    answer(x->shard, x->request);
+    if (x->request != NULL)
+        answer(x->shard, x->request);
     x->deferred.run = cancel_deferred_free;
     loop_defer(&x->shard->loop, &x->deferred);
     let_go(s);
@@ -211,6 +212,26 @@ static bool key_matches(const struct client *c, const struct mail_cancel *m)
     return m->key_bytes == sizeof(own) && secret_equal(own, m->key, sizeof(own));
 }
 
+bool cancel_send(struct server *s, struct mail_cancel *m)
+{
+    struct shard *sh = s->shard;
+    struct cancel *x = s->key != NULL && count_cancels(sh) < MAX_CANCELS ? calloc(1, sizeof(*x)) : NULL;
+
+    if (x == NULL)
+        return false;
+    x->shard = sh;
+    x->server = s;
+    x->request = m;
+    x->stream.fd = -1;
+    x->started_us = sh->now_us;
+    list_push_back(&sh->cancels, &x->node);
+    s->cancel_refs++;
+    shard_arm_tick(sh);
+    if (!start_dial(x))
+        cancel_end(x);
+    return true;
+}
+
 void cancel_on_mail(struct shard *sh, struct mail_cancel *m)
 {
     uint32_t place = m->pid & ((1u << INDEX_BITS) - 1);
@@ -220,27 +241,13 @@ void cancel_on_mail(struct shard *sh, struct mail_cancel *m)
 
     if (is_right && c->state == CLIENT_CONSOLE)
         console_cancel(c);
-    if (s == NULL || s->state != SERVER_ACTIVE || !tracker_is_busy(&s->tracker) || s->key == NULL ||
-        count_cancels(sh) >= MAX_CANCELS) {
+    if (s == NULL || s->state != SERVER_ACTIVE || !tracker_is_busy(&s->tracker)) {
         answer(sh, m);
         return;
     }
-    struct cancel *x = calloc(1, sizeof(*x));
-    if (x == NULL) {
-        answer(sh, m);
-        return;
-    }
-    x->shard = sh;
-    x->server = s;
-    x->request = m;
-    x->stream.fd = -1;
-    x->started_us = clock_now_us();
-    list_push_back(&sh->cancels, &x->node);
-    s->cancel_refs++;
-    shard_arm_tick(sh);
     client_log(c, LOG_LVL_LOG, "cancel request for this client");
-    if (!start_dial(x))
-        cancel_end(x);
+    if (!cancel_send(s, m))
+        answer(sh, m);
 }
 
 void cancel_tick(struct shard *sh, int64_t now_us)

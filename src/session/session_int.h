@@ -103,6 +103,10 @@ void server_give_back(struct server *s, enum close_reason why);
 /* cancel.c */
 void cancel_request(struct client *c, uint32_t pid, const uint8_t *key, uint32_t key_bytes);
 void cancel_on_mail(struct shard *sh, struct mail_cancel *m);
+/* Asks PostgreSQL to cancel what s, a server of this worker, is doing; s is held until the request has ended.
+ * m: taken over and answered then; NULL when no client asked. False: it cannot be asked (no key, no memory,
+ * too many under way). */
+bool cancel_send(struct server *s, struct mail_cancel *m) must_check;
 void cancel_on_done(struct shard *sh, struct mail_cancel *m);
 void cancel_tick(struct shard *sh, int64_t now_us);
 void cancel_close_all(struct shard *sh);
