@@ -92,8 +92,8 @@ struct pool {
     /* [atomic] */
     _Atomic int waiting_hint;      /* n_waiters, for a look without the lock */
     _Atomic int slots_hint;        /* nslots, likewise: a pause is complete when it is 0 */
-    _Atomic int64_t retry_hint_us; /* somebody waits for this time: from then on the control thread calls
-                                     pool_pump; 0 = nobody */
+    _Atomic int64_t retry_hint_us; /* somebody waits for this time: from then on a worker whose clients
+                                     wait calls pool_pump; 0 = nobody */
     _Atomic int clients;           /* client sessions logged in to this pool: reference count */
     _Atomic bool is_retired;       /* see registry_retire() */
 };

@@ -39,6 +39,8 @@ static void on_mail(struct loop *loop, struct mail *m)
             console_on_input(ctl->console, in);
         else
             free(in);
+        if (ctl->console != NULL && console_is_waiting(ctl->console))
+            control_arm_tick(ctl);
         return;
     }
     case MAIL_GATHERED: console_on_gathered(ctl->console, container_of(m, struct mail_gather, mail)); return;
@@ -119,34 +121,27 @@ static bool open_listeners(struct control *ctl)
 
 /* ---- time ---- */
 
-/* Pools whose pause between attempts to connect is over. */
-static void retry_pools(struct control *ctl, int64_t now_us)
+/* Runs only while something is waited for, so that an idle pooler sleeps. */
+void control_arm_tick(struct control *ctl)
 {
-    struct registry *r = ctl->in.registry;
-    for (int i = 0; i < registry_count(r); i++) {
-        struct pool *pool = registry_pool(r, i);
-        int64_t retry_us = atomic_load_explicit(&pool->retry_hint_us, memory_order_relaxed);
-        struct pool_acts acts;
-        if (retry_us == 0 || now_us < retry_us ||
-            atomic_load_explicit(&pool->waiting_hint, memory_order_relaxed) == 0)
-            continue;
-        pool_pump(pool, POOL_NO_WORKER, now_us, &acts);
-        instance_perform(&ctl->in, pool, &acts);
-    }
+    static const struct timeval tick = {.tv_usec = TICK_US};
+
+    if (!ctl->tick_is_armed)
+        ctl->tick_is_armed = event_add(&ctl->tick_event, &tick) == 0;
 }
 
 static void tick_cb(evutil_socket_t fd, short what, void *arg)
 {
     struct control *ctl = arg;
-    int64_t now_us = clock_now_us();
 
     (void)fd;
     (void)what;
     loop_enter(&ctl->loop);
-    retry_pools(ctl, now_us);
-    if (console_is_waiting(ctl->console))
-        console_tick(ctl->console, now_us);
+    ctl->tick_is_armed = false;
+    console_tick(ctl->console, clock_now_us());
     control_check_shutdown(ctl);
+    if (console_is_waiting(ctl->console) || control_is_ending(ctl))
+        control_arm_tick(ctl);
 }
 
 /* ---- signals ---- */
@@ -212,11 +207,11 @@ static void warn_about_flags(const struct control *ctl)
 
 static bool add_timers(struct control *ctl)
 {
-    static const struct timeval tick = {.tv_usec = TICK_US}, second = {.tv_sec = 1};
-    return event_assign(&ctl->tick_event, ctl->loop.base, -1, EV_PERSIST, tick_cb, ctl) == 0 &&
+    static const struct timeval second = {.tv_sec = 1};
+    return event_assign(&ctl->tick_event, ctl->loop.base, -1, 0, tick_cb, ctl) == 0 &&
            event_assign(&ctl->maintain_event, ctl->loop.base, -1, EV_PERSIST, control_maintain_cb, ctl) ==
                0 &&
-           event_add(&ctl->tick_event, &tick) == 0 && event_add(&ctl->maintain_event, &second) == 0;
+           event_add(&ctl->maintain_event, &second) == 0;
 }
 
 bool control_init(struct control *ctl, const struct args *a, struct session_config *config)

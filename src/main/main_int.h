@@ -64,7 +64,8 @@ struct control {
     struct console *console;
     struct session_config *config; /* in force; one reference */
     struct event *signals[8];
-    struct event tick_event;     /* TICK_US: retries, shutdown, waiting console commands */
+    struct event tick_event; /* control_arm_tick(): shutdown, waiting console commands */
+    bool tick_is_armed;
     struct event maintain_event; /* a second: min_pool_size, idle timeout, lifetime */
     int64_t next_stats_us;
     int64_t next_util_us;
@@ -80,6 +81,10 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
 /* Runs until the end of the program. */
 void control_run(struct control *ctl);
 void control_destroy(struct control *ctl);
+/* console_tick() and control_check_shutdown() in a moment, and again as long as there is something to wait
+ * for.
+ */
+void control_arm_tick(struct control *ctl);
 /* Mail to every worker. */
 void control_order(struct control *ctl, enum order_kind kind, struct pool *pool, enum close_reason why);
 
@@ -99,7 +104,9 @@ void control_pause(struct control *ctl, struct pool_database *database);
 bool control_is_paused_done(struct control *ctl, struct pool_database *database);
 bool control_resume(struct control *ctl, struct pool_database *database);
 void control_shutdown(struct control *ctl, enum shutdown_mode mode);
-/* Called in each tick: is it over? */
+/* Shutting down: control_check_shutdown() is to be called in each tick. */
+bool control_is_ending(const struct control *ctl);
+/* Is it over? */
 void control_check_shutdown(struct control *ctl);
 struct console *control_new_console(struct control *ctl);
 

@@ -60,6 +60,7 @@ void control_shutdown(struct control *ctl, enum shutdown_mode mode)
     if ((int)mode <= atomic_load(&ctl->in.shutdown_mode))
         return;
     atomic_store(&ctl->in.shutdown_mode, (int)mode);
+    control_arm_tick(ctl);
     process_notify("STOPPING=1");
     if (mode == SHUTDOWN_IMMEDIATE) {
         if (ctl->is_stopping)
@@ -74,9 +75,14 @@ void control_shutdown(struct control *ctl, enum shutdown_mode mode)
     control_order(ctl, ORDER_SHUTDOWN, NULL, CLOSE_SHUTDOWN);
 }
 
+bool control_is_ending(const struct control *ctl)
+{
+    return !ctl->is_stopping && atomic_load(&ctl->in.shutdown_mode) != SHUTDOWN_NONE;
+}
+
 void control_check_shutdown(struct control *ctl)
 {
-    if (ctl->is_stopping || atomic_load(&ctl->in.shutdown_mode) == SHUTDOWN_NONE)
+    if (!control_is_ending(ctl))
         return;
     /* consoles do not keep the process */
     if (atomic_load(&ctl->in.clients) > 0)

@@ -18,6 +18,8 @@
 #include "base/str.h"
 #include "session_int.h"
 
+#define MAX_RETRIES_PER_TICK 64 /* pools */
+
 /* [from] bit set of the states that may follow */
 #define TO(s) (1u << CLIENT_##s)
 static const uint16_t client_moves[CLIENT_STATES] = {
@@ -352,10 +354,38 @@ static void check_wait(struct client *c, int64_t now_us)
                        NULL);
 }
 
+/* A pool for which a client waits and whose pause between attempts to connect is over, or NULL. */
+static struct pool *find_retry(struct shard *sh, int64_t now_us)
+{
+    static const enum client_state states[] = {CLIENT_WAITING, CLIENT_LOGIN_WAIT};
+
+    for (size_t i = 0; i < ARRAY_SIZE(states); i++)
+        LIST_FOR_EACH (it, &sh->client_lists[states[i]]) {
+            struct pool *pool = list_entry(it, struct client, node)->pool;
+            int64_t retry_us = atomic_load_explicit(&pool->retry_hint_us, memory_order_relaxed);
+            if (retry_us != 0 && now_us >= retry_us)
+                return pool;
+        }
+    return NULL;
+}
+
+/* Whose clients wait, tries again. The pump takes the hint away, or puts it off. */
+static void retry_pools(struct shard *sh, int64_t now_us)
+{
+    struct pool *pool;
+    struct pool_acts acts;
+
+    for (int n = 0; n < MAX_RETRIES_PER_TICK && (pool = find_retry(sh, now_us)) != NULL; n++) {
+        pool_pump(pool, sh->index, now_us, &acts);
+        shard_perform(sh, pool, &acts);
+    }
+}
+
 void client_tick(struct shard *sh, int64_t now_us)
 {
     int64_t login_us = shard_settings(sh)->client_login_timeout_us;
 
+    retry_pools(sh, now_us);
     for (int state = CLIENT_LOGIN; state <= CLIENT_LOGIN_WAIT; state++)
         LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
             struct client *c = list_entry(it, struct client, node);
