@@ -10,8 +10,10 @@ import psycopg
 from harness import wire
 from harness.wire import Closed
 
-RELATIONS = ["HELP", "CLIENTS", "CONFIG", "DATABASES", "ENVIRONMENT", "ERRORS", "LATENCY", "LISTS", "POOLS", "SERVERS", "STATE",
-             "STATS", "STATS_AVERAGES", "STATS_TOTALS", "TOTALS", "USERS", "UTILIZATION", "VERSION", "WORKERS"]
+RELATIONS = ["ACTIVE_SOCKETS", "CLIENTS", "CONFIG", "DATABASES", "DNS_HOSTS", "DNS_ZONES", "ENVIRONMENT", "ERRORS", "HELP", "LATENCY",
+             "LISTS", "MEM", "PEERS", "PEER_POOLS", "POOLS", "SERVERS", "SOCKETS", "STATE", "STATS", "STATS_AVERAGES", "STATS_TOTALS",
+             "TOTALS", "USERS", "UTILIZATION", "VERSION", "WORKERS"]
+NAMES = ["", "one", "two", "capped", "fixed", "gone"]  # what an order is for; "" = the whole
 
 
 class Operator:
@@ -52,9 +54,38 @@ class Operator:
         for name in self.random.sample(RELATIONS, 6):
             self.command(f"SHOW {name}")
 
+    def act_select(self):
+        """SQL over the console's relations, if it was built in; the sum must come out, whatever changes meanwhile."""
+        self.command("SELECT p.database, sum(p.cl_active), count(c.id) FROM pools p LEFT JOIN clients c ON c.database = p.database "
+                     "GROUP BY 1 ORDER BY 2 DESC", errors=("42601",))
+
+    def act_kill(self):
+        """Clients and servers are gone at once, and the database stays paused."""
+        name = self.random.choice(NAMES)
+        self.disturbed_until = time.monotonic() + 3600
+        self.command(f"KILL {name}", errors=("3D000",))
+        time.sleep(self.random.random())
+        self.command(f"RESUME {name}", errors=("55000", "3D000"))
+        self.disturbed_until = time.monotonic() + 5
+
+    def act_kill_client(self):
+        rows = [row for row in self.rows("SHOW CLIENTS") if row["database"] not in ("pgbouncer", "pgsluice")]
+        for row in self.random.sample(rows, min(3, len(rows))):
+            self.command(f"KILL_CLIENT {row['id']}", errors=("42704", "22023", "55000", "02000"))
+
+    def act_reconnect(self):
+        """Servers turn over; waiting for that is complete, or given up."""
+        name = self.random.choice(NAMES)
+        self.command(f"RECONNECT {name}", errors=("3D000",))
+        waiting = self.console(timeout=60)
+        waiting.send(wire.query(f"WAIT_CLOSE {name}"))
+        if self.random.random() < 0.5:
+            waiting.until("Z")
+        waiting.disconnect()
+
     def act_pause(self):
         """PAUSE of one database or all; left alone, given up, or ended by RESUME before it is complete."""
-        name = self.random.choice(["", "", "one", "two", "capped", "fixed", "gone"])
+        name = self.random.choice(["", *NAMES])
         self.disturbed_until = time.monotonic() + 3600
         paused = self.console()
         paused.send(wire.query(f"PAUSE {name}"))
@@ -82,7 +113,8 @@ class Operator:
         pick = self.random
         pg = self.pg.dsn
         databases["two"] = f"{pg} dbname={pick.choice(['app', 'app2', 'app2'])} pool_size={pick.randint(1, 3)} max_db_connections={pick.randint(2, 5)}"
-        databases["one"] = f"{pg} dbname=app pool_size={pick.randint(1, 3)} min_pool_size={pick.randint(0, 2)}"
+        databases["one"] = (f"{pg} dbname=app pool_size={pick.randint(1, 3)} min_pool_size={pick.randint(0, 2)} "
+                            f"reserve_pool_size={pick.randint(0, 2)}")
         if pick.random() < 0.4:
             del databases["gone"]
         settings.update({
@@ -90,6 +122,9 @@ class Operator:
             "server_check_delay": pick.choice([0, 30]), "server_round_robin": pick.randint(0, 1),
             "handoff_burst": pick.choice([0, 0, 4]), "handoff_slack": pick.choice([0, 0.005]),
             "server_check_query": pick.choice(["<empty>", "select 1", ""]),
+            # none of these is to strike: they are looked at all the same
+            "query_timeout": pick.choice([0, 300]), "transaction_timeout": pick.choice([0, 300]), "idle_transaction_timeout": pick.choice([0, 300]),
+            "client_idle_timeout": pick.choice([0, 600]), "reserve_pool_timeout": pick.choice([0.05, 1, 5]),
         })
         self.pooler.databases, self.pooler.settings = databases, settings
         self.pooler.write_config()
@@ -156,8 +191,8 @@ class Operator:
                                      wire.simple_extended("SHOW POOLS"), wire.query("SHOW WHAT"), wire.query("SET x = ")]))
         self.random.choice([raw.disconnect, raw.reset, raw.goodbye])()
 
-    ACTS = [(act_show, 8), (act_pause, 3), (act_disable, 1), (act_reload, 6), (act_set, 3), (act_terminate, 4), (act_restart, 1),
-            (act_freeze, 2), (act_half_console, 2)]
+    ACTS = [(act_show, 8), (act_select, 3), (act_pause, 3), (act_disable, 1), (act_reload, 6), (act_set, 3), (act_terminate, 4), (act_kill, 1),
+            (act_kill_client, 2), (act_reconnect, 2), (act_restart, 1), (act_freeze, 2), (act_half_console, 2)]
 
     def run(self, until):
         acts, weights = zip(*self.ACTS)
