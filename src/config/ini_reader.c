@@ -51,6 +51,7 @@ struct ini_reader {
     int includes;
     bool no_includes;
     bool is_pending;           /* inih has a line and has not called back yet */
+    bool is_skipping;          /* the header above was wrong: whose lines these are is not known */
     const char *kept_value;    /* in line: the value, when inih got KEPT_VALUE */
     char line[LINE_MAX_BYTES]; /* the one that is being read */
     ini_entry_cb cb;
@@ -219,10 +220,13 @@ static char *next_line(char *str, int num, void *stream)
             continue;
         if (r->line[0] == '%')
             directive(r, r->line);
-        else if (r->line[0] == '[' && section(r, r->line, strlen(r->line))) {
+        else if (r->line[0] == '[') {
+            r->is_skipping = !section(r, r->line, strlen(r->line));
+            if (r->is_skipping)
+                continue;
             snprintf(str, (size_t)num, "%s\n", r->line);
             return str;
-        } else if (r->line[0] != '[' && r->line[0] != '\0' && entry(r, str, (size_t)num)) {
+        } else if (r->line[0] != '\0' && !r->is_skipping && entry(r, str, (size_t)num)) {
             r->is_pending = true;
             return str;
         }

@@ -200,6 +200,18 @@ static void test_all_problems_are_reported(void **state)
     fixture_done(&l);
 }
 
+/* Nobody knows whose the lines below a broken header are: one problem, not one for each of them. */
+static void test_lines_below_a_broken_header(void **state)
+{
+    (void)state;
+    struct loaded l = fixture_load(P "[databases\napp = host=x\n[users]\nbob = pool_size=x\n");
+    assert_null(l.config);
+    assert_non_null(strstr(l.said, "t.ini:2: error: this is no section"));
+    assert_null(strstr(l.said, "t.ini:3:"));
+    assert_non_null(strstr(l.said, "t.ini:5: error:"));
+    fixture_done(&l);
+}
+
 static void test_warnings_and_notes(void **state)
 {
     (void)state;
@@ -663,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_settings_of_later_versions),
         cmocka_unit_test(test_keys_of_later_versions),
         cmocka_unit_test(test_all_problems_are_reported),
+        cmocka_unit_test(test_lines_below_a_broken_header),
         cmocka_unit_test(test_warnings_and_notes),
         cmocka_unit_test(test_traps_in_databases),
         cmocka_unit_test(test_traps_in_settings),
