@@ -82,20 +82,34 @@ struct config_args {
     const char *ini_path; /* NULL: no file */
     const char *ini_text; /* when set, read instead of the file (ini_path is then only its name) */
     size_t ini_text_len;
-    bool no_files;                           /* refuse %include, do not read auth_file */
+    bool no_files;    /* refuse %include, do not read auth_file */
+    bool needs_users; /* an auth_file that cannot be read, or has a bad line, is an error */
     const struct config_override *overrides; /* of the command line */
     size_t override_count;
     char *const *environ; /* "NAME=value" ..., NULL-terminated; NULL: none */
 };
 
+/* What a file looked like when it was read: changes when the file does. All 0: it could not be read. */
+struct config_file_id {
+    uint64_t device, inode;
+    int64_t size, changed_ns;
+};
+
 /* A snapshot with one reference, or NULL when there is an error among the problems. */
 struct config *config_load(const struct config_args *args, struct config_problems *problems) must_check;
-/* Loads again; settings that need a restart keep their old value, with a warning. NULL: the old one stays. */
+/* Loads again; settings that need a restart keep their old value, with a warning. NULL: the old one stays.
+ * Unlike at the start a userlist with a mistake is an error: there is a good one to keep. */
 struct config *config_reload(const struct config *old, const struct config_args *args,
                              struct config_problems *problems) must_check;
 /* A copy with one setting changed (console SET); databases and users are shared with old. */
 struct config *config_with_setting(const struct config *old, const char *key, const char *value,
                                    struct config_problems *problems) must_check;
+/* A copy with auth_file read again; all else is shared with old. NULL: it cannot be read, or has a bad line.
+ */
+struct config *config_with_userlist(const struct config *old, struct config_problems *problems) must_check;
+/* auth_file as it was read for this snapshot, and as it lies there now. */
+struct config_file_id config_userlist_id(const struct config *c);
+struct config_file_id config_userlist_now(const struct config *c);
 struct config *config_ref(const struct config *c);
 void config_unref(const struct config *c);
 
@@ -161,11 +175,18 @@ enum config_change_kind {
 struct config_change {
     enum config_change_kind kind;
     const char *name;
-    const char *old_text; /* settings: values as printed, "" when unset; NULL otherwise */
+    /* Values as printed, "" when unset; of a database or user the keys that differ, NULL when it was not
+     * there before, or is not any more. Secrets are starred out. */
+    const char *old_text;
     const char *new_text;
-    bool needs_restart; /* settings */
+    bool needs_restart; /* settings: new_text is what the files say, old_text what stays in force */
     bool is_dirty;      /* databases: servers connected with the old values must not be used on */
 };
+
+/* "setting", "database", "user" */
+const char *config_change_kind_text(enum config_change_kind kind);
+/* "applied", "needs restart", "as connections turn over" */
+const char *config_change_effect(const struct config_change *change);
 
 typedef void (*config_change_cb)(const struct config_change *change, void *arg);
 void config_diff(const struct config *old, const struct config *new, config_change_cb cb, void *arg);

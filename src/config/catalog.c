@@ -47,14 +47,41 @@ void catalog_unref(struct catalog *c)
 {
     if (atomic_fetch_sub_explicit(&c->refcount, 1, memory_order_acq_rel) != 1)
         return;
-    for (size_t i = 0; i < c->database_count; i++)
-        free_database(&c->databases[i]);
     for (size_t i = 0; i < c->user_count; i++)
         free_user(&c->users[i]);
-    free(c->databases);
     free(c->users);
     users_free_list(c->userlist);
+    if (c->base != NULL) {
+        catalog_unref(c->base);
+    } else {
+        for (size_t i = 0; i < c->database_count; i++)
+            free_database(&c->databases[i]);
+        free(c->databases);
+    }
     free(c);
+}
+
+struct catalog *catalog_without_userlist(struct catalog *old)
+{
+    struct catalog *c = catalog_new();
+    *c = *old;
+    atomic_init(&c->refcount, 1);
+    c->base = catalog_ref(old->base != NULL ? old->base : old);
+    c->users = NULL;
+    c->user_count = 0;
+    c->userlist = NULL;
+    c->userlist_id = (struct config_file_id){0};
+    for (size_t i = 0; i < old->user_count; i++) {
+        const struct user_config *user = &old->users[i];
+        if (!user->has_section_entry)
+            continue;
+        struct user_config *copy = catalog_add_user(c, user->name);
+        const char *name = copy->name;
+        *copy = *user;
+        copy->name = name;
+        copy->credential = NULL;
+    }
+    return c;
 }
 
 /* Room for one more entry; capacity grows at powers of two. */
@@ -143,7 +170,8 @@ static void *sort_entries(void *entries, size_t *count, size_t size, void (*free
 
 void catalog_finish(struct catalog *c)
 {
-    c->databases = sort_entries(c->databases, &c->database_count, sizeof *c->databases, free_database);
+    if (c->base == NULL)
+        c->databases = sort_entries(c->databases, &c->database_count, sizeof *c->databases, free_database);
     c->users = sort_entries(c->users, &c->user_count, sizeof *c->users, free_user);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "config_int.h"
 
 static bool same_text(const char *a, const char *b)
@@ -41,6 +42,7 @@ static void keep_fixed_settings(struct config *new, const struct config *old,
         config_problems_add(problems, PROBLEM_WARNING, NULL, 0,
                             "%s: setting %s cannot be changed without a restart: it stays \"%s\"",
                             config_source_text(new, i), o->name, buf_cstr(&old_text));
+        new->wanted[i] = xstrdup(buf_cstr(&new_text));
         settings_copy_field(&new->settings, &old->settings, o);
         snapshot_set_source(new, i, config_source_text(old, i));
     }
@@ -54,12 +56,27 @@ struct config *config_reload(const struct config *old, const struct config_args 
     struct config_args now = *args;
     if (*old->settings.conffile != '\0')
         now.ini_path = old->settings.conffile;
+    now.needs_users = true;
     struct config *new = config_load(&now, problems);
     if (new != NULL) {
         keep_fixed_settings(new, old, problems);
         snapshot_finish(new);
     }
     return new;
+}
+
+struct config *config_with_userlist(const struct config *old, struct config_problems *problems)
+{
+    size_t errors_before = problems->errors;
+    struct config *new = snapshot_copy(old);
+    new->catalog = catalog_without_userlist(old->catalog);
+    catalog_unref(old->catalog); /* the reference that the copy has had */
+    users_load_file(new->catalog, new->settings.auth_file, PROBLEM_ERROR, problems);
+    snapshot_finish(new);
+    if (problems->errors == errors_before)
+        return new;
+    config_unref(new);
+    return NULL;
 }
 
 /* The option, or -1 with a problem when SET may not touch it. */
@@ -130,13 +147,14 @@ static void diff_settings(const struct config *old, const struct config *new, co
     buf_init(&new_text, 0);
     for (size_t i = 0; i < option_count_all(); i++) {
         const struct config_option *o = option_at(i);
-        if (!setting_differs(o, old, new, &old_text, &new_text))
+        bool is_kept = new->wanted[i] != NULL;
+        if (!setting_differs(o, old, new, &old_text, &new_text) && !is_kept)
             continue;
         struct config_change change = {
             .kind = CHANGE_SETTING,
             .name = o->name,
             .old_text = buf_cstr(&old_text),
-            .new_text = buf_cstr(&new_text),
+            .new_text = is_kept ? new->wanted[i] : buf_cstr(&new_text),
             .needs_restart = !(o->flags & OPTION_RELOADABLE),
         };
         cb(&change, arg);
@@ -151,12 +169,12 @@ static bool is_dirty(const struct database_config *a, const struct database_conf
     return !same_text(a->dbname, b->dbname) || !same_text(a->host, b->host) || a->port != b->port ||
            !same_text(a->user, b->user) || !same_text(a->connect_query, b->connect_query) ||
            !same_text(a->auth_dbname, b->auth_dbname) || !same_text(a->auth_query, b->auth_query) ||
-           a->load_balance_hosts != b->load_balance_hosts;
+           a->load_balance_hosts != b->load_balance_hosts || !same_text(a->password, b->password);
 }
 
 static bool same_database(const struct database_config *a, const struct database_config *b)
 {
-    return !is_dirty(a, b) && same_text(a->password, b->password) && same_text(a->auth_user, b->auth_user) &&
+    return !is_dirty(a, b) && same_text(a->auth_user, b->auth_user) &&
            same_text(a->client_encoding, b->client_encoding) && same_text(a->datestyle, b->datestyle) &&
            same_text(a->timezone, b->timezone) && same_text(a->application_name, b->application_name) &&
            a->pool_size == b->pool_size && a->min_pool_size == b->min_pool_size &&
@@ -184,6 +202,9 @@ static void diff_databases(const struct catalog *old, const struct catalog *new,
                            void *arg)
 {
     size_t i = 0, j = 0;
+    struct buf old_text, new_text;
+    buf_init(&old_text, 0);
+    buf_init(&new_text, 0);
     while (i < old->database_count || j < new->database_count) {
         const struct database_config *a = i < old->database_count ? &old->databases[i] : NULL;
         const struct database_config *b = j < new->database_count ? &new->databases[j] : NULL;
@@ -200,13 +221,26 @@ static void diff_databases(const struct catalog *old, const struct catalog *new,
             change.kind = order < 0 ? CHANGE_DATABASE_REMOVED : CHANGE_DATABASE_ADDED;
             change.is_dirty = order < 0;
         }
+        buf_clear(&old_text);
+        buf_clear(&new_text);
+        if (order <= 0)
+            section_database_text(a, order == 0 ? b : NULL, &old_text);
+        if (order >= 0)
+            section_database_text(b, order == 0 ? a : NULL, &new_text);
+        change.old_text = order <= 0 ? buf_cstr(&old_text) : NULL;
+        change.new_text = order >= 0 ? buf_cstr(&new_text) : NULL;
         cb(&change, arg);
     }
+    buf_free(&old_text);
+    buf_free(&new_text);
 }
 
 static void diff_users(const struct catalog *old, const struct catalog *new, config_change_cb cb, void *arg)
 {
     size_t i = 0, j = 0;
+    struct buf old_text, new_text;
+    buf_init(&old_text, 0);
+    buf_init(&new_text, 0);
     while (i < old->user_count || j < new->user_count) {
         const struct user_config *a = i < old->user_count ? &old->users[i] : NULL;
         const struct user_config *b = j < new->user_count ? &new->users[j] : NULL;
@@ -217,8 +251,18 @@ static void diff_users(const struct catalog *old, const struct catalog *new, con
         if (order == 0 && same_user(a, b))
             continue;
         change.kind = order < 0 ? CHANGE_USER_REMOVED : order > 0 ? CHANGE_USER_ADDED : CHANGE_USER_CHANGED;
+        buf_clear(&old_text);
+        buf_clear(&new_text);
+        if (order <= 0)
+            section_user_text(a, order == 0 ? b : NULL, &old_text);
+        if (order >= 0)
+            section_user_text(b, order == 0 ? a : NULL, &new_text);
+        change.old_text = order <= 0 ? buf_cstr(&old_text) : NULL;
+        change.new_text = order >= 0 ? buf_cstr(&new_text) : NULL;
         cb(&change, arg);
     }
+    buf_free(&old_text);
+    buf_free(&new_text);
 }
 
 void config_diff(const struct config *old, const struct config *new, config_change_cb cb, void *arg)
@@ -228,4 +272,38 @@ void config_diff(const struct config *old, const struct config *new, config_chan
         return;
     diff_databases(old->catalog, new->catalog, cb, arg);
     diff_users(old->catalog, new->catalog, cb, arg);
+}
+
+/* ---- texts ---- */
+
+const char *config_change_kind_text(enum config_change_kind kind)
+{
+    switch (kind) {
+    case CHANGE_SETTING: return "setting";
+    case CHANGE_DATABASE_ADDED:
+    case CHANGE_DATABASE_CHANGED:
+    case CHANGE_DATABASE_REMOVED: return "database";
+    case CHANGE_USER_ADDED:
+    case CHANGE_USER_CHANGED:
+    case CHANGE_USER_REMOVED: return "user";
+    }
+    return "";
+}
+
+/* Connections that are open keep what they were opened with. */
+static bool is_of_connections(const struct config_change *ch)
+{
+    static const char *const prefixes[] = {"client_tls", "server_tls", "tcp_"};
+
+    for (size_t i = 0; ch->kind == CHANGE_SETTING && i < ARRAY_SIZE(prefixes); i++)
+        if (str_has_prefix(ch->name, prefixes[i]))
+            return true;
+    return ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty;
+}
+
+const char *config_change_effect(const struct config_change *ch)
+{
+    if (ch->needs_restart)
+        return "needs restart";
+    return is_of_connections(ch) ? "as connections turn over" : "applied";
 }

@@ -8,6 +8,7 @@
 #define CONFIG_INT_H
 
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "config/config.h"
 
@@ -44,8 +45,9 @@ void strlist_free(struct strlist *l);
 
 /* ---- file.c ---- */
 
-/* The whole file with a NUL behind it, or NULL with errno. Free with secret_free(). */
-char *file_read(const char *path, size_t *len) must_check;
+/* The whole file with a NUL behind it, or NULL with errno. Free with secret_free(). id may be NULL. */
+char *file_read(const char *path, size_t *len, struct config_file_id *id) must_check;
+struct config_file_id file_identify(const struct stat *st);
 
 /* ---- catalog.c: databases and users, shared by the snapshots that SET makes ---- */
 
@@ -58,10 +60,14 @@ struct catalog {
     struct user_config *users; /* sorted by name once finished */
     size_t user_count;
     struct userlist *userlist; /* owns the credentials; NULL = none */
+    struct config_file_id userlist_id;
+    struct catalog *base; /* owns all but the users, which were read again since; NULL: this one does */
 };
 
 struct catalog *catalog_new(void);
 struct catalog *catalog_ref(struct catalog *c);
+/* The same databases, and of the users those of [users], without their credentials. */
+struct catalog *catalog_without_userlist(struct catalog *old);
 void catalog_unref(struct catalog *c);
 /* A new entry with all fields unset, valid until the next one is added. Of several entries with one
  * name the last counts. */
@@ -78,6 +84,7 @@ struct config {
     atomic_uint refcount;
     struct settings settings;
     char **sources; /* per option */
+    char **wanted;  /* per option: what a reload found, where the value needs a restart; else NULL */
     struct catalog *catalog;
     struct strlist admin_users;
     struct strlist stats_users;
@@ -102,13 +109,19 @@ struct place {
 
 void section_database(struct catalog *c, const char *name, const char *value, struct place at,
                       struct config_problems *problems);
+/* Appends the keys that are set, or, other not NULL, those in which the two differ: "host=a pool_size=5". */
+void section_database_text(const struct database_config *db, const struct database_config *other,
+                           struct buf *out);
+void section_user_text(const struct user_config *user, const struct user_config *other, struct buf *out);
 void section_user(struct catalog *c, const char *name, const char *value, struct place at,
                   struct config_problems *problems);
 
 /* ---- users.c ---- */
 
-/* Reads auth_file into a finished catalog. Problems are warnings: PgBouncer goes on without the file, too. */
-void users_load_file(struct catalog *c, const char *path, struct config_problems *problems);
+/* Reads auth_file into a finished catalog. Problems are warnings at the start, as PgBouncer goes on without
+ * the file, too; errors where there are users that can be kept. */
+void users_load_file(struct catalog *c, const char *path, enum problem_severity severity,
+                     struct config_problems *problems);
 void users_free_list(struct userlist *l);
 bool users_same_credential(const struct credential *a, const struct credential *b);
 

@@ -11,7 +11,17 @@
 
 #define FILE_MAX_BYTES (64 * 1024 * 1024)
 
-char *file_read(const char *path, size_t *len)
+struct config_file_id file_identify(const struct stat *st)
+{
+    return (struct config_file_id){
+        .device = st->st_dev,
+        .inode = st->st_ino,
+        .size = st->st_size,
+        .changed_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
+    };
+}
+
+char *file_read(const char *path, size_t *len, struct config_file_id *id)
 {
     struct buf b;
     char block[8192];
@@ -19,6 +29,9 @@ char *file_read(const char *path, size_t *len)
     FILE *f = fopen(path, "re");
     if (f == NULL)
         return NULL;
+    struct stat st;
+    if (id != NULL && fstat(fileno(f), &st) == 0) /* before reading: what is written meanwhile shows */
+        *id = file_identify(&st);
     buf_init(&b, FILE_MAX_BYTES);
     errno = 0;
     while (!b.failed && (n = fread(block, 1, sizeof block, f)) > 0)

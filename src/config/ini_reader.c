@@ -95,7 +95,7 @@ static void include(struct ini_reader *r, const char *path)
         fail_here(r, "too many files include each other");
         return;
     }
-    char *data = file_read(path, &len);
+    char *data = file_read(path, &len, NULL);
     if (data == NULL)
         fail_here(r, "cannot read \"%s\": %s", path, strerror(errno));
     else
@@ -271,7 +271,7 @@ void ini_read(const struct ini_source *source, ini_entry_cb cb, void *arg, struc
     size_t len = source->text_len;
     char *data = NULL;
     if (source->text == NULL)
-        data = file_read(source->path, &len);
+        data = file_read(source->path, &len, NULL);
     if (source->text == NULL && data == NULL) {
         config_problems_add(problems, PROBLEM_ERROR, source->path, 0, "cannot read it: %s", strerror(errno));
     } else {

@@ -355,7 +355,8 @@ struct config *config_load(const struct config_args *args, struct config_problem
     default_conffile(&l);
     catalog_finish(l.config->catalog);
     if (*l.config->settings.auth_file != '\0' && !args->no_files)
-        users_load_file(l.config->catalog, l.config->settings.auth_file, problems);
+        users_load_file(l.config->catalog, l.config->settings.auth_file,
+                        args->needs_users ? PROBLEM_ERROR : PROBLEM_WARNING, problems);
     snapshot_finish(l.config);
     check_sense(&l);
     loader_free(&l);

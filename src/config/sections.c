@@ -27,6 +27,8 @@ struct key {
 #define DB(field)   offsetof(struct database_config, field)
 #define USER(field) offsetof(struct user_config, field)
 
+#define SECRET_STARS "***"
+
 static const struct key database_keys[] = {
     {"dbname", KEY_STR, DB(dbname), false},
     {"host", KEY_STR, DB(host), false},
@@ -174,6 +176,116 @@ static void store_all(const struct key *keys, size_t n, const char *text, void *
     secret_wipe(c.value.data, c.value.capacity);
     connstr_free(&c);
 }
+
+/* ---- printing: what a reload has changed ---- */
+
+static const char *enum_name(const struct config_option_name *names, int value)
+{
+    while (names->name != NULL && names->value != value)
+        names++;
+    return names->name != NULL ? names->name : "default";
+}
+
+static void print_string(const char *text, struct buf *out)
+{
+    if (text[strcspn(text, " '\\\t\n")] == '\0' && *text != '\0') {
+        buf_append_str(out, text);
+        return;
+    }
+    buf_append_byte(out, '\'');
+    for (; *text != '\0'; text++) {
+        if (*text == '\'')
+            buf_append_byte(out, '\'');
+        buf_append_byte(out, (uint8_t)*text);
+    }
+    buf_append_byte(out, '\'');
+}
+
+static void print_field(const struct key *k, const void *entry, struct buf *out)
+{
+    const void *field = (const char *)entry + k->offset;
+
+    switch (k->type) {
+    case KEY_STR:
+        if (*(const char *const *)field == NULL)
+            buf_append_str(out, "default");
+        else if (strcmp(k->name, "password") == 0)
+            buf_append_str(out, SECRET_STARS);
+        else
+            print_string(*(const char *const *)field, out);
+        return;
+    case KEY_PORT:
+    case KEY_INT:
+        if (*(const int *)field < 0)
+            buf_append_str(out, "default");
+        else
+            buf_printf(out, "%d", *(const int *)field);
+        return;
+    case KEY_TIME:
+        if (*(const int64_t *)field < 0)
+            buf_append_str(out, "default");
+        else
+            config_print_time(*(const int64_t *)field, out);
+        return;
+    case KEY_POOL_MODE: buf_append_str(out, enum_name(config_pool_mode_names(), *(const int *)field)); return;
+    case KEY_LOAD_BALANCE:
+        buf_append_str(out, enum_name(config_load_balance_hosts_names(), *(const int *)field));
+        return;
+    }
+}
+
+static bool same_field(const struct key *k, const void *a, const void *b)
+{
+    const void *x = (const char *)a + k->offset, *y = (const char *)b + k->offset;
+    const char *s, *t;
+
+    switch (k->type) {
+    case KEY_STR:
+        s = *(const char *const *)x;
+        t = *(const char *const *)y;
+        return s == NULL || t == NULL ? s == t : strcmp(s, t) == 0;
+    case KEY_TIME: return *(const int64_t *)x == *(const int64_t *)y;
+    default: return *(const int *)x == *(const int *)y;
+    }
+}
+
+static void print_differences(const struct key *keys, size_t n, const void *entry, const void *other,
+                              struct buf *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        if ((i > 0 && keys[i].offset == keys[i - 1].offset) || same_field(&keys[i], entry, other))
+            continue; /* an alias of the one before; or nothing to tell */
+        buf_printf(out, "%s%s=", out->len > 0 ? " " : "", keys[i].name);
+        print_field(&keys[i], entry, out);
+    }
+}
+
+void section_database_text(const struct database_config *db, const struct database_config *other,
+                           struct buf *out)
+{
+    struct catalog *empty = catalog_new();
+
+    if (other == NULL)
+        other = catalog_add_database(empty, db->name, "", 0);
+    print_differences(database_keys, ARRAY_SIZE(database_keys), db, other, out);
+    catalog_unref(empty);
+}
+
+void section_user_text(const struct user_config *user, const struct user_config *other, struct buf *out)
+{
+    struct catalog *empty = catalog_new();
+    bool has_changed = user->credential != NULL &&
+                       (other == NULL || !users_same_credential(user->credential, other->credential));
+
+    if (has_changed)
+        buf_append_str(out, "password=" SECRET_STARS);
+    if (other == NULL)
+        other = catalog_add_user(empty, user->name);
+    print_differences(user_keys, ARRAY_SIZE(user_keys), user, other, out);
+    catalog_unref(empty);
+}
+
+/* ---- entries ---- */
 
 static bool unquote(const char *name, struct buf *plain, const char *what, struct place at,
                     struct config_problems *problems)

@@ -17,6 +17,7 @@ struct config *snapshot_new(void)
     atomic_init(&c->refcount, 1);
     settings_init_defaults(&c->settings);
     c->sources = xcalloc(option_count_all(), sizeof *c->sources);
+    c->wanted = xcalloc(option_count_all(), sizeof *c->wanted);
     c->catalog = catalog_new();
     return c;
 }
@@ -30,6 +31,7 @@ struct config *snapshot_copy(const struct config *old)
     for (size_t i = 0; i < option_count_all(); i++)
         if (old->sources[i] != NULL)
             c->sources[i] = xstrdup(old->sources[i]);
+    c->wanted = xcalloc(option_count_all(), sizeof *c->wanted);
     c->catalog = catalog_ref(old->catalog);
     return c;
 }
@@ -70,9 +72,12 @@ void config_unref(const struct config *c)
     if (c == NULL || atomic_fetch_sub_explicit(&counted->refcount, 1, memory_order_acq_rel) != 1)
         return;
     settings_free(&counted->settings);
-    for (size_t i = 0; i < option_count_all(); i++)
+    for (size_t i = 0; i < option_count_all(); i++) {
         free(counted->sources[i]);
+        free(counted->wanted[i]);
+    }
     free(counted->sources);
+    free(counted->wanted);
     free_lists(counted);
     catalog_unref(counted->catalog);
     free(counted);

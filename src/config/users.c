@@ -12,24 +12,26 @@
 
 struct report {
     const char *path;
+    enum problem_severity severity;
     struct config_problems *problems;
 };
 
 static void report_line(void *arg, uint32_t line, const char *text)
 {
     struct report *r = arg;
-    config_problems_add(r->problems, PROBLEM_WARNING, r->path, (int)line, "%s", text);
+    config_problems_add(r->problems, r->severity, r->path, (int)line, "%s", text);
 }
 
-void users_load_file(struct catalog *c, const char *path, struct config_problems *problems)
+void users_load_file(struct catalog *c, const char *path, enum problem_severity severity,
+                     struct config_problems *problems)
 {
     size_t len;
-    char *data = file_read(path, &len);
+    char *data = file_read(path, &len, &c->userlist_id);
     if (data == NULL) {
-        config_problems_add(problems, PROBLEM_WARNING, path, 0, "cannot read auth_file: %s", strerror(errno));
+        config_problems_add(problems, severity, path, 0, "cannot read auth_file: %s", strerror(errno));
         return;
     }
-    struct report r = {path, problems};
+    struct report r = {path, severity, problems};
     c->userlist = userlist_parse(data, len, report_line, &r);
     secret_wipe(data, len);
     secret_free(data);
@@ -46,6 +48,17 @@ void users_load_file(struct catalog *c, const char *path, struct config_problems
         user->credential = &entry->credential;
     }
     catalog_finish(c);
+}
+
+struct config_file_id config_userlist_id(const struct config *c)
+{
+    return c->catalog->userlist_id;
+}
+
+struct config_file_id config_userlist_now(const struct config *c)
+{
+    struct stat st;
+    return stat(c->settings.auth_file, &st) == 0 ? file_identify(&st) : (struct config_file_id){0};
 }
 
 void users_free_list(struct userlist *l)

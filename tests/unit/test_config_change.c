@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "config/changes.h"
 #include "config_fixture.h"
 
 #define P "[pgsluice]\nauth_type = any\n"
@@ -91,6 +92,21 @@ static void test_set_makes_lists_anew(void **state)
     config_problems_free(&problems);
 }
 
+static void trace_change(const struct config_change *change, void *arg)
+{
+    static const char *const kinds[] = {
+        [CHANGE_SETTING] = "setting",      [CHANGE_DATABASE_ADDED] = "+db", [CHANGE_DATABASE_CHANGED] = "~db",
+        [CHANGE_DATABASE_REMOVED] = "-db", [CHANGE_USER_ADDED] = "+user",   [CHANGE_USER_CHANGED] = "~user",
+        [CHANGE_USER_REMOVED] = "-user",
+    };
+    struct buf *trace = arg;
+    buf_printf(trace, "%s %s", kinds[change->kind], change->name);
+    if (change->kind == CHANGE_SETTING)
+        buf_printf(trace, " %s>%s%s", change->old_text, change->new_text,
+                   change->needs_restart ? " restart" : "");
+    buf_printf(trace, "%s;", change->is_dirty ? " dirty" : "");
+}
+
 static void test_reload(void **state)
 {
     (void)state;
@@ -122,6 +138,14 @@ static void test_reload(void **state)
     assert_non_null(strstr(said, "setting workers cannot be changed"));
     assert_null(strstr(said, "pool_mode"));
     free(said);
+    struct buf trace;
+    buf_init(&trace, 0);
+    config_diff(set, new, trace_change, &trace);
+    assert_string_equal(buf_cstr(&trace), "setting default_pool_size 7>20;setting listen_port 1>2 restart;"
+                                          "setting pool_mode session>transaction;"
+                                          "setting track_extra_parameters a>b restart;"
+                                          "setting workers auto>3 restart;");
+    buf_free(&trace);
 
     /* A broken file changes nothing. */
     fixture_write("tcc.ini", P "listen_prt = 2\n");
@@ -142,21 +166,6 @@ static void test_reload(void **state)
     config_problems_free(&problems);
     unlink("tcc.ini");
     unlink("tcc2.ini");
-}
-
-static void trace_change(const struct config_change *change, void *arg)
-{
-    static const char *const kinds[] = {
-        [CHANGE_SETTING] = "setting",      [CHANGE_DATABASE_ADDED] = "+db", [CHANGE_DATABASE_CHANGED] = "~db",
-        [CHANGE_DATABASE_REMOVED] = "-db", [CHANGE_USER_ADDED] = "+user",   [CHANGE_USER_CHANGED] = "~user",
-        [CHANGE_USER_REMOVED] = "-user",
-    };
-    struct buf *trace = arg;
-    buf_printf(trace, "%s %s", kinds[change->kind], change->name);
-    if (change->kind == CHANGE_SETTING)
-        buf_printf(trace, " %s>%s%s", change->old_text, change->new_text,
-                   change->needs_restart ? " restart" : "");
-    buf_printf(trace, "%s;", change->is_dirty ? " dirty" : "");
 }
 
 static void test_diff(void **state)
@@ -182,7 +191,7 @@ static void test_diff(void **state)
         {"[databases]\na=\n", "[databases]\na=load_balance_hosts=disable\n", "~db a dirty;"},
         {"[databases]\na=\n", "[databases]\na=pool_size=3\n", "~db a;"},
         {"[databases]\na=\n", "[databases]\na=pool_mode=session\n", "~db a;"},
-        {"[databases]\na=user=u password=p\n", "[databases]\na=user=u password=q\n", "~db a;"},
+        {"[databases]\na=user=u password=p\n", "[databases]\na=user=u password=q\n", "~db a dirty;"},
         {"[databases]\na=\n", "[databases]\na=application_name=q\n", "~db a;"},
         {"[databases]\na=\n", "[databases]\na=query_wait_timeout=0\n", "~db a;"},
         {"[users]\na=\nb=pool_size=1\n", "[users]\nb=pool_size=2\nc=\n", "-user a;~user b;+user c;"},
@@ -200,6 +209,101 @@ static void test_diff(void **state)
         config_unref(old);
         config_unref(new);
     }
+}
+
+/* What a table of changes shows. */
+static void trace_text(const struct config_change *change, void *arg)
+{
+    struct config_changes changes;
+
+    config_changes_init(&changes);
+    config_changes_add(&changes, change);
+    config_change_row_print(&changes.rows[0], arg);
+    buf_append_byte(arg, '\n');
+    config_changes_free(&changes);
+}
+
+static void test_diff_texts(void **state)
+{
+    static const struct {
+        const char *old;
+        const char *new;
+        const char *text;
+    } rows[] = {
+        {P "pool_mode=session\n", P "pool_mode=statement\n",
+         "setting pool_mode: session -> statement (applied)\n"},
+        {P "server_tls_sslmode=disable\n", P,
+         "setting server_tls_sslmode: disable -> prefer (as connections turn over)\n"},
+        {"[databases]\na=host=x pool_size=3\n", "[databases]\na=host=y\n",
+         "database a: host=x pool_size=3 -> host=y pool_size=default (as connections turn over)\n"},
+        {"[databases]\na=pool_mode=session\n", "[databases]\na=query_wait_timeout=1.5\n",
+         "database a: query_wait_timeout=default pool_mode=session -> query_wait_timeout=1.5 "
+         "pool_mode=default (applied)\n"},
+        {"[databases]\na=user=u password=p\n", "[databases]\na=user=u password=q\n",
+         "database a: password=*** -> password=*** (as connections turn over)\n"},
+        {"[databases]\n", "[databases]\na=host=x port=1 user=u password=p connect_query='select ''x'''\n",
+         "database a added: dbname=a host=x port=1 user=u password=*** connect_query='select ''x''' "
+         "(applied)\n"},
+        {"[databases]\na=reserve_pool=-1\n", "[databases]\n", "database a removed (applied)\n"},
+        {"[users]\na=pool_size=1\n", "[users]\na=\nb=pool_mode=session\n",
+         "user a: pool_size=1 -> pool_size=default (applied)\n"
+         "user b added: pool_mode=session (applied)\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct config *old = load(rows[i].old), *new = load(rows[i].new);
+        struct buf text;
+        buf_init(&text, 0);
+        config_diff(old, new, trace_text, &text);
+        assert_string_equal(buf_cstr(&text), rows[i].text);
+        buf_free(&text);
+        config_unref(old);
+        config_unref(new);
+    }
+}
+
+/* The userlist alone: all else stays as it is, SET included, and databases are shared. */
+static void test_userlist_alone(void **state)
+{
+    (void)state;
+    static const char text[] = "[databases]\nd = host=x\n[users]\na = pool_size=3\n"
+                               "[pgsluice]\nauth_file = tcc-users.txt\n";
+    struct config_problems problems;
+    struct buf trace;
+    config_problems_init(&problems);
+    buf_init(&trace, 0);
+    fixture_write("tcc-users.txt", "\"a\" \"1\"\n\"b\" \"1\"\n");
+    struct config *first = load(text);
+    struct config *set = config_with_setting(first, "default_pool_size", "7", &problems);
+    config_unref(first);
+    struct config_file_id before = config_userlist_id(set), now = config_userlist_now(set);
+    assert_memory_equal(&before, &now, sizeof before);
+
+    fixture_write("tcc-users.txt", "\"a\" \"2\"\n\"c\" \"1\"\n\"d\" \"1\"\n");
+    now = config_userlist_now(set);
+    assert_memory_not_equal(&before, &now, sizeof before);
+    struct config *new = config_with_userlist(set, &problems);
+    assert_non_null(new);
+    config_diff(set, new, trace_change, &trace);
+    assert_string_equal(buf_cstr(&trace), "~user a;-user b;+user c;+user d;");
+    assert_ptr_equal(config_find_database(new, "d"), config_find_database(set, "d"));
+    config_unref(set);
+    assert_string_equal(fixture_value(new, "default_pool_size"), "7");
+    assert_int_equal(config_find_user(new, "a")->pool_size, 3);
+
+    fixture_write("tcc-users.txt", "\"a\" \"3\"\n\"c\" \"1");
+    assert_null(config_with_userlist(new, &problems));
+    char *said = fixture_problems_text(&problems);
+    assert_non_null(strstr(said, "tcc-users.txt:2: error: missing closing quote"));
+    free(said);
+    unlink("tcc-users.txt");
+    assert_null(config_with_userlist(new, &problems));
+    now = config_userlist_now(new);
+    assert_int_equal(now.inode, 0);
+
+    buf_free(&trace);
+    config_problems_free(&problems);
+    config_unref(new);
 }
 
 static void test_diff_of_secrets(void **state)
@@ -279,6 +383,8 @@ int main(void)
         cmocka_unit_test(test_set_makes_lists_anew),
         cmocka_unit_test(test_reload),
         cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_diff_texts),
+        cmocka_unit_test(test_userlist_alone),
         cmocka_unit_test(test_diff_of_secrets),
         cmocka_unit_test(test_values_in_effect),
         cmocka_unit_test(test_printing),
