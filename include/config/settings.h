@@ -40,6 +40,14 @@ enum config_load_balance_hosts { LOAD_BALANCE_DISABLE, LOAD_BALANCE_ROUND_ROBIN 
 
 /* Enum fields are int, so that the table can set them all alike; 0/1 switches are int as in
  * PgBouncer, where every value but 0 means on. */
+/* What SIGTERM does. */
+enum config_sigterm_action {
+    SIGTERM_WAIT_FOR_CLIENTS,
+    SIGTERM_WAIT_FOR_SERVERS,
+    SIGTERM_DRAIN,
+    SIGTERM_IMMEDIATE,
+};
+
 struct settings {
     const char *admin_users;
     int application_name_add_host;
@@ -121,7 +129,10 @@ struct settings {
     const char *server_tls_protocols;
     int server_tls_sslmode; /* enum config_sslmode */
     int so_reuseport;
-    int stats_period; /* seconds */
+    int shutdown_rate; /* clients per second; 0 = no limit */
+    int64_t shutdown_timeout_us;
+    int sigterm_action; /* enum config_sigterm_action */
+    int stats_period;   /* seconds */
     const char *stats_users;
     int64_t suspend_timeout_us;
     int syslog;

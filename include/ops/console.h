@@ -19,10 +19,12 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "config/changes.h"
 #include "session/instance.h"
 #include "session/mail.h"
 
 struct console;
+struct order;
 
 struct console_hooks {
     void *arg;
@@ -37,14 +39,23 @@ struct console_hooks {
     /* clock_now_us(), but for tests. */
     int64_t (*now_us)(void *arg);
 
-    /* False: nothing has changed; error says why, one line per problem. */
-    bool (*reload)(void *arg, struct buf *error);
+    /* False: nothing has changed; error says why, one line per problem. changes: to be filled. */
+    bool (*reload)(void *arg, struct config_changes *changes, struct buf *error);
     bool (*set)(void *arg, const char *key, const char *value, struct buf *error);
     /* database NULL = the whole. Pausing starts here and goes on; is_paused_done(): all servers have gone. */
     void (*pause)(void *arg, struct pool_database *database);
     bool (*is_paused_done)(void *arg, struct pool_database *database);
     /* False: was not paused. */
     bool (*resume)(void *arg, struct pool_database *database);
+    /* Servers close when they come free; is_close_done(): none is left that is to close. */
+    void (*reconnect)(void *arg, struct pool_database *database);
+    bool (*is_close_done)(void *arg, struct pool_database *database);
+    /* Orders to all workers; kill() pauses, too. What they return is asked with is_order_done(), which says
+     * when all have answered and how many clients they closed, and given back with order_forget(). */
+    struct order *(*kill)(void *arg, struct pool_database *database);
+    struct order *(*kill_client)(void *arg, uint64_t client_id);
+    bool (*is_order_done)(void *arg, const struct order *order, int *n_found);
+    void (*order_forget)(void *arg, struct order *order);
     /* Called after the answer has been sent. */
     void (*shutdown)(void *arg, enum shutdown_mode mode);
 };

@@ -177,6 +177,8 @@ void pool_configure(struct pool *pool, const struct pool_config *config, int64_t
 void pool_set_paused(struct pool *pool, bool paused, int64_t now_us, struct pool_acts *acts);
 /* Would the slot close if it came free now? For server_fast_close. */
 bool pool_slot_is_outdated(struct pool *pool, const struct slot *slot, int64_t now_us);
+/* Marked to close when it comes free, by pool_recycle(), or closing. */
+bool pool_slot_is_marked(struct pool *pool, const struct slot *slot);
 /* All servers close when they come free, with why: changed connection data, a pool that is not used any more.
  */
 void pool_recycle(struct pool *pool, enum close_reason why, int64_t now_us, struct pool_acts *acts);
@@ -190,6 +192,7 @@ void pool_last_error(struct pool *pool, char sqlstate[6], char *text, size_t siz
 struct pool_numbers {
     int count[SLOT_STATES];
     int nslots, limit, n_waiters;
+    int to_close;           /* closing, or marked to close when they come free */
     int used;               /* of the idle: idle for longer than check_delay_us */
     int64_t oldest_wait_us; /* age of the head of the queue; 0 = nobody */
     bool is_paused;

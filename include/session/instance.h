@@ -51,6 +51,7 @@ void session_config_unref(struct session_config *c);
 enum shutdown_mode {
     SHUTDOWN_NONE,
     SHUTDOWN_WAIT_FOR_CLIENTS, /* no new clients; ends when the last one has gone */
+    SHUTDOWN_DRAIN,            /* ... which are closed at a pace, when they are idle */
     SHUTDOWN_WAIT_FOR_SERVERS, /* clients are closed as their servers come free */
     SHUTDOWN_IMMEDIATE,
 };
@@ -69,6 +70,7 @@ struct instance {
     _Atomic int clients;                 /* client connections, logging in or in; reserved when accepted */
     _Atomic int refused;                 /* connections beyond max_client_conn that are being told so */
     _Atomic int shutdown_mode;           /* enum shutdown_mode */
+    _Atomic int drain_budget;            /* SHUTDOWN_DRAIN: clients that may be closed now */
     _Atomic uint64_t next_connection_id; /* for the log: C-<id>, S-<id> */
 };
 

@@ -105,18 +105,30 @@ struct mail_gather {
 };
 
 enum order_kind {
-    ORDER_CLOSE_POOL, /* close all clients of `pool` (all pools when NULL), with `why` */
-    ORDER_SHUTDOWN,   /* instance->shutdown_mode has risen: close what goes now */
-    ORDER_STOP,       /* close everything and end the loop */
+    ORDER_CLOSE_POOL,  /* close all clients of `pool` with `why` */
+    ORDER_KILL,        /* close all clients and servers of `database` (NULL = all) with `why` */
+    ORDER_KILL_CLIENT, /* close the client `client_id` with `why` */
+    ORDER_SHUTDOWN,    /* instance->shutdown_mode has risen: close what goes now */
+    ORDER_STOP,        /* close everything and end the loop */
+};
+
+/* An order whose end somebody waits for. Belongs to the control thread; workers only carry it. */
+struct order {
+    int outstanding;
+    int n_found;       /* clients closed */
+    bool is_forgotten; /* nobody waits any more: freed with the last answer */
 };
 
 /* MAIL_ORDER to a worker, MAIL_ORDER_DONE back: the same object. */
 struct mail_order {
     struct mail mail;
     enum order_kind kind;
-    uint8_t worker;
-    struct pool *pool;
     enum close_reason why;
+    struct pool *pool;
+    struct pool_database *database;
+    uint64_t client_id;
+    int n_found;         /* filled by the worker */
+    struct order *order; /* not the worker's; NULL: nobody waits */
 };
 
 #endif

@@ -70,6 +70,14 @@ static const struct config_option_name pool_modes[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name sigterm_actions[] = {
+    {"wait_for_clients", SIGTERM_WAIT_FOR_CLIENTS, false},
+    {"wait_for_servers", SIGTERM_WAIT_FOR_SERVERS, false},
+    {"drain", SIGTERM_DRAIN, false},
+    {"immediate", SIGTERM_IMMEDIATE, false},
+    {NULL, 0, false},
+};
+
 static const struct config_option_name sslmodes[] = {
     {"disable", SSLMODE_DISABLE, false},
     {"allow", SSLMODE_ALLOW, false},
@@ -280,6 +288,17 @@ static const struct config_option options[] = {
         "overtaken by more than this many later ones; 0: strictly in order of arrival."),
     TIME(handoff_slack, "0", R | OURS,
          "The same bound in time: no client is overtaken after it has waited for this long."),
+    INT(shutdown_rate, "500", 0, 1000000, R | OURS,
+        "SHUTDOWN DRAIN closes no more than this many clients in a second, so that those to whom they turn "
+        "next "
+        "are not overrun; 0: no limit."),
+    TIME(shutdown_timeout, "60", R | OURS,
+         "SHUTDOWN DRAIN closes the clients that are left after this time, also in the middle of a "
+         "transaction; 0: never."),
+    ENUM(sigterm_action, "wait_for_clients", sigterm_actions, R | OURS,
+         "What SIGTERM does. wait_for_clients, as in PgBouncer: ends when the last client has gone; drain: "
+         "SHUTDOWN DRAIN, what an orchestrator needs; wait_for_servers: ends when transactions have ended; "
+         "immediate. A second signal ends at once."),
     {"workers", OPTION_WORKERS, OURS, FIELD(int, workers), "auto", 0, 1024, NULL, NULL,
      "Threads that carry clients; auto: as many as there are processors, at most 8."},
 

@@ -14,7 +14,6 @@
 #include "main_int.h"
 #include "net/helper.h"
 
-#define TICK_US        (50 * USEC_PER_MSEC)
 #define MAX_REFUSED    64
 #define N_HELPERS      4
 #define HELPERS_WAIT_S 1 /* at the end, for name lookups under way */
@@ -23,8 +22,17 @@
 
 static void on_order_done(struct control *ctl, struct mail_order *m)
 {
+    struct order *order = m->order;
+
     if (m->kind == ORDER_STOP && --ctl->workers_to_stop == 0)
         loop_stop(&ctl->loop);
+    if (order != NULL) {
+        order->n_found += m->n_found;
+        if (--order->outstanding == 0 && order->is_forgotten)
+            free(order);
+        else if (order->outstanding == 0)
+            console_tick(ctl->console, clock_now_us());
+    }
     free(m);
 }
 
@@ -54,16 +62,28 @@ static void on_mail(struct loop *loop, struct mail *m)
     }
 }
 
-void control_order(struct control *ctl, enum order_kind kind, struct pool *pool, enum close_reason why)
+struct order *control_order(struct control *ctl, const struct mail_order *m, bool wants_end)
 {
+    struct order *order = wants_end ? xcalloc(1, sizeof(*order)) : NULL;
+
     for (int i = 0; i < ctl->in.n_workers; i++) {
-        struct mail_order *m = xcalloc(1, sizeof(*m));
-        m->mail.type = MAIL_ORDER;
-        m->kind = kind;
-        m->pool = pool;
-        m->why = why;
-        loop_post(&ctl->in.shards[i]->loop, &m->mail);
+        struct mail_order *one = xcalloc(1, sizeof(*one));
+        *one = *m;
+        one->mail.type = MAIL_ORDER;
+        one->order = order;
+        if (order != NULL)
+            order->outstanding++;
+        loop_post(&ctl->in.shards[i]->loop, &one->mail);
     }
+    return order;
+}
+
+void control_forget_order(struct order *order)
+{
+    if (order->outstanding == 0)
+        free(order);
+    else
+        order->is_forgotten = true;
 }
 
 /* ---- new clients ---- */
@@ -124,7 +144,7 @@ static bool open_listeners(struct control *ctl)
 /* Runs only while something is waited for, so that an idle pooler sleeps. */
 void control_arm_tick(struct control *ctl)
 {
-    static const struct timeval tick = {.tv_usec = TICK_US};
+    static const struct timeval tick = {.tv_usec = CONTROL_TICK_US};
 
     if (!ctl->tick_is_armed)
         ctl->tick_is_armed = event_add(&ctl->tick_event, &tick) == 0;
@@ -149,6 +169,7 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
 static void signal_cb(evutil_socket_t sig, short what, void *arg)
 {
     struct control *ctl = arg;
+    struct config_changes changes;
     struct buf error;
     bool is_second = atomic_load(&ctl->in.shutdown_mode) != SHUTDOWN_NONE;
 
@@ -158,15 +179,20 @@ static void signal_cb(evutil_socket_t sig, short what, void *arg)
     case SIGHUP:
         log_info("got SIGHUP, re-reading config");
         buf_init(&error, 0);
-        (void)control_reload(ctl, &error);
+        config_changes_init(&changes);
+        (void)control_reload(ctl, &changes, &error);
+        config_changes_free(&changes);
         buf_free(&error);
         return;
     case SIGTERM:
-        log_info("got SIGTERM, shutting down, waiting for all clients disconnect");
-        control_shutdown(ctl, is_second ? SHUTDOWN_IMMEDIATE : SHUTDOWN_WAIT_FOR_CLIENTS);
+        log_info("got SIGTERM%s", is_second ? " while shutting down: fast exit" : "");
+        if (is_second)
+            control_shutdown(ctl, SHUTDOWN_IMMEDIATE);
+        else
+            control_on_sigterm(ctl);
         return;
     case SIGINT:
-        log_info("got SIGINT, shutting down, waiting for all servers connections to be released");
+        log_info("got SIGINT%s", is_second ? " while shutting down: fast exit" : "");
         control_shutdown(ctl, is_second ? SHUTDOWN_IMMEDIATE : SHUTDOWN_WAIT_FOR_SERVERS);
         return;
     case SIGQUIT:

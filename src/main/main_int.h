@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "config/changes.h"
 #include "config/config.h"
 #include "net/listener.h"
 #include "ops/console.h"
@@ -55,6 +56,8 @@ bool tls_setup(const struct settings *s, struct tls_context **out, struct buf *e
 
 /* ---- control.c: the control thread ---- */
 
+#define CONTROL_TICK_US (50 * USEC_PER_MSEC)
+
 struct control {
     struct loop loop;
     struct instance in;
@@ -71,10 +74,15 @@ struct control {
     int64_t next_util_us;
     int workers_to_stop; /* ORDER_STOP sent and not acknowledged */
     bool is_stopping;
-    int configs_under_way; /* MAIL_CONFIG sent and not yet taken up */
-    char **dirty;          /* databases whose connection data have changed since all workers agreed */
+    int64_t drain_since_us;  /* SHUTDOWN DRAIN began */
+    int64_t drain_filled_us; /* drain_budget was filled up to here */
+    int configs_under_way;   /* MAIL_CONFIG sent and not yet taken up */
+    char **dirty;            /* databases whose connection data have changed since all workers agreed */
     size_t n_dirty;
-    int maintain_worker; /* whose turn it is to open servers for min_pool_size */
+    bool is_all_dirty;                    /* likewise, for every database: how servers are spoken to */
+    struct config_file_id userlist_seen;  /* userlist_watch.c: how the file looked a second ago */
+    struct config_file_id userlist_wrong; /* ... when what is in it could not be used */
+    int maintain_worker;                  /* whose turn it is to open servers for min_pool_size */
 };
 
 bool control_init(struct control *ctl, const struct args *a, struct session_config *config);
@@ -85,14 +93,22 @@ void control_destroy(struct control *ctl);
  * for.
  */
 void control_arm_tick(struct control *ctl);
-/* Mail to every worker. */
-void control_order(struct control *ctl, enum order_kind kind, struct pool *pool, enum close_reason why);
+/* Mail to every worker, as in m. wants_end: an order that becomes done when all have answered; the caller
+ * gives it up with control_forget_order(). */
+struct order *control_order(struct control *ctl, const struct mail_order *m, bool wants_end);
+void control_forget_order(struct order *order);
 
 /* maintain.c */
 void control_maintain_cb(evutil_socket_t fd, short what, void *arg);
 
+/* userlist_watch.c: once a second */
+void control_watch_userlist(struct control *ctl);
+
 /* reload.c */
-bool control_reload(struct control *ctl, struct buf *error);
+/* changes: what is different now, filled when it is true. error: one line per problem. */
+bool control_reload(struct control *ctl, struct config_changes *changes, struct buf *error);
+/* auth_file alone is read again. False: it is logged why, and the users in force stay. */
+bool control_reload_userlist(struct control *ctl);
 bool control_set(struct control *ctl, const char *key, const char *value, struct buf *error);
 /* A worker has taken up new settings; when all have, the ledgers are told once more. */
 void control_config_taken(struct control *ctl);
@@ -103,12 +119,19 @@ void control_make_forced_pools(struct control *ctl);
 void control_pause(struct control *ctl, struct pool_database *database);
 bool control_is_paused_done(struct control *ctl, struct pool_database *database);
 bool control_resume(struct control *ctl, struct pool_database *database);
+/* Servers close when they come free. */
+void control_reconnect(struct control *ctl, struct pool_database *database);
+bool control_is_close_done(struct control *ctl, struct pool_database *database);
+struct console *control_new_console(struct control *ctl);
+
+/* shutdown.c */
 void control_shutdown(struct control *ctl, enum shutdown_mode mode);
+/* As sigterm_action says. */
+void control_on_sigterm(struct control *ctl);
 /* Shutting down: control_check_shutdown() is to be called in each tick. */
 bool control_is_ending(const struct control *ctl);
 /* Is it over? */
 void control_check_shutdown(struct control *ctl);
-struct console *control_new_console(struct control *ctl);
 
 static inline const struct settings *control_settings(const struct control *ctl)
 {

@@ -76,7 +76,9 @@ static void forget_unused(struct control *ctl, struct pool *pool, int64_t now_us
     log_debug("pool %s/%s has not been used for long and is forgotten", pool->database->name,
               pool->user->name);
     registry_retire(ctl->in.registry, pool);
-    if (atomic_load(&pool->database->clients) == 0 && is_auto_database(ctl, pool))
+    if (atomic_load(&pool->database->clients) == 0 && is_auto_database(ctl, pool) &&
+        !registry_database_is_paused(ctl->in.registry, pool->database) &&
+        !registry_is_disabled(ctl->in.registry, pool->database))
         registry_retire_database(ctl->in.registry, pool->database);
 }
 
@@ -91,6 +93,7 @@ void control_maintain_cb(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     loop_enter(&ctl->loop);
+    control_watch_userlist(ctl);
     if (is_util_due)
         ctl->next_util_us = now_us + UTIL_TICK_US;
     if (is_stats_due)

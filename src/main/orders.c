@@ -1,12 +1,19 @@
 /*
- * orders.c - what an operator orders: pause, resume, shut down; and the console's hooks.
+ * orders.c - what an operator orders: pause, resume, reconnect, kill; and the console's hooks.
  *
- * Threads: the control thread.
+ * A pause belongs to a database or to the whole, so pools that appear later are paused too.
+ *
+ * Threads: the control thread. Not here: the end (shutdown.c), waiting (ops/console_wait.c).
  */
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "main_int.h"
+
+static bool is_of(const struct pool *pool, const struct pool_database *database)
+{
+    return database == NULL || pool->database == database;
+}
 
 static void set_paused(struct control *ctl, struct pool_database *database, bool paused)
 {
@@ -15,7 +22,7 @@ static void set_paused(struct control *ctl, struct pool_database *database, bool
     for (int i = 0; i < registry_count(r); i++) {
         struct pool *pool = registry_pool(r, i);
         struct pool_acts acts;
-        if (database != NULL && pool->database != database)
+        if (!is_of(pool, database))
             continue;
         /* the whole may be resumed while one database stays paused */
         pool_set_paused(pool, registry_is_paused(r, pool->database), clock_now_us(), &acts);
@@ -35,7 +42,7 @@ bool control_is_paused_done(struct control *ctl, struct pool_database *database)
 
     for (int i = 0; i < registry_count(r); i++) {
         struct pool *pool = registry_pool(r, i);
-        if (database != NULL && pool->database != database)
+        if (!is_of(pool, database))
             continue;
         pool_read(pool, 0, clock_now_us(), &n);
         if (n.nslots > 0)
@@ -53,42 +60,38 @@ bool control_resume(struct control *ctl, struct pool_database *database)
     return was_paused;
 }
 
-/* ---- the end ---- */
+/* ---- closing ---- */
 
-void control_shutdown(struct control *ctl, enum shutdown_mode mode)
+void control_reconnect(struct control *ctl, struct pool_database *database)
 {
-    if ((int)mode <= atomic_load(&ctl->in.shutdown_mode))
-        return;
-    atomic_store(&ctl->in.shutdown_mode, (int)mode);
-    control_arm_tick(ctl);
-    process_notify("STOPPING=1");
-    if (mode == SHUTDOWN_IMMEDIATE) {
-        if (ctl->is_stopping)
-            return;
-        ctl->is_stopping = true;
-        ctl->workers_to_stop = ctl->in.n_workers;
-        listeners_close(ctl->listeners, false);
-        control_order(ctl, ORDER_STOP, NULL, CLOSE_SHUTDOWN);
-        return;
+    struct registry *r = ctl->in.registry;
+
+    log_info("RECONNECT %s: server connections are replaced as they come free",
+             database != NULL ? database->name : "");
+    for (int i = 0; i < registry_count(r); i++) {
+        struct pool *pool = registry_pool(r, i);
+        struct pool_acts acts;
+        if (!is_of(pool, database))
+            continue;
+        pool_recycle(pool, CLOSE_RECONNECT, clock_now_us(), &acts);
+        instance_perform(&ctl->in, pool, &acts);
     }
-    listeners_close(ctl->listeners, true); /* the console stays reachable over the Unix socket */
-    control_order(ctl, ORDER_SHUTDOWN, NULL, CLOSE_SHUTDOWN);
 }
 
-bool control_is_ending(const struct control *ctl)
+bool control_is_close_done(struct control *ctl, struct pool_database *database)
 {
-    return !ctl->is_stopping && atomic_load(&ctl->in.shutdown_mode) != SHUTDOWN_NONE;
-}
+    struct registry *r = ctl->in.registry;
+    struct pool_numbers n;
 
-void control_check_shutdown(struct control *ctl)
-{
-    if (!control_is_ending(ctl))
-        return;
-    /* consoles do not keep the process */
-    if (atomic_load(&ctl->in.clients) > 0)
-        return;
-    log_info("last client has gone");
-    control_shutdown(ctl, SHUTDOWN_IMMEDIATE);
+    for (int i = 0; i < registry_count(r); i++) {
+        struct pool *pool = registry_pool(r, i);
+        if (!is_of(pool, database))
+            continue;
+        pool_read(pool, 0, clock_now_us(), &n);
+        if (n.to_close > 0)
+            return false;
+    }
+    return true;
 }
 
 /* ---- hooks of the console ---- */
@@ -118,9 +121,9 @@ static int64_t hook_now(void *arg)
     return clock_now_us();
 }
 
-static bool hook_reload(void *arg, struct buf *error)
+static bool hook_reload(void *arg, struct config_changes *changes, struct buf *error)
 {
-    return control_reload(arg, error);
+    return control_reload(arg, changes, error);
 }
 
 static bool hook_set(void *arg, const char *key, const char *value, struct buf *error)
@@ -143,6 +146,46 @@ static bool hook_resume(void *arg, struct pool_database *database)
     return control_resume(arg, database);
 }
 
+static void hook_reconnect(void *arg, struct pool_database *database)
+{
+    control_reconnect(arg, database);
+}
+
+static bool hook_is_close_done(void *arg, struct pool_database *database)
+{
+    return control_is_close_done(arg, database);
+}
+
+/* The pause comes first, so that what is closed is not opened again. */
+static struct order *hook_kill(void *arg, struct pool_database *database)
+{
+    log_info("KILL %s: closing clients and servers", database != NULL ? database->name : "");
+    control_pause(arg, database);
+    return control_order(
+        arg, &(struct mail_order){.kind = ORDER_KILL, .database = database, .why = CLOSE_ADMIN}, true);
+}
+
+static struct order *hook_kill_client(void *arg, uint64_t client_id)
+{
+    log_info("KILL_CLIENT %llu", (unsigned long long)client_id);
+    return control_order(
+        arg, &(struct mail_order){.kind = ORDER_KILL_CLIENT, .client_id = client_id, .why = CLOSE_ADMIN},
+        true);
+}
+
+static bool hook_is_order_done(void *arg, const struct order *order, int *n_found)
+{
+    (void)arg;
+    *n_found = order->n_found;
+    return order->outstanding == 0;
+}
+
+static void hook_order_forget(void *arg, struct order *order)
+{
+    (void)arg;
+    control_forget_order(order);
+}
+
 static void hook_shutdown(void *arg, enum shutdown_mode mode)
 {
     control_shutdown(arg, mode);
@@ -162,6 +205,12 @@ struct console *control_new_console(struct control *ctl)
         .pause = hook_pause,
         .is_paused_done = hook_is_paused_done,
         .resume = hook_resume,
+        .reconnect = hook_reconnect,
+        .is_close_done = hook_is_close_done,
+        .kill = hook_kill,
+        .kill_client = hook_kill_client,
+        .is_order_done = hook_is_order_done,
+        .order_forget = hook_order_forget,
         .shutdown = hook_shutdown,
     };
     return console_new(&h);

@@ -11,7 +11,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "main_int.h"
+
+#define MAX_LOGGED 100 /* changes of one reload: a userlist may be new from end to end */
 
 static void log_problems(const struct config_problems *p, struct buf *error)
 {
@@ -47,7 +50,8 @@ static bool is_listed_dirty(const struct control *ctl, const char *name)
 static bool is_dirty(const struct control *ctl, const char *database)
 {
     const struct database_config *db = config_find_database(ctl->config->config, database);
-    return is_listed_dirty(ctl, database) || (db != NULL && db->is_fallback && is_listed_dirty(ctl, "*"));
+    return ctl->is_all_dirty || is_listed_dirty(ctl, database) ||
+           (db != NULL && db->is_fallback && is_listed_dirty(ctl, "*"));
 }
 
 static void remove_pool(struct control *ctl, struct pool *pool)
@@ -55,7 +59,9 @@ static void remove_pool(struct control *ctl, struct pool *pool)
     struct pool_acts acts;
 
     log_info("database %s removed: closing its connections", pool->database->name);
-    control_order(ctl, ORDER_CLOSE_POOL, pool, CLOSE_DATABASE_REMOVED);
+    (void)control_order(
+        ctl, &(struct mail_order){.kind = ORDER_CLOSE_POOL, .pool = pool, .why = CLOSE_DATABASE_REMOVED},
+        false);
     pool_set_removed(pool, true, clock_now_us(), &acts);
     instance_perform(&ctl->in, pool, &acts);
     registry_retire(ctl->in.registry, pool);
@@ -80,6 +86,15 @@ static void apply_to_pool(struct control *ctl, struct pool *pool)
     instance_perform(&ctl->in, pool, &acts);
 }
 
+/* One of that name that comes later begins anew: neither paused nor disabled. */
+static void forget_marks(struct control *ctl, struct pool_database *database)
+{
+    if (config_find_database(ctl->config->config, database->name) != NULL)
+        return;
+    (void)control_resume(ctl, database);
+    registry_set_disabled(ctl->in.registry, database, false);
+}
+
 /*
  * Done when new settings are published, so that they count at once, and again when every worker
  * has taken them up: until then one may still open a server or a pool by the old ones.
@@ -88,6 +103,8 @@ static void apply_to_ledgers(struct control *ctl)
 {
     for (int i = 0; i < registry_count(ctl->in.registry); i++)
         apply_to_pool(ctl, registry_pool(ctl->in.registry, i));
+    for (int i = 0; i < registry_database_count(ctl->in.registry); i++)
+        forget_marks(ctl, registry_database(ctl->in.registry, i));
 }
 
 void control_config_taken(struct control *ctl)
@@ -98,16 +115,23 @@ void control_config_taken(struct control *ctl)
     for (size_t i = 0; i < ctl->n_dirty; i++)
         free(ctl->dirty[i]);
     ctl->n_dirty = 0;
+    ctl->is_all_dirty = false;
 }
+
+/* Settings on their way into force. */
+struct publication {
+    struct control *ctl;
+    struct config_changes *changes;
+};
 
 static void on_change(const struct config_change *ch, void *arg)
 {
-    struct control *ctl = arg;
+    struct publication *p = arg;
+    struct control *ctl = p->ctl;
 
-    if (ch->kind == CHANGE_SETTING && !ch->needs_restart)
-        log_info("%s: %s -> %s", ch->name, ch->old_text, ch->new_text);
-    if (ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty)
-        log_info("database %s: connection data changed, servers will be replaced", ch->name);
+    config_changes_add(p->changes, ch);
+    if (ch->kind == CHANGE_SETTING && str_has_prefix(ch->name, "server_tls_"))
+        ctl->is_all_dirty = true;
     /* where a line comes or goes there may be pools that lived by the * line, or do from now on */
     if (ch->kind == CHANGE_DATABASE_ADDED || ch->kind == CHANGE_DATABASE_REMOVED ||
         (ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty)) {
@@ -116,9 +140,26 @@ static void on_change(const struct config_change *ch, void *arg)
     }
 }
 
-static void publish(struct control *ctl, struct session_config *next)
+static void log_changes(const struct config_changes *changes)
+{
+    struct buf line;
+
+    buf_init(&line, 0);
+    for (size_t i = 0; i < changes->count && i < MAX_LOGGED; i++) {
+        buf_clear(&line);
+        config_change_row_print(&changes->rows[i], &line);
+        log_info("%s", buf_cstr(&line));
+    }
+    if (changes->count > MAX_LOGGED)
+        log_info("... and %zu more changes", changes->count - MAX_LOGGED);
+    buf_free(&line);
+}
+
+/* changes: filled. */
+static void publish(struct control *ctl, struct session_config *next, struct config_changes *changes)
 {
     struct session_config *old = ctl->config;
+    struct publication p = {.ctl = ctl, .changes = changes};
 
     ctl->config = next;
     for (int i = 0; i < ctl->in.n_workers; i++) {
@@ -128,14 +169,16 @@ static void publish(struct control *ctl, struct session_config *next)
         ctl->configs_under_way++;
         loop_post(&ctl->in.shards[i]->loop, &m->mail);
     }
-    config_diff(old->config, next->config, on_change, ctl);
+    config_diff(old->config, next->config, on_change, &p);
+    log_changes(changes);
     apply_to_ledgers(ctl);
     session_config_unref(old);
     control_make_forced_pools(ctl);
 }
 
 /* Takes over cfg. */
-static bool adopt(struct control *ctl, const struct config *cfg, struct buf *error)
+static bool adopt(struct control *ctl, const struct config *cfg, struct config_changes *changes,
+                  struct buf *error)
 {
     struct tls_context *tls;
 
@@ -144,11 +187,11 @@ static bool adopt(struct control *ctl, const struct config *cfg, struct buf *err
         config_unref(cfg);
         return false;
     }
-    publish(ctl, session_config_new(cfg, tls, ctl->in.scram_process_secret, ctl->config));
+    publish(ctl, session_config_new(cfg, tls, ctl->in.scram_process_secret, ctl->config), changes);
     return true;
 }
 
-bool control_reload(struct control *ctl, struct buf *error)
+bool control_reload(struct control *ctl, struct config_changes *changes, struct buf *error)
 {
     struct config_problems problems;
     const struct config *cfg;
@@ -160,7 +203,7 @@ bool control_reload(struct control *ctl, struct buf *error)
     log_problems(&problems, error);
     config_problems_free(&problems);
     if (cfg != NULL)
-        ok = adopt(ctl, cfg, error);
+        ok = adopt(ctl, cfg, changes, error);
     /* also when the path has not changed: the file may have been rotated */
     if (ok && !process_open_log(control_settings(ctl), ctl->args))
         log_error("could not re-open the log file");
@@ -170,16 +213,46 @@ bool control_reload(struct control *ctl, struct buf *error)
     return ok;
 }
 
+bool control_reload_userlist(struct control *ctl)
+{
+    struct config_problems problems;
+    struct config_changes changes;
+    struct buf error;
+    struct tls_context *tls = ctl->config->server_tls;
+    const struct config *cfg;
+
+    config_problems_init(&problems);
+    buf_init(&error, 0);
+    cfg = config_with_userlist(ctl->config->config, &problems);
+    log_problems(&problems, &error);
+    config_problems_free(&problems);
+    buf_free(&error);
+    if (cfg == NULL)
+        return false;
+    config_changes_init(&changes);
+    publish(ctl,
+            session_config_new(cfg, tls != NULL ? tls_context_ref(tls) : NULL, ctl->in.scram_process_secret,
+                               ctl->config),
+            &changes);
+    config_changes_free(&changes);
+    return true;
+}
+
 bool control_set(struct control *ctl, const char *key, const char *value, struct buf *error)
 {
     struct config_problems problems;
+    struct config_changes changes;
     const struct config *cfg;
+    bool ok;
 
     config_problems_init(&problems);
     cfg = config_with_setting(ctl->config->config, key, value, &problems);
     log_problems(&problems, error);
     config_problems_free(&problems);
-    if (cfg == NULL || !adopt(ctl, cfg, error))
+    config_changes_init(&changes);
+    ok = cfg != NULL && adopt(ctl, cfg, &changes, error);
+    config_changes_free(&changes);
+    if (!ok)
         return false;
     if (!process_open_log(control_settings(ctl), ctl->args))
         log_error("could not re-open the log file");

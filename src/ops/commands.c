@@ -2,7 +2,7 @@
  * commands.c - the console's commands: one table row each.
  *
  * Threads: the control thread only.
- * Not here: what SHOW shows (show*.c).
+ * Not here: what SHOW shows (show*.c), what orders do (commands_orders.c).
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,62 +14,31 @@
 
 /* ---- helpers ---- */
 
-static enum command_outcome done(struct session *s, const char *tag)
+enum command_outcome command_done(struct session *s, const char *tag)
 {
     str_copy(s->tag, tag, sizeof(s->tag));
     return COMMAND_DONE;
 }
 
-static enum command_outcome failed(struct session *s, const char *sqlstate, const char *message,
-                                   const char *detail)
+enum command_outcome command_failed(struct session *s, const char *sqlstate, const char *message,
+                                    const char *detail)
 {
     session_error(s, sqlstate, message, detail != NULL && detail[0] != '\0' ? detail : NULL, NULL);
     return COMMAND_FAILED;
 }
 
-static enum command_outcome failed_name(struct session *s, const char *sqlstate, const char *format,
-                                        const char *name)
+enum command_outcome command_failed_name(struct session *s, const char *sqlstate, const char *format,
+                                         const char *name)
 {
     char message[CONSOLE_NAME_BYTES + 64];
 
     snprintf(message, sizeof(message), format, name);
-    return failed(s, sqlstate, message, NULL);
+    return command_failed(s, sqlstate, message, NULL);
 }
 
 static struct console_hooks *hooks_of(struct session *s)
 {
     return &s->console->hooks;
-}
-
-/* The database that st names; false (and *outcome) when there is none or it is the console's own. */
-static bool find_database(struct session *s, const struct statement *st, struct pool_database **db,
-                          enum command_outcome *outcome)
-{
-    struct registry *registry = s->console->registry;
-
-    *db = NULL;
-    if (st->name[0] == '\0')
-        return true;
-    if (strcmp(st->name, "pgbouncer") == 0 || strcmp(st->name, "pgsluice") == 0) {
-        *outcome = failed_name(s, "42809", "cannot do that to the admin database: %s", st->name);
-        return false;
-    }
-    for (int i = 0; i < registry_database_count(registry) && *db == NULL; i++) {
-        struct pool_database *d = registry_database(registry, i);
-
-        if (strcmp(d->name, st->name) == 0 && !atomic_load_explicit(&d->is_retired, memory_order_relaxed))
-            *db = d;
-    }
-    if (*db != NULL)
-        return true;
-    if (config_find_database(console_config(s->console), st->name) == NULL) {
-        *outcome = failed_name(s, "3D000", "no such database: %s", st->name);
-        return false;
-    }
-    *db = registry_get_database(registry, st->name);
-    if (*db == NULL)
-        *outcome = failed(s, "53200", "out of memory", NULL);
-    return *db != NULL;
 }
 
 /* ---- SHOW, SELECT ---- */
@@ -80,7 +49,7 @@ static enum command_outcome run_fixed(struct session *s, const struct fixed *fix
     result_row(r);
     result_text(r, fixed->value != NULL ? fixed->value : console_version_text());
     result_row_end(r);
-    return done(s, fixed->is_select ? "SELECT 1" : "SHOW");
+    return command_done(s, fixed->is_select ? "SELECT 1" : "SHOW");
 }
 
 static enum command_outcome run_show(struct session *s, const struct statement *st, struct result *r)
@@ -96,12 +65,12 @@ static enum command_outcome run_show(struct session *s, const struct statement *
         show_help(&detail);
         wire_put_notice(r->out, "NOTICE", "00000", "Console usage", buf_cstr(&detail), NULL);
         buf_free(&detail);
-        return done(s, "SHOW");
+        return command_done(s, "SHOW");
     }
-    done(s, "SHOW");
+    command_done(s, "SHOW");
     if (relation->fill == NULL) {
         if (!gather_start(s, relation->gather))
-            return failed(s, "53200", "out of memory", NULL);
+            return command_failed(s, "53200", "out of memory", NULL);
         return COMMAND_WAITS;
     }
     result_begin(r);
@@ -110,22 +79,6 @@ static enum command_outcome run_show(struct session *s, const struct statement *
 }
 
 /* ---- settings ---- */
-
-static enum command_outcome run_reload(struct session *s, const struct statement *st, struct result *r)
-{
-    enum command_outcome outcome;
-    struct buf error;
-
-    (void)st;
-    (void)r;
-    buf_init(&error, 0);
-    if (hooks_of(s)->reload(hooks_of(s)->arg, &error))
-        outcome = done(s, "RELOAD");
-    else
-        outcome = failed(s, "F0000", "RELOAD failed, see logs for additional details", buf_cstr(&error));
-    buf_free(&error);
-    return outcome;
-}
 
 static enum command_outcome set_unknown(struct session *s, const char *key)
 {
@@ -146,93 +99,19 @@ static enum command_outcome run_set(struct session *s, const struct statement *s
 
     if (guc_is_ignored(st->name)) {
         wire_put_notice(r->out, "NOTICE", "00000", "SET ignored", NULL, NULL);
-        return done(s, "SET");
+        return command_done(s, "SET");
     }
     if (!s->is_admin)
-        return failed(s, "42501", "admin access needed", NULL);
+        return command_failed(s, "42501", "admin access needed", NULL);
     if (option_find(st->name) < 0)
         return set_unknown(s, st->name);
     buf_init(&error, 0);
     if (hooks_of(s)->set(hooks_of(s)->arg, st->name, st->value, &error))
         snprintf(s->tag, sizeof(s->tag), "SET %s=%s", st->name, st->value);
     else
-        outcome = failed(s, "22023", "SET failed", buf_cstr(&error));
+        outcome = command_failed(s, "22023", "SET failed", buf_cstr(&error));
     buf_free(&error);
     return outcome;
-}
-
-/* ---- databases ---- */
-
-static enum command_outcome run_pause(struct session *s, const struct statement *st, struct result *r)
-{
-    struct console_hooks *hooks = hooks_of(s);
-    enum command_outcome outcome;
-    struct pool_database *db;
-
-    (void)r;
-    if (!find_database(s, st, &db, &outcome))
-        return outcome;
-    if (db == NULL && registry_is_paused(s->console->registry, NULL))
-        return failed(s, "55000", "already suspended/paused", NULL);
-    hooks->pause(hooks->arg, db);
-    done(s, "PAUSE");
-    if (hooks->is_paused_done(hooks->arg, db))
-        return COMMAND_DONE;
-    s->wait = WAIT_PAUSE;
-    s->waits_for = db;
-    return COMMAND_WAITS;
-}
-
-static enum command_outcome run_resume(struct session *s, const struct statement *st, struct result *r)
-{
-    struct console_hooks *hooks = hooks_of(s);
-    enum command_outcome outcome;
-    struct pool_database *db;
-
-    (void)r;
-    if (!find_database(s, st, &db, &outcome))
-        return outcome;
-    if (hooks->resume(hooks->arg, db))
-        return done(s, "RESUME");
-    if (db != NULL)
-        return failed_name(s, "55000", "database %s is not paused", db->name);
-    return failed(s, "55000", "pooler is not paused/suspended", NULL);
-}
-
-static enum command_outcome set_disabled(struct session *s, const struct statement *st, bool is_disabled)
-{
-    enum command_outcome outcome;
-    struct pool_database *db;
-
-    if (!find_database(s, st, &db, &outcome))
-        return outcome;
-    registry_set_disabled(s->console->registry, db, is_disabled);
-    return done(s, st->command->name);
-}
-
-static enum command_outcome run_disable(struct session *s, const struct statement *st, struct result *r)
-{
-    (void)r;
-    return set_disabled(s, st, true);
-}
-
-static enum command_outcome run_enable(struct session *s, const struct statement *st, struct result *r)
-{
-    (void)r;
-    return set_disabled(s, st, false);
-}
-
-/* ---- the whole ---- */
-
-static enum command_outcome run_shutdown(struct session *s, const struct statement *st, struct result *r)
-{
-    int mode = atomic_load_explicit(&hooks_of(s)->instance->shutdown_mode, memory_order_relaxed);
-
-    (void)r;
-    if (mode >= (int)st->mode)
-        return failed(s, "57P03", "already shutting down", NULL);
-    s->shutdown = st->mode;
-    return done(s, "SHUTDOWN");
 }
 
 /* ---- what drivers say without meaning it ---- */
@@ -240,7 +119,7 @@ static enum command_outcome run_shutdown(struct session *s, const struct stateme
 static enum command_outcome run_nothing(struct session *s, const struct statement *st, struct result *r)
 {
     (void)r;
-    return done(s, st->command->name);
+    return command_done(s, st->command->name);
 }
 
 static enum command_outcome run_begin(struct session *s, const struct statement *st, struct result *r)
@@ -248,21 +127,21 @@ static enum command_outcome run_begin(struct session *s, const struct statement 
     (void)st;
     (void)r;
     s->is_in_block = true;
-    return done(s, "BEGIN");
+    return command_done(s, "BEGIN");
 }
 
 static enum command_outcome run_commit(struct session *s, const struct statement *st, struct result *r)
 {
     (void)r;
     s->is_in_block = false;
-    return done(s, strcmp(st->command->name, "END") == 0 ? "COMMIT" : st->command->name);
+    return command_done(s, strcmp(st->command->name, "END") == 0 ? "COMMIT" : st->command->name);
 }
 
 static enum command_outcome run_discard(struct session *s, const struct statement *st, struct result *r)
 {
     (void)st;
     (void)r;
-    return done(s, "DISCARD ALL");
+    return command_done(s, "DISCARD ALL");
 }
 
 /* clang-format off */
@@ -271,14 +150,21 @@ static const struct command commands[] = {
     {"SELECT", ARG_EXPRESSION, false, run_show, NULL, NULL},
     {"SET", ARG_SETTING, false, run_set, "key = value",
      "change a setting until the next RELOAD or restart"},
-    {"RELOAD", ARG_NONE, true, run_reload, "", "read the configuration files again"},
+    {"RELOAD", ARG_NONE, true, run_reload, "", "read the configuration files again; says what has changed"},
     {"PAUSE", ARG_OPTIONAL_NAME, true, run_pause, "[database]",
      "stop serving clients; returns when all server connections are closed"},
     {"RESUME", ARG_OPTIONAL_NAME, true, run_resume, "[database]", "go on after PAUSE"},
     {"DISABLE", ARG_NAME, true, run_disable, "database", "refuse new clients"},
     {"ENABLE", ARG_NAME, true, run_enable, "database", "allow new clients again"},
-    {"SHUTDOWN", ARG_MODE, true, run_shutdown, "[WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
-     "end: at once, when servers are released, or when clients have gone"},
+    {"RECONNECT", ARG_OPTIONAL_NAME, true, run_reconnect, "[database]",
+     "replace server connections as they come free"},
+    {"WAIT_CLOSE", ARG_OPTIONAL_NAME, true, run_wait_close, "[database]",
+     "wait until no server connection is left that is to be replaced"},
+    {"KILL", ARG_OPTIONAL_NAME, true, run_kill, "[database]",
+     "close all clients and server connections now; paused until RESUME"},
+    {"KILL_CLIENT", ARG_NAME, true, run_kill_client, "id", "close one client; its id is in SHOW CLIENTS"},
+    {"SHUTDOWN", ARG_MODE, true, run_shutdown, "[WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS|DRAIN]",
+     "end: at once, when servers are released, when clients have gone, or by closing them little by little"},
     {"BEGIN", ARG_ANYTHING, false, run_begin, NULL, NULL},
     {"START", ARG_ANYTHING, false, run_begin, NULL, NULL},
     {"COMMIT", ARG_ANYTHING, false, run_commit, NULL, NULL},
@@ -317,6 +203,14 @@ static const char *const ignored_gucs[] = {
     "search_path", "statement_timeout", "synchronize_seqscans", "TIME", "TRANSACTION",
 };
 /* clang-format on */
+
+const struct column *command_columns(const struct command *c, uint16_t *n)
+{
+    bool is_reload = c != NULL && c->run == run_reload;
+
+    *n = is_reload ? n_reload_columns : 0;
+    return is_reload ? reload_columns : NULL;
+}
 
 const struct command *command_find(const char *name)
 {
@@ -363,7 +257,7 @@ bool guc_is_ignored(const char *name)
 enum command_outcome command_run(struct session *s, const struct statement *st, struct result *r)
 {
     if (st->command->admin_only && !s->is_admin)
-        return failed(s, "42501", "admin access needed", NULL);
+        return command_failed(s, "42501", "admin access needed", NULL);
     return st->command->run(s, st, r);
 }
 

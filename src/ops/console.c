@@ -9,7 +9,7 @@
  *
  * Threads: the control thread only.
  * Invariant: session->wait != WAIT_NONE implies session->input != NULL.
- * Not here: extended protocol (console_extended.c), commands (commands.c).
+ * Not here: extended protocol (console_extended.c), commands (commands*.c), waiting orders (console_wait.c).
  */
 #include "config.h"
 
@@ -57,6 +57,7 @@ struct console *console_new(const struct console_hooks *hooks)
 static void session_free(struct session *s)
 {
     gather_abandon(s);
+    session_wait_abandon(s);
     list_del(&s->node);
     s->console->n_sessions--;
     extended_close_all(s);
@@ -315,18 +316,6 @@ static void console_open_session(struct console *c, const struct mail_console_in
     session_welcome(s, m->cancel_key);
 }
 
-/* Only PAUSE waits long enough to be cancelled; as in PgBouncer, all goes on then. */
-static void session_cancel(struct session *s)
-{
-    struct console_hooks *hooks = &s->console->hooks;
-
-    if (s->wait != WAIT_PAUSE)
-        return;
-    (void)hooks->resume(hooks->arg, s->waits_for);
-    session_error(s, "57014", "PAUSE was cancelled: what it had paused goes on", NULL, NULL);
-    session_finish(s, COMMAND_FAILED);
-}
-
 void console_on_input(struct console *c, struct mail_console_input *m)
 {
     struct session *s;
@@ -361,18 +350,10 @@ void console_on_input(struct console *c, struct mail_console_input *m)
 
 static void session_tick(struct session *s)
 {
-    struct console *c = s->console;
-
-    if (s->is_answered) {
+    if (s->is_answered)
         session_answer(s);
-    } else if (s->wait == WAIT_PAUSE) {
-        if (!registry_is_paused(c->registry, s->waits_for)) {
-            session_error(s, "57014", "PAUSE was ended by RESUME", NULL, NULL);
-            session_finish(s, COMMAND_FAILED);
-        } else if (c->hooks.is_paused_done(c->hooks.arg, s->waits_for)) {
-            session_finish(s, COMMAND_DONE);
-        }
-    }
+    else
+        session_wait_tick(s);
 }
 
 void console_tick(struct console *c, int64_t now_us)

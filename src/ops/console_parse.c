@@ -257,8 +257,11 @@ static bool parse_mode(const char **p, struct statement *st, struct parse_error 
         st->mode = SHUTDOWN_WAIT_FOR_SERVERS;
     else if (t.kind == TOKEN_WORD && strcasecmp(t.text, "WAIT_FOR_CLIENTS") == 0)
         st->mode = SHUTDOWN_WAIT_FOR_CLIENTS;
+    else if (t.kind == TOKEN_WORD && strcasecmp(t.text, "DRAIN") == 0)
+        st->mode = SHUTDOWN_DRAIN;
     else {
-        str_copy(e->hint, "SHUTDOWN takes WAIT_FOR_SERVERS, WAIT_FOR_CLIENTS or nothing.", sizeof(e->hint));
+        str_copy(e->hint, "SHUTDOWN takes WAIT_FOR_SERVERS, WAIT_FOR_CLIENTS, DRAIN or nothing.",
+                 sizeof(e->hint));
         return fail_token(e, &t);
     }
     return true;
@@ -384,6 +387,8 @@ const struct column *statement_columns(const struct statement *st, uint16_t *n)
         *n = 1;
         return &st->fixed->column;
     }
-    *n = st->relation != NULL ? st->relation->n_columns : 0;
-    return st->relation != NULL ? st->relation->columns : NULL;
+    if (st->relation == NULL)
+        return command_columns(st->command, n);
+    *n = st->relation->n_columns;
+    return st->relation->columns;
 }

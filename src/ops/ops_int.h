@@ -90,6 +90,8 @@ struct fixed {
 };
 
 const struct command *command_find(const char *name);
+/* What it answers with, beside the relations of SHOW; NULL: no rows. */
+const struct column *command_columns(const struct command *c, uint16_t *n);
 /* "" or a sentence with the nearest command. */
 void command_hint(const char *name, char *hint, size_t size);
 const struct fixed *fixed_find(bool is_select, const char *text);
@@ -99,6 +101,38 @@ bool guc_is_ignored(const char *name);
 void show_help(struct buf *detail);
 /* Runs st, with its access check. */
 enum command_outcome command_run(struct session *s, const struct statement *st, struct result *r);
+/* How a command ends; detail may be NULL, format holds one %s. */
+enum command_outcome command_done(struct session *s, const char *tag);
+enum command_outcome command_failed(struct session *s, const char *sqlstate, const char *message,
+                                    const char *detail);
+enum command_outcome command_failed_name(struct session *s, const char *sqlstate, const char *format,
+                                         const char *name);
+
+/* ---- orders: commands_orders.c ---- */
+
+extern const struct column reload_columns[];
+extern const uint16_t n_reload_columns;
+enum command_outcome run_reload(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome run_pause(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome run_resume(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome run_disable(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome run_enable(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome run_reconnect(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome run_kill(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome run_kill_client(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome run_wait_close(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome run_shutdown(struct session *s, const struct statement *st, struct result *r);
+
+/* ---- waiting: console_wait.c ---- */
+
+/* Has what the command waits for come about? */
+void session_wait_tick(struct session *s);
+/* A cancel request. */
+void session_cancel(struct session *s);
+/* The session goes: what its command had begun is undone where it can be. */
+void session_wait_abandon(struct session *s);
+/* A pause of database (NULL = the whole) that somebody waits for is no longer theirs to undo. */
+void console_keep_pause(struct console *c, const struct pool_database *database);
 
 /* ---- gathering: gather.c ---- */
 
@@ -122,7 +156,14 @@ void gather_tick(struct console *c, int64_t now_us);
 
 /* ---- sessions: console.c, console_extended.c ---- */
 
-enum session_wait { WAIT_NONE, WAIT_GATHER, WAIT_PAUSE };
+enum session_wait {
+    WAIT_NONE,
+    WAIT_GATHER,
+    WAIT_PAUSE,       /* for servers to go */
+    WAIT_KILL,        /* for the workers, then for servers to go */
+    WAIT_KILL_CLIENT, /* for the workers */
+    WAIT_CLOSE,       /* for servers that are to go */
+};
 
 struct portal;
 
@@ -150,7 +191,9 @@ struct session {
 
     /* the command being run */
     enum session_wait wait;
-    struct pool_database *waits_for; /* WAIT_PAUSE; NULL = the whole */
+    struct pool_database *waits_for; /* of an order; NULL = the whole */
+    bool undoes_pause;               /* WAIT_PAUSE: this command began it, so when given up it ends it */
+    struct order *order;             /* WAIT_KILL, WAIT_KILL_CLIENT: as the hooks gave it */
     struct gathering *gathering;     /* WAIT_GATHER */
     struct statement statement;      /* of a simple Query */
     struct result result;

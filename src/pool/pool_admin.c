@@ -143,6 +143,14 @@ bool pool_slot_is_outdated(struct pool *pool, const struct slot *slot, int64_t n
     return why != CLOSE_NONE && why != CLOSE_SERVER_LIFETIME;
 }
 
+bool pool_slot_is_marked(struct pool *pool, const struct slot *slot)
+{
+    lock_acquire(&pool->lock);
+    bool is_marked = slot->close_reason != CLOSE_NONE;
+    lock_release(&pool->lock);
+    return is_marked;
+}
+
 bool pool_fail_waiters(struct pool *pool, int64_t now_us, struct pool_acts *acts)
 {
     bool is_left;
@@ -207,6 +215,18 @@ static int count_idle_for(const struct pool *pool, int64_t us, int64_t now_us)
     return n;
 }
 
+/* [lock] */
+static int count_to_close(const struct pool *pool)
+{
+    int n = pool->count[SLOT_CLOSING];
+
+    LIST_FOR_EACH (it, &pool->used_slots) {
+        const struct slot *slot = list_entry(it, const struct slot, node);
+        n += slot->state != SLOT_CLOSING && slot->close_reason != CLOSE_NONE;
+    }
+    return n;
+}
+
 void pool_read(struct pool *pool, int64_t check_delay_us, int64_t now_us, struct pool_numbers *out)
 {
     static const uint32_t windows_sec[] = {60, 300, 900, 3600};
@@ -219,6 +239,7 @@ void pool_read(struct pool *pool, int64_t check_delay_us, int64_t now_us, struct
     out->nslots = pool->nslots;
     out->limit = pool->config.limit;
     out->n_waiters = pool->n_waiters;
+    out->to_close = count_to_close(pool);
     out->used = count_idle_for(pool, check_delay_us, now_us);
     head = list_first_entry(&pool->waiters, struct ticket, node);
     if (head != NULL && head->since_us < now_us)

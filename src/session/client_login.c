@@ -187,7 +187,8 @@ static void take_startup(struct client *c, const struct startup_packet *p)
         return;
     }
     if (mode != SHUTDOWN_NONE && !l->is_console) {
-        client_close(c, CLOSE_SHUTDOWN, NULL);
+        /* of a list of hosts libpq tries the next one then */
+        client_close_error(c, CLOSE_SHUTDOWN, "57P03", close_reason_message(CLOSE_SHUTDOWN), NULL);
         return;
     }
     if (p->replication != NULL && strcmp(p->replication, "0") != 0 &&

@@ -237,8 +237,7 @@ void server_release(struct server *s)
     server_retire_client(s);
     if (c == NULL || c->state != CLIENT_IDLE)
         return;
-    if (atomic_load_explicit(&c->shard->instance->shutdown_mode, memory_order_relaxed) >=
-        SHUTDOWN_WAIT_FOR_SERVERS)
+    if (shard_ends_client(c->shard, c))
         client_close(c, CLOSE_SHUTDOWN, NULL);
     else if (c->input != NULL)
         client_resume(c);
@@ -301,13 +300,11 @@ void server_after_batch(struct server *s)
             client_resume(c);
         return;
     }
-    bool is_ending = atomic_load_explicit(&s->shard->instance->shutdown_mode, memory_order_relaxed) >=
-                     SHUTDOWN_WAIT_FOR_SERVERS;
     if (c->pool_mode == POOL_MODE_STATEMENT && s->tracker.tx_status != 'I') {
         client_close(c, CLOSE_TRANSACTION_IN_STATEMENT_MODE, NULL);
         return;
     }
-    if (is_quiet && is_ending) {
+    if (is_quiet && c->remain_bytes == 0 && shard_ends_client(s->shard, c)) {
         client_close(c, CLOSE_SHUTDOWN, NULL);
         return;
     }

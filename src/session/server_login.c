@@ -96,6 +96,29 @@ static bool try_other_way(struct server *s, const char *sqlstate)
     return start_dial(s);
 }
 
+/* PostgreSQL has let it in, so it counts until it has closed its end. */
+static bool is_in(const struct server *s)
+{
+    return s->login != NULL && s->login->stage >= STAGE_PARAMETERS && s->stream.fd >= 0;
+}
+
+void server_login_abort(struct server *s, enum close_reason why)
+{
+    bool was_in = is_in(s);
+
+    if (!pool_closing(s->pool, s->slot, why, s->shard->now_us))
+        return; /* cannot be: nobody else changes a slot that is CONNECTING */
+    server_log_close(s, why, NULL);
+    if (was_in) {
+        server_login_free(s);
+        s->stream.ops = &server_stream_ops;
+        server_say_goodbye(s);
+    } else {
+        server_set_state(s, SERVER_CLOSING);
+        server_finish_close(s);
+    }
+}
+
 void server_login_failed(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
 {
     struct pool_acts acts;
@@ -114,8 +137,8 @@ void server_login_failed(struct server *s, enum close_reason why, const char *sq
     server_log(s, LOG_LVL_WARNING, "server login failed: %s", host);
     if (shard_settings(sh)->log_disconnections)
         server_log(s, LOG_LVL_LOG, "closing because: %s (age=0s)", close_reason_text(why));
-    bool is_in = s->login != NULL && s->login->stage >= STAGE_PARAMETERS && s->stream.fd >= 0;
-    if (is_in) {
+    bool was_in = is_in(s);
+    if (was_in) {
         server_login_free(s);
         s->stream.ops = &server_stream_ops;
     } else {
@@ -123,11 +146,11 @@ void server_login_failed(struct server *s, enum close_reason why, const char *sq
         s->slot = NULL;
         server_free(s);
     }
-    pool_connect_failed(pool, slot, is_for_good(sqlstate), is_in, state != NULL ? state : "08001", host,
+    pool_connect_failed(pool, slot, is_for_good(sqlstate), was_in, state != NULL ? state : "08001", host,
                         clock_now_us(), &acts);
     shard_perform(sh, pool, &acts);
-    if (is_in)
-        server_say_goodbye(s); /* PostgreSQL counts it until it has closed its end */
+    if (was_in)
+        server_say_goodbye(s);
 }
 
 static void fail(struct server *s, enum close_reason why, const char *sqlstate, const char *text)

@@ -35,6 +35,13 @@ static inline int64_t shard_touch(struct shard *sh)
 /* shard.c */
 void shard_arm_tick(struct shard *sh);
 
+/* orders.c */
+void orders_on_mail(struct shard *sh, struct mail_order *m);
+/* While the pooler is being drained: closes as many as may go now. False: it is not. */
+bool orders_drain_tick(struct shard *sh, int64_t now_us);
+/* Shutting down, and now, between two transactions, this client is to go. True counts it. */
+bool shard_ends_client(struct shard *sh, const struct client *c) must_check;
+
 /* acts.c: the ledger's decisions, performed one after the other, never nested. */
 void shard_perform(struct shard *sh, struct pool *pool, struct pool_acts *acts);
 /* From any thread; sh is NULL on the control thread. */
@@ -78,6 +85,8 @@ struct stats_shard *server_stats(struct server *s);
 /* server_login.c */
 void server_connect(struct shard *sh, struct pool *pool, struct slot *slot);
 void server_login_failed(struct server *s, enum close_reason why, const char *sqlstate, const char *text);
+/* Nobody's fault: nothing is noted against the pool. */
+void server_login_abort(struct server *s, enum close_reason why);
 void server_login_free(struct server *s);
 
 /* server_flow.c */

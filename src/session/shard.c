@@ -69,9 +69,10 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
     client_tick(sh, now_us);
     server_tick(sh, now_us);
     cancel_tick(sh, now_us);
+    bool is_draining = orders_drain_tick(sh, now_us);
     if (sh->is_stopping)
         stop_tick(sh, now_us);
-    if (has_deadlines(sh) || sh->is_stopping)
+    if (has_deadlines(sh) || sh->is_stopping || is_draining)
         shard_arm_tick(sh);
 }
 
@@ -112,42 +113,6 @@ void shard_destroy(struct shard *sh)
     free(sh->acts);
 }
 
-static void on_order(struct shard *sh, struct mail_order *m)
-{
-    switch (m->kind) {
-    case ORDER_CLOSE_POOL:
-        for (int state = 0; state < CLIENT_CLOSING; state++)
-            LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
-                struct client *c = list_entry(it, struct client, node);
-                if (c->pool != NULL && (m->pool == NULL || c->pool == m->pool))
-                    client_close(c, m->why, NULL);
-            }
-        break;
-    case ORDER_SHUTDOWN:
-        if (atomic_load(&sh->instance->shutdown_mode) < SHUTDOWN_WAIT_FOR_SERVERS)
-            break;
-        for (int state = 0; state < CLIENT_ACTIVE; state++)
-            LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
-                client_close(list_entry(it, struct client, node), CLOSE_SHUTDOWN, NULL);
-            }
-        LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_ACTIVE]) {
-            struct client *c = list_entry(it, struct client, node);
-            if (c->server->state == SERVER_ACTIVE && tracker_is_releasable(&c->server->tracker))
-                client_close(c, CLOSE_SHUTDOWN, NULL);
-        }
-        break;
-    case ORDER_STOP:
-        shard_close_all(sh, m->why);
-        m->mail.type = MAIL_ORDER_DONE;
-        sh->stop_order = m;
-        sh->stopping_since_us = clock_now_us();
-        shard_arm_tick(sh);
-        return;
-    }
-    m->mail.type = MAIL_ORDER_DONE;
-    loop_post(sh->instance->control, &m->mail);
-}
-
 bool shard_on_mail(struct shard *sh, struct mail *m)
 {
     shard_touch(sh);
@@ -180,25 +145,9 @@ bool shard_on_mail(struct shard *sh, struct mail *m)
     case MAIL_CONSOLE_OUTPUT:
         console_output(sh, container_of(m, struct mail_console_output, mail));
         return true;
-    case MAIL_ORDER: on_order(sh, container_of(m, struct mail_order, mail)); return true;
+    case MAIL_ORDER: orders_on_mail(sh, container_of(m, struct mail_order, mail)); return true;
     default: return false;
     }
-}
-
-void shard_close_all(struct shard *sh, enum close_reason why)
-{
-    struct list *node;
-
-    sh->is_stopping = true;
-    /* closing one may move or close others, so each time the first that is left */
-    for (int state = 0; state < CLIENT_CLOSING; state++)
-        while ((node = sh->client_lists[state].next) != &sh->client_lists[state])
-            client_close(list_entry(node, struct client, node), why, NULL);
-    for (int state = 0; state < SERVER_CLOSING; state++)
-        while ((node = sh->server_lists[state].next) != &sh->server_lists[state] &&
-               !list_entry(node, struct server, node)->is_dead)
-            server_close(list_entry(node, struct server, node), why, NULL);
-    cancel_close_all(sh);
 }
 
 void shard_apply_config(struct shard *sh)

@@ -121,7 +121,8 @@ static void fill_server(const struct server *s, struct session_row *r)
     set_addresses(s->stream.fd, r);
     r->connect_time_us = to_wall(s->connected_us != 0 ? s->connected_us : s->state_since_us);
     r->request_time_us = to_wall(s->request_us);
-    r->close_needed = s->state == SERVER_CLOSING || s->is_dead;
+    r->close_needed = s->state == SERVER_CLOSING || s->is_dead ||
+                      (s->slot != NULL && pool_slot_is_marked(s->pool, s->slot));
     r->id = s->id;
     if (s->client != NULL)
         r->link = s->client->id;

@@ -65,11 +65,18 @@ static int64_t hook_now(void *arg)
     return ((struct harness *)arg)->now_us;
 }
 
-static bool hook_reload(void *arg, struct buf *error)
+static bool hook_reload(void *arg, struct config_changes *changes, struct buf *error)
 {
     struct harness *h = arg;
+    struct config_change size = {
+        .kind = CHANGE_SETTING, .name = "stats_period", .old_text = "60", .new_text = "5"};
+    struct config_change gone = {.kind = CHANGE_DATABASE_REMOVED, .name = "app", .old_text = "host=a"};
 
     note(h, "reload", NULL);
+    if (h->reload_changes) {
+        config_changes_add(changes, &size);
+        config_changes_add(changes, &gone);
+    }
     if (h->reload_fails)
         buf_append_str(error, "pgsluice.ini:3: no");
     return !h->reload_fails;
@@ -114,6 +121,51 @@ static bool hook_resume(void *arg, struct pool_database *d)
     return was;
 }
 
+static void hook_reconnect(void *arg, struct pool_database *d)
+{
+    note(arg, "reconnect", database_name(d));
+}
+
+static bool hook_is_close_done(void *arg, struct pool_database *d)
+{
+    (void)d;
+    return !((struct harness *)arg)->servers_left;
+}
+
+static struct order *hook_kill(void *arg, struct pool_database *d)
+{
+    struct harness *h = arg;
+
+    note(h, "kill", database_name(d));
+    registry_set_paused(h->instance.registry, d, true);
+    h->order.outstanding = 1;
+    return &h->order;
+}
+
+static struct order *hook_kill_client(void *arg, uint64_t client_id)
+{
+    struct harness *h = arg;
+    char text[24];
+
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)client_id);
+    note(h, "kill_client", text);
+    h->order.outstanding = 1;
+    return &h->order;
+}
+
+static bool hook_is_order_done(void *arg, const struct order *order, int *n_found)
+{
+    (void)arg;
+    *n_found = order->n_found;
+    return order->outstanding == 0;
+}
+
+static void hook_order_forget(void *arg, struct order *order)
+{
+    note(arg, "forget", NULL);
+    *order = (struct order){.n_found = 0};
+}
+
 static void hook_shutdown(void *arg, enum shutdown_mode mode)
 {
     struct harness *h = arg;
@@ -152,6 +204,12 @@ struct harness *harness_new(const char *ini)
         .pause = hook_pause,
         .is_paused_done = hook_is_paused_done,
         .resume = hook_resume,
+        .reconnect = hook_reconnect,
+        .is_close_done = hook_is_close_done,
+        .kill = hook_kill,
+        .kill_client = hook_kill_client,
+        .is_order_done = hook_is_order_done,
+        .order_forget = hook_order_forget,
         .shutdown = hook_shutdown,
     };
     struct config_args args = {
@@ -217,6 +275,11 @@ static void input(struct harness *h, enum console_input_kind kind, uint8_t worke
 void harness_open(struct harness *h, uint8_t worker, uint64_t client, bool is_admin)
 {
     input(h, CONSOLE_OPEN, worker, client, is_admin, NULL, 0);
+}
+
+void harness_cancel(struct harness *h, uint8_t worker, uint64_t client)
+{
+    input(h, CONSOLE_CANCEL, worker, client, false, NULL, 0);
 }
 
 void harness_gone(struct harness *h, uint8_t worker, uint64_t client)

@@ -23,7 +23,8 @@ struct harness {
     struct session_config config;
     int64_t now_us;
     struct buf calls; /* "reload; pause app; ..." */
-    bool reload_fails, set_fails, servers_left;
+    bool reload_fails, reload_changes, set_fails, servers_left;
+    struct order order;           /* the one that is under way */
     struct mail_gather *asked[8]; /* mails to workers */
     int n_asked;
     struct buf out; /* bytes for clients */
@@ -38,6 +39,7 @@ struct harness *harness_new(const char *ini);
 void harness_free(struct harness *h);
 
 void harness_open(struct harness *h, uint8_t worker, uint64_t client, bool is_admin);
+void harness_cancel(struct harness *h, uint8_t worker, uint64_t client);
 void harness_gone(struct harness *h, uint8_t worker, uint64_t client);
 void harness_data(struct harness *h, uint8_t worker, uint64_t client, const void *data, uint32_t len_bytes);
 /* Client 1 of worker 0. */

@@ -17,6 +17,7 @@
 #include "wire/codec.h"
 
 #define OUR_VERSION "pgsluice " PACKAGE_VERSION
+#define T_RELOAD    "T kind:25 name:25 old:25 new:25 effect:25\n"
 #define T_VERSION   "T version:25\nD " OUR_VERSION "\nC SHOW\n"
 
 static int setup(void **state)
@@ -149,11 +150,14 @@ static void test_reload(void **state)
 {
     struct harness *h = *state;
 
-    check(h, "RELOAD", "C RELOAD\nZ I\n");
+    check(h, "RELOAD", T_RELOAD "C RELOAD\nZ I\n");
+    h->reload_changes = true;
+    check(h, "RELOAD",
+          T_RELOAD "D setting,stats_period,60,5,applied\nD database,app,host=a,~,applied\nC RELOAD\nZ I\n");
     h->reload_fails = true;
     check(h, "RELOAD",
           "E ERROR F0000 RELOAD failed, see logs for additional details DETAIL pgsluice.ini:3: no\nZ I\n");
-    check_calls(h, "reload;reload;");
+    check_calls(h, "reload;reload;reload;");
 }
 
 static void test_pause(void **state)
@@ -187,25 +191,6 @@ static void test_pause(void **state)
     check(h, "SHOW STATE", "T key:25 value:25\nD active,no\nD paused,yes\nD suspended,no\nC SHOW\nZ I\n");
 }
 
-static void test_pause_ended(void **state)
-{
-    struct harness *h = *state;
-
-    h->servers_left = true;
-    harness_query(h, "PAUSE other");
-    registry_set_paused(h->instance.registry, registry_get_database(h->instance.registry, "other"), false);
-    console_tick(h->console, h->now_us);
-    check_trace(h, "E ERROR 57014 PAUSE was ended by RESUME\nZ I\n");
-
-    /* its client goes */
-    harness_query(h, "PAUSE");
-    harness_gone(h, 0, 1);
-    assert_false(console_is_waiting(h->console));
-    h->servers_left = false;
-    console_tick(h->console, h->now_us);
-    check_trace(h, "");
-}
-
 static void test_disable(void **state)
 {
     struct harness *h = *state;
@@ -229,10 +214,11 @@ static void test_shutdown(void **state)
     check(h, "SHUTDOWN WAIT_FOR_CLIENTS", "E ERROR 57P03 already shutting down\nZ I\n");
     check(h, "SHUTDOWN SOON",
           "E ERROR 42601 syntax error at or near \"SOON\" "
-          "HINT SHUTDOWN takes WAIT_FOR_SERVERS, WAIT_FOR_CLIENTS or nothing.\nZ I\n");
+          "HINT SHUTDOWN takes WAIT_FOR_SERVERS, WAIT_FOR_CLIENTS, DRAIN or nothing.\nZ I\n");
+    check(h, "SHUTDOWN DRAIN", "C SHUTDOWN\nZ I\n");
     check(h, "shutdown wait_for_servers", "C SHUTDOWN\nZ I\n");
     check(h, "SHUTDOWN", "C SHUTDOWN\nZ I\n");
-    check_calls(h, "shutdown 2 after 5;shutdown 3 after 6;");
+    check_calls(h, "shutdown 2 after 5;shutdown 3 after 6;shutdown 4 after 7;");
 }
 
 static void test_stats_user(void **state)
@@ -536,7 +522,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_set, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reload, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pause, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_pause_ended, setup, teardown),
         cmocka_unit_test_setup_teardown(test_disable, setup, teardown),
         cmocka_unit_test_setup_teardown(test_shutdown, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stats_user, setup, teardown),
