@@ -154,6 +154,7 @@ static const struct command commands[] = {
     {"PAUSE", ARG_OPTIONAL_NAME, true, run_pause, "[database]",
      "stop serving clients; returns when all server connections are closed"},
     {"RESUME", ARG_OPTIONAL_NAME, true, run_resume, "[database]", "go on after PAUSE"},
+    {"SUSPEND", ARG_NONE, true, run_suspend, "", "as PAUSE"},
     {"DISABLE", ARG_NAME, true, run_disable, "database", "refuse new clients"},
     {"ENABLE", ARG_NAME, true, run_enable, "database", "allow new clients again"},
     {"RECONNECT", ARG_OPTIONAL_NAME, true, run_reconnect, "[database]",

@@ -10,6 +10,7 @@
 
 #include "base/str.h"
 #include "ops_int.h"
+#include "wire/codec.h"
 
 static struct console_hooks *hooks_of(struct session *s)
 {
@@ -117,6 +118,21 @@ enum command_outcome run_pause(struct session *s, const struct statement *st, st
     hooks->pause(hooks->arg, db);
     command_done(s, "PAUSE");
     return hooks->is_paused_done(hooks->arg, db) ? COMMAND_DONE : wait_for(s, WAIT_PAUSE, db);
+}
+
+/* PgBouncer's SUSPEND freezes it for a new process that takes over its sockets. There is none here; what else
+ * it is used for, that nothing goes on until RESUME, PAUSE does as well. */
+enum command_outcome run_suspend(struct session *s, const struct statement *st, struct result *r)
+{
+    enum command_outcome outcome = run_pause(s, st, r);
+
+    if (outcome == COMMAND_FAILED)
+        return outcome;
+    wire_put_notice(r->out, "NOTICE", "00000",
+                    "SUSPEND is PAUSE here: it waits for transactions to end and closes server connections",
+                    NULL, NULL);
+    command_done(s, "SUSPEND");
+    return outcome;
 }
 
 enum command_outcome run_resume(struct session *s, const struct statement *st, struct result *r)

@@ -114,6 +114,7 @@ extern const struct column reload_columns[];
 extern const uint16_t n_reload_columns;
 enum command_outcome run_reload(struct session *s, const struct statement *st, struct result *r);
 enum command_outcome run_pause(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome run_suspend(struct session *s, const struct statement *st, struct result *r);
 enum command_outcome run_resume(struct session *s, const struct statement *st, struct result *r);
 enum command_outcome run_disable(struct session *s, const struct statement *st, struct result *r);
 enum command_outcome run_enable(struct session *s, const struct statement *st, struct result *r);

@@ -53,7 +53,6 @@ SETTINGS = [
 ]
 
 COMMANDS = [f"SHOW {name}" for name in ("ACTIVE_SOCKETS", "SOCKETS", "DNS_HOSTS", "DNS_ZONES", "MEM", "PEERS", "PEER_POOLS")]
-COMMANDS += ["KILL", "KILL app", "KILL_CLIENT 1", "RECONNECT", "RECONNECT app", "SUSPEND", "WAIT_CLOSE", "WAIT_CLOSE app"]
 
 
 @pytest.mark.parametrize("section, name, value", SETTINGS, ids=[f"{s}-{n}-{v}"[:60] for s, n, v in SETTINGS])

@@ -97,6 +97,24 @@ static void test_done(void **state)
     }
 }
 
+#define N_SUSPEND                                                                                            \
+    "N NOTICE 00000 SUSPEND is PAUSE here: it waits for transactions to end and closes server connections\n"
+
+static void test_suspend(void **state)
+{
+    struct harness *h = *state;
+
+    begin(h, "SUSPEND", "pause *;");
+    h->servers_left = false;
+    tick(h);
+    check_trace(h, N_SUSPEND "C SUSPEND\nZ I\n");
+    harness_query(h, "SUSPEND");
+    check_trace(h, "E ERROR 55000 already suspended/paused\nZ I\n");
+    harness_query(h, "RESUME; SUSPEND");
+    check_trace(h, "C RESUME\n" N_SUSPEND "C SUSPEND\nZ I\n");
+    check_calls(h, "resume *;pause *;");
+}
+
 static void test_pause_ended_by_resume(void **state)
 {
     struct harness *h = *state;
@@ -268,6 +286,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_done),
+        TEST(test_suspend),
         TEST(test_pause_ended_by_resume),
         TEST(test_pause_given_up),
         TEST(test_pause_of_two),

@@ -1,0 +1,42 @@
+"""Clients at work in the background, for tests that do something to the pooler meanwhile."""
+import threading
+
+from .util import wait_until
+
+
+class Load:
+    """Clients that ask all the time, in the background; every wrong answer and every error is kept."""
+
+    def __init__(self, pooler, count=6, **login):
+        self.pooler, self.login = pooler, login
+        self.answers, self.errors = 0, []
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self._work, args=(n,)) for n in range(count)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        wait_until(lambda: self.answers > 20, "the load to run")
+        return self
+
+    def __exit__(self, *exc):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(20)
+
+    def _work(self, number):
+        try:
+            with self.pooler.wire(timeout=30, **self.login) as client:
+                turn = 0
+                while not self.stopping.is_set():
+                    turn += 1
+                    answer = client.value(f"SELECT 'c{number}t{turn}'")
+                    assert answer == f"c{number}t{turn}", answer
+                    self.answers += 1
+        except Exception as error:  # noqa: BLE001  the test looks at them
+            self.errors.append(repr(error))
+
+    def more(self, count=30):
+        """Waits for this many further answers."""
+        target = self.answers + count
+        wait_until(lambda: self.answers >= target or self.errors, "more answers", 20)

@@ -1,0 +1,286 @@
+"""RELOAD: what it says, what it leaves alone, and what happens to connections; the userlist that is read again by itself."""
+import os
+import signal
+
+import psycopg
+import pytest
+
+from harness import pooler as pooler_module
+from harness import util, wire
+from harness.load import Load
+from harness.util import wait_until
+
+pytestmark = [pytest.mark.own, pytest.mark.sanitizer]
+
+
+def reload(pooler):
+    """RELOAD of what is in pooler's settings: its rows as tuples."""
+    pooler.write_config()
+    return [tuple(row.values()) for row in pooler.admin("RELOAD")]
+
+
+def backend(client):
+    return client.value("SELECT pg_backend_pid()")
+
+
+# ---- the table
+
+def test_table_of_changes(pooler, pg):
+    assert reload(pooler) == []
+    pooler.settings["default_pool_size"] = 7
+    pooler.settings["tcp_keepidle"] = 30
+    pooler.settings["listen_backlog"] = 99
+    pooler.databases["app"] += " pool_size=3"
+    pooler.databases["more"] = f"{pg.dsn} dbname=app user=app password=very-secret"
+    del pooler.databases["app2"]
+    pooler.users["alice"] = "pool_mode=session"
+    rows = reload(pooler)
+    assert ("setting", "default_pool_size", "5", "7", "applied") in rows
+    assert ("setting", "tcp_keepidle", "0", "30", "as connections turn over") in rows
+    assert ("setting", "listen_backlog", "128", "99", "needs restart") in rows
+    assert ("database", "app", "pool_size=default", "pool_size=3", "applied") in rows
+    assert ("user", "alice", "pool_mode=default", "pool_mode=session", "applied") in rows
+    added = next(row for row in rows if row[:2] == ("database", "more"))
+    assert added[2] is None and "user=app password=***" in added[3]
+    removed = next(row for row in rows if row[:2] == ("database", "app2"))
+    assert "dbname=app2" in removed[2] and removed[3] is None
+    assert len(rows) == 7
+    assert pooler.config("default_pool_size") == "7" and pooler.config("listen_backlog") == "128"
+
+    assert reload(pooler) == [("setting", "listen_backlog", "128", "99", "needs restart")], "it still does"
+    pooler.databases["more"] = pooler.databases["more"].replace("very", "other")
+    assert reload(pooler)[-1] == ("database", "more", "password=***", "password=***", "as connections turn over")
+    assert "secret" not in pooler.log()
+
+
+def test_tag_and_rows_on_the_wire(pooler):
+    """Simple protocol and extended, in which who does not ask for rows gets them all the same, as of a SHOW."""
+    with pooler.raw() as console:
+        console.login("admin", "pgbouncer")
+        messages = console.query("RELOAD")
+        assert "".join(m.kind for m in messages) == "TCZ"
+        assert [name for name, oid in messages[0].columns()] == ["kind", "name", "old", "new", "effect"]
+        assert messages[1].tag == "RELOAD"
+        pooler.settings["stats_period"] = 30
+        pooler.write_config()
+        console.send(wire.simple_extended("RELOAD") + wire.sync())
+        messages = console.until()
+        assert "".join(m.kind for m in messages) == "12TDCZ"
+        assert messages[3].row() == ["setting", "stats_period", "60", "30", "applied"]
+
+
+def test_drivers(pooler):
+    with pooler.console() as conn:
+        pooler.settings["stats_period"] = 30
+        pooler.write_config()
+        assert conn.execute("RELOAD").statusmessage == "RELOAD"
+        assert conn.execute("SHOW VERSION").fetchone()
+
+
+def test_sighup_logs_the_same(pooler):
+    pooler.settings["stats_period"] = 30
+    pooler.users["bob"] = "pool_size=2"
+    pooler.write_config()
+    pooler.send_signal(signal.SIGHUP)
+    pooler.wait_log(r"LOG setting stats_period: 60 -> 30 \(applied\)")
+    pooler.wait_log(r"LOG user bob: pool_size=default -> pool_size=2 \(applied\)")
+
+
+def test_pgsluicectl_prints_it(pooler):
+    import subprocess
+    pooler.settings["stats_period"] = 30
+    pooler.write_config()
+    done = subprocess.run([pooler_module.CONTROL, "--dsn", f"host=127.0.0.1 port={pooler.port} user=admin sslmode=disable", "reload"],
+                          capture_output=True, text=True, timeout=20 * util.PATIENCE, check=True, cwd="/", **util.popen_user())
+    assert [word.strip() for word in done.stdout.splitlines()[2].split("|")] == ["setting", "stats_period", "60", "30", "applied"]
+
+
+# ---- what is wrong changes nothing
+
+def broken_include(pooler):
+    pooler.sections = "%include missing.ini\n"
+
+
+def broken_ca(pooler):
+    pooler.settings.update(server_tls_sslmode="verify-ca", server_tls_ca_file="/missing/ca.crt")
+
+
+def broken_setting(pooler):
+    pooler.settings["query_wait_timeot"] = 5
+
+
+def broken_database(pooler):
+    pooler.databases["app"] = "host"
+
+
+def broken_users(pooler):
+    pooler.userlist['x'] = ''
+
+
+def missing_users(pooler):
+    pooler.settings["auth_file"] = "/missing/userlist.txt"
+
+
+@pytest.mark.parametrize("breaks, says", [
+    (broken_include, "missing.ini"), (broken_ca, "/missing/ca.crt"), (broken_setting, "query_wait_timeout"),
+    (broken_database, "pgsluice.ini:2"), (broken_users, "userlist.txt:"), (missing_users, "/missing/userlist.txt")],
+    ids=lambda x: getattr(x, "__name__", None))
+def test_broken_file_changes_nothing(pooler, breaks, says):
+    with Load(pooler, 3) as load:
+        breaks(pooler)
+        pooler.settings["default_pool_size"] = 9
+        pooler.write_config()
+        if breaks is broken_users:
+            with open(pooler.path("userlist.txt"), "a", encoding="utf-8") as file:
+                file.write('"carol" "no end\n')
+        for _ in range(2):
+            with pytest.raises(psycopg.Error, match="RELOAD failed") as error:
+                pooler.admin("RELOAD")
+            assert error.value.sqlstate == "F0000" and says in error.value.diag.message_detail
+        assert pooler.config("default_pool_size") == "5"
+        pooler.wait_log(r"reload failed")
+        load.more()
+    assert not load.errors
+
+
+# ---- under load
+
+def test_databases_come_change_and_go(pooler, pg):
+    with Load(pooler) as load:
+        for turn in range(4):
+            pooler.databases["other"] = f"{pg.dsn} dbname=app2"
+            assert [row[:2] for row in reload(pooler)] == [("database", "other")]
+            client = pooler.wire(database="other")
+            assert client.value("SELECT current_database()") == "app2"
+            pooler.databases["other"] = f"{pg.dsn} dbname=app pool_size={turn + 1}"
+            assert len(reload(pooler)) == 1
+            wait_until(lambda: client.value("SELECT current_database()") == "app", "the changed database")
+            del pooler.databases["other"]
+            reload(pooler)
+            assert [m.sqlstate for m in client.expect_closed() if m.kind == "E"] == ["57P01"]
+            client.disconnect()
+            load.more()
+    assert not load.errors
+
+
+def test_sizes_as_postgres_counts(pooler, pg):
+    with pg.connect() as watcher, Load(pooler, 8) as load:
+        def count():
+            return watcher.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = 'app' AND usename = 'app' "
+                                   "AND pid <> pg_backend_pid()").fetchone()[0]
+        for size in (1, 6, 2, 8):
+            pooler.databases["app"] = f"{pg.dsn} dbname=app pool_size={size}"
+            reload(pooler)
+            wait_until(lambda size=size: count() == size, f"{size} server connections")
+            load.more()
+    assert not load.errors
+
+
+def test_changed_connection_data_turns_servers_over(pooler, pg):
+    """As they come free, without an error; a transaction ends where it began."""
+    with Load(pooler, 4) as load, pooler.wire(user="alice") as client:
+        client.query("BEGIN")
+        before = backend(client)
+        pooler.databases["app"] = f"{pg.dsn} dbname=app connect_query='SET my.mark = 7'"
+        rows = reload(pooler)
+        assert len(rows) == 1 and rows[0][4] == "as connections turn over"
+        load.more()
+        assert backend(client) == before
+        client.query("COMMIT")
+        assert backend(client) != before
+        assert client.value("SELECT current_setting('my.mark')") == "7"
+        pooler.admin("WAIT_CLOSE app")
+        with pooler.wire() as other:
+            assert other.value("SELECT current_setting('my.mark')") == "7"
+    assert not load.errors
+
+
+def test_changed_password_turns_servers_over(make_pooler, pg):
+    pooler = make_pooler(databases={"app": f"{pg.dsn} dbname=app user=plainuser password='plain secret ;x'"})
+    with pooler.wire() as client:
+        before = backend(client)
+        assert reload(pooler) == []
+        assert backend(client) == before
+        pooler.databases["app"] = f"{pg.dsn} dbname=app user=plainuser password='other'"
+        reload(pooler)
+        pooler.databases["app"] = f"{pg.dsn} dbname=app user=plainuser password='plain secret ;x'"
+        reload(pooler)
+        wait_until(lambda: backend(client) != before, "a new server")
+
+
+def test_changed_tls_turns_servers_over(make_pooler):
+    pooler = make_pooler(settings={"server_tls_sslmode": "disable"})
+    uses_tls = "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    with pooler.wire() as client:
+        assert client.value(uses_tls) == "false"
+        pooler.settings["server_tls_sslmode"] = "require"
+        reload(pooler)
+        wait_until(lambda: client.value(uses_tls) == "true", "a server with TLS")
+
+
+def test_a_removed_database_comes_back_neither_paused_nor_disabled(pooler):
+    pooler.wire(database="app2").disconnect()
+    line = pooler.databases["app2"]
+    pooler.admin("PAUSE app2")
+    pooler.admin("DISABLE app2")
+    del pooler.databases["app2"]
+    reload(pooler)
+    pooler.databases["app2"] = line
+    reload(pooler)
+    with pooler.wire(database="app2") as client:
+        assert client.value("SELECT 1") == "1"
+
+
+# ---- the userlist by itself
+
+@pytest.fixture
+def listed(make_pooler):
+    """Who may log in is in the userlist, passwords in plain text."""
+    return make_pooler(settings={"auth_type": "md5"}, userlist={"app": "one", "admin": "adm", "alice": "a"})
+
+
+def replace_users(pooler, text):
+    """As an administrator's script does: written beside, then renamed."""
+    util.write_file(pooler.path("new"), text, 0o600)
+    os.rename(pooler.path("new"), pooler.path("userlist.txt"))
+
+
+def logs_in(pooler, user, password):
+    try:
+        pooler.wire(user=user, password=password).disconnect()
+        return True
+    except wire.ServerError as error:
+        assert error.sqlstate == "28P01"
+        return False
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["renamed", "in place"])
+def test_userlist_is_read_again(listed, in_place):
+    text = '"app" "two"\n"admin" "adm"\n"carol" "c"\n'
+    assert logs_in(listed, "app", "one") and logs_in(listed, "alice", "a")
+    listed.admin("SET default_pool_size = 4", password="adm")
+    with listed.wire(user="alice", password="a") as client:
+        if in_place:
+            util.write_file(listed.path("userlist.txt"), text, 0o600)
+        else:
+            replace_users(listed, text)
+        wait_until(lambda: logs_in(listed, "app", "two"), "the new password")
+        assert not logs_in(listed, "app", "one") and not logs_in(listed, "alice", "a")
+        assert client.value("SELECT 1") == "1", "who is in stays in"
+    rows = {row["key"]: row["value"] for row in listed.admin("SHOW CONFIG", password="adm")}
+    assert rows["default_pool_size"] == "4", "it is no RELOAD"
+    lines = "\n".join(listed.log_lines(r" user "))
+    assert "user app: password=*** -> password=*** (applied)" in lines and "user carol added: password=***" in lines
+
+
+def test_broken_userlist_is_said_once_and_not_used(listed):
+    replace_users(listed, '"app" "two"\n"admin" "adm\n')
+    listed.wait_log(r"is not used: the users in force stay")
+    assert logs_in(listed, "app", "one") and not logs_in(listed, "app", "two")
+    os.rename(listed.path("userlist.txt"), listed.path("away"))
+    listed.wait_log(r"is not used: the users in force stay", 2)
+    assert logs_in(listed, "app", "one")
+    replace_users(listed, '"app" "three"\n"admin" "adm"\n')
+    wait_until(lambda: logs_in(listed, "app", "three"), "the list that is right")
+    assert len(listed.log_lines(r"is not used: the users in force stay")) == 2
+    assert len(listed.log_lines(r"userlist.txt:2: ")) == 1
