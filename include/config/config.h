@@ -82,8 +82,9 @@ struct config_args {
     const char *ini_path; /* NULL: no file */
     const char *ini_text; /* when set, read instead of the file (ini_path is then only its name) */
     size_t ini_text_len;
-    bool no_files;    /* refuse %include, do not read auth_file */
-    bool needs_users; /* an auth_file that cannot be read, or has a bad line, is an error */
+    bool no_files;            /* refuse %include, do not read auth_file */
+    bool needs_users;         /* an auth_file that cannot be read, or has a bad line, is an error */
+    const char *unread_users; /* ... but not this one: it could not be read before, either. NULL: none */
     const struct config_override *overrides; /* of the command line */
     size_t override_count;
     char *const *environ; /* "NAME=value" ..., NULL-terminated; NULL: none */

@@ -57,6 +57,7 @@ struct config *config_reload(const struct config *old, const struct config_args 
     if (*old->settings.conffile != '\0')
         now.ini_path = old->settings.conffile;
     now.needs_users = true;
+    now.unread_users = old->catalog->userlist == NULL ? old->settings.auth_file : NULL;
     struct config *new = config_load(&now, problems);
     if (new != NULL) {
         keep_fixed_settings(new, old, problems);

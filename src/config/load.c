@@ -339,6 +339,15 @@ static void loader_free(struct loader *l)
     strlist_free(&l->sections);
 }
 
+static void load_users(struct loader *l)
+{
+    const char *path = l->config->settings.auth_file, *unread = l->args->unread_users;
+    bool is_needed = l->args->needs_users && (unread == NULL || strcmp(path, unread) != 0);
+
+    if (*path != '\0' && !l->args->no_files)
+        users_load_file(l->config->catalog, path, is_needed ? PROBLEM_ERROR : PROBLEM_WARNING, l->problems);
+}
+
 struct config *config_load(const struct config_args *args, struct config_problems *problems)
 {
     struct loader l;
@@ -354,9 +363,7 @@ struct config *config_load(const struct config_args *args, struct config_problem
     choose_values(&l);
     default_conffile(&l);
     catalog_finish(l.config->catalog);
-    if (*l.config->settings.auth_file != '\0' && !args->no_files)
-        users_load_file(l.config->catalog, l.config->settings.auth_file,
-                        args->needs_users ? PROBLEM_ERROR : PROBLEM_WARNING, problems);
+    load_users(&l);
     snapshot_finish(l.config);
     check_sense(&l);
     loader_free(&l);

@@ -34,7 +34,7 @@ static void fill_budget(struct control *ctl, int64_t now_us)
         atomic_store_explicit(&ctl->in.drain_budget, NO_RATE, memory_order_relaxed);
         return;
     }
-    if (n == 0)
+    if (n == 0 && left <= most)
         return;
     ctl->drain_filled_us += n * USEC_PER_SEC / rate;
     if (left + n > most) { /* not saved up; and less when a lower rate has come into force */

@@ -57,7 +57,7 @@ struct console *console_new(const struct console_hooks *hooks)
 static void session_free(struct session *s)
 {
     gather_abandon(s);
-    session_wait_abandon(s);
+    session_forget_order(s);
     list_del(&s->node);
     s->console->n_sessions--;
     extended_close_all(s);
@@ -295,8 +295,10 @@ static void console_open_session(struct console *c, const struct mail_console_in
 {
     struct session *s = session_find(c, m->worker, m->client);
 
-    if (s != NULL)
+    if (s != NULL) {
+        session_wait_abandon(s);
         session_free(s);
+    }
     s = calloc(1, sizeof(*s));
     if (s == NULL) {
         /* there is no memory for an answer either; the login timeout ends the client */
@@ -330,6 +332,7 @@ void console_on_input(struct console *c, struct mail_console_input *m)
         free(m);
     } else if (m->kind == CONSOLE_GONE) {
         free(m);
+        session_wait_abandon(s);
         session_free(s);
     } else if (m->kind == CONSOLE_CANCEL) {
         free(m);

@@ -45,7 +45,7 @@ void console_keep_pause(struct console *c, const struct pool_database *database)
     }
 }
 
-static void forget_order(struct session *s)
+void session_forget_order(struct session *s)
 {
     struct console_hooks *hooks = &s->console->hooks;
 
@@ -63,7 +63,7 @@ static bool is_order_done(struct session *s, int *n_found)
         return true;
     if (!hooks->is_order_done(hooks->arg, s->order, n_found))
         return false;
-    forget_order(s);
+    session_forget_order(s);
     return true;
 }
 
@@ -127,7 +127,7 @@ void session_wait_abandon(struct session *s)
 {
     if (s->wait == WAIT_PAUSE)
         undo_pause(s);
-    forget_order(s);
+    session_forget_order(s);
 }
 
 void session_cancel(struct session *s)

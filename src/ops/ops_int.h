@@ -132,6 +132,8 @@ void session_wait_tick(struct session *s);
 void session_cancel(struct session *s);
 /* The session goes: what its command had begun is undone where it can be. */
 void session_wait_abandon(struct session *s);
+/* Nobody waits for session->order any more. */
+void session_forget_order(struct session *s);
 /* A pause of database (NULL = the whole) that somebody waits for is no longer theirs to undo. */
 void console_keep_pause(struct console *c, const struct pool_database *database);
 

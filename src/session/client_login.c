@@ -164,10 +164,20 @@ static bool is_console_name(const char *database)
     return strcmp(database, "pgsluice") == 0 || strcmp(database, "pgbouncer") == 0;
 }
 
+/* Not once the pooler shuts down; a console may always. False: it has been told. */
+static bool may_log_in(struct client *c)
+{
+    if (c->login->is_console ||
+        atomic_load_explicit(&c->shard->instance->shutdown_mode, memory_order_relaxed) == SHUTDOWN_NONE)
+        return true;
+    /* of a list of hosts libpq tries the next one then */
+    client_close_error(c, CLOSE_SHUTDOWN, "57P03", close_reason_message(CLOSE_SHUTDOWN), NULL);
+    return false;
+}
+
 static void take_startup(struct client *c, const struct startup_packet *p)
 {
     struct client_login *l = c->login;
-    int mode = atomic_load_explicit(&c->shard->instance->shutdown_mode, memory_order_relaxed);
 
     if (p->user == NULL) {
         client_close_error(c, CLOSE_BAD_STARTUP, "28000",
@@ -186,11 +196,8 @@ static void take_startup(struct client *c, const struct startup_packet *p)
         client_close(c, CLOSE_MAX_CLIENT_CONN, NULL);
         return;
     }
-    if (mode != SHUTDOWN_NONE && !l->is_console) {
-        /* of a list of hosts libpq tries the next one then */
-        client_close_error(c, CLOSE_SHUTDOWN, "57P03", close_reason_message(CLOSE_SHUTDOWN), NULL);
+    if (!may_log_in(c))
         return;
-    }
     if (p->replication != NULL && strcmp(p->replication, "0") != 0 &&
         strcasecmp(p->replication, "off") != 0 && strcasecmp(p->replication, "false") != 0 &&
         strcasecmp(p->replication, "no") != 0) {
@@ -380,6 +387,8 @@ void client_login_authenticated(struct client *c)
         enter_console(c);
         return;
     }
+    if (!may_log_in(c)) /* it may have begun since */
+        return;
     const struct database_config *db = config_find_database(cfg, l->database);
     if (db == NULL) {
         client_close(c, CLOSE_NO_SUCH_DATABASE, l->database);

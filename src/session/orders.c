@@ -7,6 +7,7 @@
  * Threads: the worker's own.
  * Not here: what is decided about the whole, and in which order (main/orders.c).
  */
+#include "login_int.h"
 #include "session_int.h"
 
 #define DRAIN_SESSIONS 64 /* clients in session mode that are closed in one tick */
@@ -22,9 +23,10 @@ static bool is_meant(const struct client *c, const struct mail_order *m)
     case ORDER_CLOSE_POOL: return c->pool == m->pool;
     case ORDER_KILL: return c->pool != NULL && (m->database == NULL || c->pool->database == m->database);
     case ORDER_KILL_CLIENT: return c->id == m->client_id;
-    case ORDER_SHUTDOWN: /* those that have no server, or need it no longer */
-        return c->state < CLIENT_ACTIVE || (c->state == CLIENT_ACTIVE && c->server->state == SERVER_ACTIVE &&
-                                            tracker_is_releasable(&c->server->tracker));
+    case ORDER_SHUTDOWN: /* in, and without a server, or in no need of it; logins: see end_logins() */
+        return (c->state != CLIENT_LOGIN && c->state < CLIENT_ACTIVE) ||
+               (c->state == CLIENT_ACTIVE && c->server->state == SERVER_ACTIVE &&
+                tracker_is_releasable(&c->server->tracker));
     case ORDER_STOP: break;
     }
     return false;
@@ -78,8 +80,7 @@ void orders_on_mail(struct shard *sh, struct mail_order *m)
     case ORDER_SHUTDOWN:
         if (mode >= SHUTDOWN_WAIT_FOR_SERVERS)
             close_clients(sh, m);
-        else if (mode == SHUTDOWN_DRAIN)
-            shard_arm_tick(sh);
+        shard_arm_tick(sh);
         break;
     case ORDER_STOP:
         shard_close_all(sh, m->why);
@@ -133,12 +134,14 @@ bool shard_ends_client(struct shard *sh, const struct client *c)
     return c->input == NULL && take_drain(sh->instance); /* what it has sent already is still answered */
 }
 
-/* Who has not said who it is would keep the process; an operator's console has had its chance. */
-static void drain_logins(struct shard *sh, int64_t now_us)
+/* Who does not log in would keep the process: refused in time (may_log_in()) unless it says nothing. A
+ * console is let in. */
+static void end_logins(struct shard *sh, int64_t now_us)
 {
     LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_LOGIN]) {
         struct client *c = list_entry(it, struct client, node);
-        if (now_us - c->connected_us >= SESSION_LINGER_US)
+        bool is_console = c->login != NULL && c->login->is_console;
+        if (!is_console && now_us - c->connected_us >= SESSION_LINGER_US)
             client_close(c, CLOSE_SHUTDOWN, NULL);
     }
 }
@@ -162,11 +165,15 @@ static void drain_sessions(struct shard *sh)
     }
 }
 
-bool orders_drain_tick(struct shard *sh, int64_t now_us)
+bool orders_tick(struct shard *sh, int64_t now_us)
 {
-    if (atomic_load_explicit(&sh->instance->shutdown_mode, memory_order_relaxed) != SHUTDOWN_DRAIN)
+    int mode = atomic_load_explicit(&sh->instance->shutdown_mode, memory_order_relaxed);
+
+    if (mode != SHUTDOWN_DRAIN && mode != SHUTDOWN_WAIT_FOR_SERVERS)
         return false;
-    drain_logins(sh, now_us);
+    end_logins(sh, now_us);
+    if (mode != SHUTDOWN_DRAIN)
+        return true;
     LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_IDLE]) {
         struct client *c = list_entry(it, struct client, node); /* has no server: closing it moves nobody */
         if (shard_ends_client(sh, c))

@@ -37,8 +37,8 @@ void shard_arm_tick(struct shard *sh);
 
 /* orders.c */
 void orders_on_mail(struct shard *sh, struct mail_order *m);
-/* While the pooler is being drained: closes as many as may go now. False: it is not. */
-bool orders_drain_tick(struct shard *sh, int64_t now_us);
+/* Shutting down, but not at once: closes as many as may go now. False: it is not. */
+bool orders_tick(struct shard *sh, int64_t now_us);
 /* Shutting down, and now, between two transactions, this client is to go. True counts it. */
 bool shard_ends_client(struct shard *sh, const struct client *c) must_check;
 

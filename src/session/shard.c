@@ -69,10 +69,10 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
     client_tick(sh, now_us);
     server_tick(sh, now_us);
     cancel_tick(sh, now_us);
-    bool is_draining = orders_drain_tick(sh, now_us);
+    bool is_ending = orders_tick(sh, now_us);
     if (sh->is_stopping)
         stop_tick(sh, now_us);
-    if (has_deadlines(sh) || sh->is_stopping || is_draining)
+    if (has_deadlines(sh) || sh->is_stopping || is_ending)
         shard_arm_tick(sh);
 }
 

@@ -59,16 +59,21 @@ def test_in_a_transaction(drained):
             assert drained.wait_exit() == 0
 
 
-def test_pipelined_work_is_done_first(drained):
-    """What has been sent is answered, also behind the transaction's end."""
-    with drained.wire() as client:
+def test_pipelined_work_is_done_first(make_pooler):
+    """What has been sent is answered, also what is kept back behind the transaction's end while others have their turn."""
+    pooler = make_pooler(settings={"shutdown_rate": 0, "default_pool_size": 1})
+    with pooler.wire() as client, pooler.wire() as waiting:
         client.query("BEGIN")
-        with shut_down(drained):
+        waiting.send(wire.query("SELECT 'served'"))
+        wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the queue")
+        with shut_down(pooler):
             client.send(wire.query("COMMIT") + wire.query("SELECT 1") + wire.query("SELECT 2"))
             answers = [m.row() for _ in range(3) for m in client.until() if m.kind == "D"]
             assert answers == [["1"], ["2"]]
             assert is_told(client)
-            assert drained.wait_exit() == 0
+            assert waiting.until()[1].row() == ["served"]
+            assert is_told(waiting)
+            assert pooler.wait_exit() == 0
 
 
 def test_waiting_clients_are_served(make_pooler):
@@ -165,14 +170,38 @@ def test_shutdown_timeout(make_pooler):
     assert len(pooler.log_lines("shutdown_timeout: closing the last 2 clients")) == 1
 
 
-def test_who_says_nothing_does_not_keep_the_process(make_pooler):
+@pytest.mark.parametrize("mode", ["DRAIN", "WAIT_FOR_SERVERS"])
+def test_who_says_nothing_does_not_keep_the_process(make_pooler, mode):
     drained = make_pooler(settings={"shutdown_rate": 0, "shutdown_timeout": 0, "tcp_defer_accept": 0})
     with drained.raw() as silent, drained.wire() as client:
         wait_until(lambda: any(row["state"] == "login" for row in drained.show("CLIENTS")), "the silent one to be known")
-        with shut_down(drained):
+        with shut_down(drained, mode):
             assert is_told(client)
             assert drained.wait_exit() == 0
             silent.expect_closed()
+
+
+@pytest.mark.parametrize("mode", ["DRAIN", "WAIT_FOR_SERVERS"])
+def test_login_in_progress(make_pooler, mode):
+    """Asked for its password when it began: refused when it has given it. A console is let in."""
+    pooler = make_pooler(settings={"auth_type": "plain", "shutdown_timeout": 0}, userlist={"app": "secret", "admin": "adm"})
+    with pooler.raw() as late, pooler.raw() as console, pooler.raw() as client:
+        client.login("app", "app", "secret")
+        client.query("BEGIN")
+        late.send(wire.startup_packet({"user": "app", "database": "app"}))
+        console.send(wire.startup_packet({"user": "admin", "database": "pgbouncer"}))
+        assert late.receive().kind == "R" and console.receive().kind == "R"
+        with pooler.console(password="adm") as admin:
+            admin.execute(f"SHUTDOWN {mode}")
+        pooler.wait_log("shutting down, ")
+        late.send(wire.message("p", wire.cstr("secret")))
+        assert [m.sqlstate for m in late.expect_closed() if m.kind == "E"] == ["57P03"]
+        console.send(wire.message("p", wire.cstr("adm")))
+        console.finish_login("admin")
+        assert console.rows("SHOW VERSION")
+        client.query("COMMIT")
+        assert is_told(client)
+        assert pooler.wait_exit() == 0
 
 
 def test_under_load_nothing_is_lost(drained):
