@@ -55,6 +55,7 @@ def test_kill(make_pooler, pg, what, others_live):
     session.query("SELECT 1")
     open_one.query("BEGIN")
     busy.send(wire.query("SELECT pg_sleep(100)"))
+    wait_until(lambda: pooler.pool()["sv_active"] == 2, "a full pool")
     waiting.send(wire.query("SELECT 1"))
     wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "a client that waits")
     with pooler.raw(timeout=15) as console:

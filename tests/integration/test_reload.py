@@ -145,7 +145,7 @@ def test_broken_file_changes_nothing(pooler, breaks, says):
 
 def test_a_userlist_that_was_never_there_is_not_asked_for(make_pooler):
     """Who has started without one, which is a warning, can reload; one that is named now must be there."""
-    pooler = make_pooler(settings={"auth_file": "/missing/userlist.txt"})
+    pooler = make_pooler(settings={"auth_type": "any", "auth_file": "/missing/userlist.txt"})
     pooler.settings["stats_period"] = 30
     assert len(reload(pooler)) == 1
     pooler.settings["auth_file"] = "/missing/other.txt"
