@@ -9,6 +9,7 @@
  * server has none or refuses the login over it; `allow` tries without first.
  *
  * Threads: the owner's.
+ * Not here: authentication (server_auth.c).
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -16,32 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "auth/md5.h"
-#include "auth/scram.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
-#include "session_int.h"
-
-enum server_login_stage {
-    STAGE_DIAL,
-    STAGE_TLS_REPLY, /* one byte: S or N */
-    STAGE_TLS_HANDSHAKE,
-    STAGE_AUTH,       /* from the start-up packet to AuthenticationOk */
-    STAGE_PARAMETERS, /* to ReadyForQuery */
-    STAGE_CONNECT_QUERY,
-};
-
-struct server_login {
-    enum server_login_stage stage;
-    struct session_config *config; /* a reference */
-    const struct database_config *db;
-    bool use_tls;
-    bool is_second_try;
-    struct scram_client *scram;
-    bool scram_is_done;
-    struct params *welcome;
-};
+#include "server_login_int.h"
 
 static const struct stream_ops login_stream_ops;
 
@@ -130,7 +109,7 @@ void server_login_failed(struct server *s, enum close_reason why, const char *sq
         server_say_goodbye(s); /* PostgreSQL counts it until it has closed its end */
 }
 
-static void fail(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
+void server_login_fail(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
 {
     if (!try_other_way(s, sqlstate))
         server_login_failed(s, why, sqlstate, text);
@@ -138,13 +117,13 @@ static void fail(struct server *s, enum close_reason why, const char *sqlstate, 
 
 /* ---- sending ---- */
 
-static bool send_buf(struct server *s, struct buf *b)
+bool server_login_send(struct server *s, struct buf *b)
 {
     bool ok = !b->failed && stream_send(&s->stream, b->data, b->len);
     secret_wipe(b->data, b->len);
     buf_free(b);
     if (!ok)
-        fail(s, CLOSE_SERVER_CRASHED, NULL, "server closed the connection during login");
+        server_login_fail(s, CLOSE_SERVER_CRASHED, NULL, "server closed the connection during login");
     return ok;
 }
 
@@ -173,7 +152,7 @@ static void send_startup(struct server *s)
     buf_init(&b, 65536);
     wire_put_startup(&b, 0x00030000, names, values, n);
     l->stage = STAGE_AUTH;
-    (void)send_buf(s, &b);
+    (void)server_login_send(s, &b);
 }
 
 /* ---- connecting ---- */
@@ -206,7 +185,7 @@ static void on_dialled(struct dial *d, int fd)
     buf_init(&b, 64);
     wire_put_ssl_request(&b);
     l->stage = STAGE_TLS_REPLY;
-    (void)send_buf(s, &b);
+    (void)server_login_send(s, &b);
 }
 
 /* A host that does not answer must not use up the time of the others in the list. */
@@ -282,7 +261,7 @@ static void go_on_with_tls(struct server *s)
     default: {
         char text[256];
         snprintf(text, sizeof(text), "TLS handshake failed: %s", stream_tls_error());
-        fail(s, CLOSE_TLS_FAILED, "08001", text);
+        server_login_fail(s, CLOSE_TLS_FAILED, "08001", text);
         return;
     }
     }
@@ -317,171 +296,6 @@ static void on_tls_reply(struct server *s)
         server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "unexpected answer to the request for SSL");
     else
         server_login_failed(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
-}
-
-/* ---- authentication ---- */
-
-/* The secret with which we log in: of the forced user, else of the user list. */
-static const struct credential *own_credential(const struct server *s, struct credential *forced)
-{
-    const struct server_login *l = s->login;
-    const struct user_config *user = config_find_user(l->config->config, s->pool->user->name);
-
-    if (l->db->user != NULL && l->db->password != NULL && l->db->password[0] != '\0')
-        return credential_parse(forced, l->db->password) ? forced : NULL;
-    return user != NULL ? user->credential : NULL;
-}
-
-static void send_password(struct server *s, const char *password)
-{
-    struct buf b;
-    buf_init(&b, 8192);
-    wire_put_password(&b, password);
-    (void)send_buf(s, &b);
-}
-
-static void no_password(struct server *s, const char *method)
-{
-    char text[200];
-    snprintf(text, sizeof(text),
-             "server asks for %s authentication, and no suitable password is known for user \"%.64s\"",
-             method, s->pool->user->name);
-    fail(s, CLOSE_SERVER_LOGIN_FAILED, "28P01", text);
-}
-
-static void answer_plain_or_md5(struct server *s, uint32_t code, const uint8_t *salt)
-{
-    struct credential forced = {0};
-    const struct credential *cred = own_credential(s, &forced);
-    char response[MD5_TEXT_BYTES];
-
-    if (code == 3) {
-        if (cred != NULL && cred->kind == CREDENTIAL_PLAIN)
-            send_password(s, cred->secret);
-        else
-            no_password(s, "password");
-    } else if (cred != NULL && md5_make_response(cred, s->pool->user->name, salt, response)) {
-        send_password(s, response);
-    } else {
-        no_password(s, "md5");
-    }
-    credential_wipe(&forced);
-}
-
-static bool offers_scram(struct wire_reader *r)
-{
-    bool found = false;
-    for (;;) {
-        const char *m = wire_read_cstr(r);
-        if (r->bad || *m == '\0')
-            break;
-        if (strcmp(m, SCRAM_MECHANISM_NAME) == 0)
-            found = true;
-    }
-    return found && wire_reader_done(r);
-}
-
-/* With a password, or with the keys that the client's own login left. */
-static struct scram_client *new_scram(struct server *s)
-{
-    struct credential forced = {0};
-    const struct credential *cred = own_credential(s, &forced);
-    struct scram_client_params p = {.mechanism = SCRAM_SHA_256};
-    struct scram_client *scram = NULL;
-    struct scram_keys keys;
-    uint8_t server_key[SCRAM_KEY_BYTES];
-
-    if (cred != NULL && cred->kind == CREDENTIAL_PLAIN) {
-        p.password = cred->secret;
-    } else if (cred != NULL && cred->kind == CREDENTIAL_SCRAM &&
-               registry_get_scram_keys(s->shard->instance->registry, s->pool->user, keys.client_key,
-                                       server_key)) {
-        keys.secret = cred->scram;
-        p.keys = &keys;
-    }
-    if (p.password != NULL || p.keys != NULL)
-        scram = scram_client_new(&p);
-    secret_wipe(&keys, sizeof(keys));
-    credential_wipe(&forced);
-    return scram;
-}
-
-static void send_sasl(struct server *s, struct wire_reader *r, bool is_first)
-{
-    struct server_login *l = s->login;
-    struct buf data, b;
-    enum scram_result res;
-
-    buf_init(&data, 8192);
-    res = scram_client_step(l->scram, is_first ? NULL : r->p, is_first ? 0 : (size_t)(r->end - r->p), &data);
-    if (res == SCRAM_ERR) {
-        enum scram_error e = scram_client_error(l->scram);
-        buf_free(&data);
-        fail(s, CLOSE_SERVER_LOGIN_FAILED, scram_error_class(e) == SCRAM_CLASS_PASSWORD ? "28P01" : "08P01",
-             scram_error_text(e));
-        return;
-    }
-    l->scram_is_done = res == SCRAM_OK;
-    if (res == SCRAM_AGAIN) {
-        buf_init(&b, 16384);
-        if (is_first)
-            wire_put_sasl_initial(&b, SCRAM_MECHANISM_NAME, data.data, data.len);
-        else
-            wire_put_sasl_response(&b, data.data, data.len);
-        buf_free(&data);
-        (void)send_buf(s, &b);
-        return;
-    }
-    buf_free(&data);
-}
-
-static void on_authentication(struct server *s, const uint8_t *body, uint32_t len_bytes)
-{
-    struct server_login *l = s->login;
-    struct wire_reader r;
-
-    wire_reader_init(&r, body, len_bytes);
-    uint32_t code = wire_read_u32(&r);
-    switch (code) {
-    case 0:
-        if (l->scram != NULL && !l->scram_is_done) {
-            fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000", "server skipped the end of SCRAM authentication");
-            return;
-        }
-        l->stage = STAGE_PARAMETERS;
-        return;
-    case 3: answer_plain_or_md5(s, code, NULL); return;
-    case 5: {
-        const uint8_t *salt = wire_read_bytes(&r, MD5_SALT_BYTES);
-        if (wire_reader_done(&r))
-            answer_plain_or_md5(s, code, salt);
-        else
-            fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "bad authentication request");
-        return;
-    }
-    case 10:
-        if (l->scram != NULL || !offers_scram(&r)) {
-            fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000", "server offers no SASL mechanism that is supported");
-            return;
-        }
-        l->scram = new_scram(s);
-        if (l->scram == NULL)
-            no_password(s, "SCRAM");
-        else
-            send_sasl(s, &r, true);
-        return;
-    case 11:
-    case 12:
-        if (l->scram == NULL)
-            fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "SASL message out of order");
-        else
-            send_sasl(s, &r, false);
-        return;
-    default:
-        fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000",
-             "server asks for an authentication method that is not supported");
-        return;
-    }
 }
 
 /* ---- after authentication ---- */
@@ -528,7 +342,7 @@ static void on_ready(struct server *s)
     buf_init(&b, 1 << 20);
     wire_put_query(&b, query);
     l->stage = STAGE_CONNECT_QUERY;
-    (void)send_buf(s, &b);
+    (void)server_login_send(s, &b);
 }
 
 static void on_error_response(struct server *s, const uint8_t *body, uint32_t len_bytes)
@@ -536,7 +350,7 @@ static void on_error_response(struct server *s, const uint8_t *body, uint32_t le
     struct wire_error e;
 
     if (!wire_parse_error(body, len_bytes, &e)) {
-        fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "broken error message from server");
+        server_login_fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "broken error message from server");
         return;
     }
     stats_errors_count_sqlstate(s->shard->instance->errors, s->shard->index, e.sqlstate);
@@ -547,7 +361,7 @@ static void on_error_response(struct server *s, const uint8_t *body, uint32_t le
     char sqlstate[6], text[POOL_ERROR_BYTES];
     str_copy(sqlstate, e.sqlstate, sizeof(sqlstate));
     str_copy(text, e.message, sizeof(text));
-    fail(s, CLOSE_SERVER_LOGIN_FAILED, sqlstate, text);
+    server_login_fail(s, CLOSE_SERVER_LOGIN_FAILED, sqlstate, text);
 }
 
 static void on_parameter(struct server *s, const uint8_t *body, uint32_t len_bytes)
@@ -556,7 +370,7 @@ static void on_parameter(struct server *s, const uint8_t *body, uint32_t len_byt
     const char *name, *value;
 
     if (!wire_parse_parameter_status(body, len_bytes, &name, &value)) {
-        fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "broken parameter from server");
+        server_login_fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "broken parameter from server");
         return;
     }
     struct params *next = params_with(l->welcome, name, value);
@@ -591,7 +405,7 @@ static void login_message(struct server *s, uint8_t type, const uint8_t *body, u
     } else if (type == 'N' || type == 'v') {
         return;
     } else if (type == 'R' && l->stage == STAGE_AUTH && len_bytes >= 4) {
-        on_authentication(s, body, len_bytes);
+        server_auth_message(s, body, len_bytes);
     } else if (type == 'S' && is_in) {
         on_parameter(s, body, len_bytes);
     } else if (type == 'K' && is_in) {
@@ -656,7 +470,7 @@ static void login_on_read(struct stream *st)
         if (n == STREAM_AGAIN)
             return;
         if (n < 0) {
-            fail(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
+            server_login_fail(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
             return;
         }
         buf_append(&s->partial, st->loop->read_buffer, (uint32_t)n);
@@ -681,7 +495,7 @@ static void login_on_error(struct stream *st, int err)
 {
     struct server *s = container_of(st, struct server, stream);
     shard_touch(s->shard);
-    fail(s, CLOSE_CONNECT_FAILED, "08001", strerror(err));
+    server_login_fail(s, CLOSE_CONNECT_FAILED, "08001", strerror(err));
 }
 
 static const struct stream_ops login_stream_ops = {
