@@ -3,8 +3,8 @@
  *
  * Names are resolved by helper threads and cached for dns_max_ttl (failures for
  * dns_nxdomain_ttl); the cache is shared by all threads (leaf lock). A dial tries the
- * hosts of a comma list from a starting index, each with all its addresses, until one
- * accepts or the deadline passes.
+ * hosts of a comma list, each with all its addresses, until one accepts. Its owner may find
+ * that the server is no use and go on with the next one. What failed lately is tried last.
  *
  * Threads: a dial belongs to the loop that started it.
  */
@@ -24,7 +24,10 @@ struct dial_options {
                           NULL or "" = the default Unix socket directory (/var/run/postgresql where
                        there is one, else /tmp) */
     int port;
-    uint32_t first_host; /* index to begin with (modulo the number of hosts) */
+    bool in_order;    /* begin with the first host; else each dial begins with another (turn) */
+    uint32_t turn;    /* raised by one from dial to dial, so that hosts and addresses take turns */
+    uint32_t wanted;  /* what a server has to be, in the owner's words, for dial_next(); 0 = anything */
+    int64_t avoid_us; /* how long what failed is tried last; 0 = nothing is */
     int64_t dns_ttl_us;
     int64_t dns_negative_ttl_us;
     int64_t attempt_timeout_us; /* for one address; then the next one is tried. 0 = none */
@@ -37,15 +40,16 @@ struct dial_options {
 
 struct dial {
     struct loop *loop;
-    /* fd >= 0: connected, taken over by the callee. fd < 0: error says why. Called once, never from within
-     * dial_start(). */
+    /* fd >= 0: connected, taken over by the callee; the dial waits for dial_next(), dial_again() or
+     * dial_cancel(). fd < 0: nothing is left, error says why. Never from within one of these functions. */
     void (*on_done)(struct dial *d, int fd);
     void *arg;
     char error[DIAL_ERROR_BYTES];
     char host[256];               /* the host that was connected to, as written: for TLS and the log */
+    uint64_t endpoint;            /* identity of that host's address: dial_endpoints() */
     struct sockaddr_storage peer; /* its address */
     socklen_t peer_bytes;
-    struct dial_state *state; /* dial.c's own; NULL when not running */
+    struct dial_state *state; /* dial.c's own; NULL when it has failed or was cancelled */
 };
 
 /* Mail type that a loop's on_mail must pass to dial_on_mail(). */
@@ -54,6 +58,15 @@ struct dial {
 /* Copies what it needs of o. False when memory is out. */
 bool dial_start(struct dial *d, struct loop *loop, const struct dial_options *o,
                 void (*on_done)(struct dial *, int fd), void *arg) must_check;
+/* After it has connected. Is this one of several addresses or hosts? */
+bool dial_has_choice(const struct dial *d) must_check;
+/* After it has connected: the server was no use. why joins the error; the address is avoided by all, or
+ * (is_mismatch) by those who want the same. Goes on with the next. */
+void dial_next(struct dial *d, const char *why, bool is_mismatch);
+/* After it has connected: the same address once more. */
+void dial_again(struct dial *d);
+/* After it has connected: the server is what was wanted, so that nothing is to avoid it. */
+void dial_praise(const struct dial *d);
 /* Ends it without a call of on_done (timeout, shutdown). Safe when it is not running, if d was zeroed or has
  * been started once. */
 void dial_cancel(struct dial *d);

@@ -86,6 +86,16 @@ static const struct config_option_name load_balances[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name targets[] = {
+    {"any", TARGET_ANY, false},
+    {"read-write", TARGET_READ_WRITE, false},
+    {"read-only", TARGET_READ_ONLY, false},
+    {"primary", TARGET_PRIMARY, false},
+    {"standby", TARGET_STANDBY, false},
+    {"prefer-standby", TARGET_PREFER_STANDBY, false},
+    {NULL, 0, false},
+};
+
 #define AUTH_QUERY_DEFAULT                                                                                   \
     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "         \
     "WHERE rolname=$1 AND rolcanlogin"
@@ -347,6 +357,11 @@ const char *config_load_balance_hosts_name(int value)
     return name_of(load_balances, value);
 }
 
+const char *config_target_session_attrs_name(int value)
+{
+    return name_of(targets, value);
+}
+
 const struct config_option_name *config_pool_mode_names(void)
 {
     return pool_modes;
@@ -355,4 +370,9 @@ const struct config_option_name *config_pool_mode_names(void)
 const struct config_option_name *config_load_balance_hosts_names(void)
 {
     return load_balances;
+}
+
+const struct config_option_name *config_target_session_attrs_names(void)
+{
+    return targets;
 }

@@ -5,6 +5,9 @@
  * within server_connect_timeout. A connection in progress belongs to the pool, not
  * to the client that caused it.
  *
+ * Of several hosts, one that is down, going down or starting up, that does not answer in its share of
+ * the time, or that is not what target_session_attrs asks for, is followed by the next.
+ *
  * server_tls_sslmode follows libpq: `prefer` tries TLS and goes on without when the
  * server has none or refuses the login over it; `allow` tries without first.
  *
@@ -49,7 +52,23 @@ static bool is_for_good(const char *sqlstate)
     return sqlstate != NULL && (strncmp(sqlstate, "28", 2) == 0 || strcmp(sqlstate, "3D000") == 0);
 }
 
-static bool start_dial(struct server *s);
+/* Leaves the current connection; everything that belongs to it goes. */
+static void close_attempt(struct server *s)
+{
+    static const uint8_t terminate[5] = {'X', 0, 0, 0, 4};
+    struct server_login *l = s->login;
+
+    if (l->stage >= STAGE_PARAMETERS && s->stream.fd >= 0)
+        (void)!stream_send(&s->stream, terminate, sizeof(terminate));
+    stream_close(&s->stream);
+    buf_clear(&s->partial);
+    scram_client_free(l->scram);
+    l->scram = NULL;
+    l->scram_is_done = false;
+    params_unref(l->welcome);
+    l->welcome = params_empty();
+    s->role = (struct server_role){0};
+}
 
 /* prefer and allow have a second choice. */
 static bool try_other_way(struct server *s, const char *sqlstate)
@@ -67,12 +86,36 @@ static bool try_other_way(struct server *s, const char *sqlstate)
     else
         return false;
     l->is_second_try = true;
-    stream_close(&s->stream);
-    buf_clear(&s->partial);
-    scram_client_free(l->scram);
-    l->scram = NULL;
-    l->scram_is_done = false;
-    return start_dial(s);
+    close_attempt(s);
+    l->stage = STAGE_DIAL;
+    dial_again(&s->dial);
+    return true;
+}
+
+/* Is it the host that is no use, rather than what we want of it? As libpq: a refused password is final. */
+static bool is_host_failure(enum close_reason why, const char *sqlstate)
+{
+    if (sqlstate != NULL && strcmp(sqlstate, "08001") != 0)
+        return strncmp(sqlstate, "57P", 3) == 0;
+    return why == CLOSE_CONNECT_FAILED || why == CLOSE_SERVER_CRASHED || why == CLOSE_CONNECT_TIMEOUT ||
+           why == CLOSE_ROLE_MISMATCH;
+}
+
+static bool try_next_host(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
+{
+    struct server_login *l = s->login;
+
+    if (l->stage == STAGE_DIAL || !is_host_failure(why, sqlstate) || !dial_has_choice(&s->dial))
+        return false;
+    server_log(s, LOG_LVL_LOG, "trying the next host: %s", text);
+    l->was_mismatch = l->was_mismatch || why == CLOSE_ROLE_MISMATCH;
+    str_copy(l->sqlstate, sqlstate != NULL ? sqlstate : "", sizeof(l->sqlstate));
+    close_attempt(s);
+    l->use_tls = config_settings(l->config->config)->server_tls_sslmode >= SSLMODE_PREFER;
+    l->is_second_try = false;
+    l->stage = STAGE_DIAL;
+    dial_next(&s->dial, text, why == CLOSE_ROLE_MISMATCH);
+    return true;
 }
 
 void server_login_failed(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
@@ -111,7 +154,7 @@ void server_login_failed(struct server *s, enum close_reason why, const char *sq
 
 void server_login_fail(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
 {
-    if (!try_other_way(s, sqlstate))
+    if (!try_other_way(s, sqlstate) && !try_next_host(s, why, sqlstate, text))
         server_login_failed(s, why, sqlstate, text);
 }
 
@@ -157,6 +200,26 @@ static void send_startup(struct server *s)
 
 /* ---- connecting ---- */
 
+static bool start_dial(struct server *s);
+
+static void on_no_host_left(struct server *s)
+{
+    struct server_login *l = s->login;
+    const char *error = s->dial.error;
+    enum close_reason why = strstr(error, "resolve") != NULL ? CLOSE_DNS_FAILED : CLOSE_CONNECT_FAILED;
+
+    if (l->was_mismatch && s->wanted == TARGET_PREFER_STANDBY) {
+        l->takes_any = true;
+        l->was_mismatch = false;
+        if (!start_dial(s))
+            server_login_failed(s, CLOSE_NO_MEMORY, "53200", NULL);
+        return;
+    }
+    if (l->was_mismatch)
+        why = CLOSE_ROLE_MISMATCH;
+    server_login_failed(s, why, l->sqlstate[0] != '\0' ? l->sqlstate : "08001", error);
+}
+
 static void on_dialled(struct dial *d, int fd)
 {
     struct server *s = d->arg;
@@ -165,10 +228,11 @@ static void on_dialled(struct dial *d, int fd)
     shard_touch(s->shard);
 
     if (fd < 0) {
-        bool no_name = strstr(d->error, "resolve") != NULL;
-        server_login_failed(s, no_name ? CLOSE_DNS_FAILED : CLOSE_CONNECT_FAILED, "08001", d->error);
+        on_no_host_left(s);
         return;
     }
+    l->attempt_us = s->shard->now_us;
+    s->slot->endpoint = d->endpoint;
     str_copy(s->host, d->host, sizeof(s->host));
     s->peer = d->peer;
     s->peer_bytes = d->peer_bytes;
@@ -204,7 +268,10 @@ static bool start_dial(struct server *s)
     struct dial_options o = {
         .hosts = l->db->host,
         .port = l->db->port,
-        .first_host = l->db->load_balance_hosts == LOAD_BALANCE_DISABLE ? 0 : (uint32_t)s->id,
+        .in_order = l->db->load_balance_hosts == LOAD_BALANCE_DISABLE,
+        .turn = atomic_fetch_add_explicit(&s->pool->turn, 1, memory_order_relaxed),
+        .wanted = l->takes_any ? TARGET_ANY : s->wanted,
+        .avoid_us = set->server_login_retry_us,
         .attempt_timeout_us = attempt_timeout_us(l),
         .dns_ttl_us = set->dns_max_ttl_us,
         .dns_negative_ttl_us = set->dns_nxdomain_ttl_us,
@@ -245,6 +312,7 @@ void server_connect(struct shard *sh, struct pool *pool, struct slot *slot)
     l->config = session_config_ref(sh->config);
     l->db = db;
     l->welcome = params_empty();
+    s->wanted = (uint8_t)db->target_session_attrs;
     int mode = config_settings(l->config->config)->server_tls_sslmode;
     l->use_tls = mode >= SSLMODE_PREFER;
     if (!start_dial(s))
@@ -295,7 +363,7 @@ static void on_tls_reply(struct server *s)
     else if (n == 1)
         server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "unexpected answer to the request for SSL");
     else
-        server_login_failed(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
+        server_login_fail(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
 }
 
 /* ---- after authentication ---- */
@@ -306,7 +374,7 @@ static void login_done(struct server *s)
     struct params *welcome = s->login->welcome;
     int64_t now_us = clock_now_us();
 
-    s->params = params_settable(welcome);
+    s->params = session_params(welcome, welcome);
     if (s->params == NULL) {
         server_login_failed(s, CLOSE_NO_MEMORY, "53200", NULL);
         return;
@@ -318,6 +386,8 @@ static void login_done(struct server *s)
         stream_tls_describe(&s->stream, tls, sizeof(tls));
         server_log(s, LOG_LVL_LOG, "new connection to server%s%s", tls[0] != '\0' ? " with TLS " : "", tls);
     }
+    dial_praise(&s->dial);
+    dial_cancel(&s->dial);
     tracker_reset(&s->tracker);
     s->is_fresh = true;
     s->stream.ops = &server_stream_ops;
@@ -329,12 +399,58 @@ static void login_done(struct server *s)
     shard_perform(s->shard, s->pool, &acts);
 }
 
+/* Logged in. A server that is not what is wanted takes its fellows at the same place with it: they have not
+ * heard of it yet. */
+static void refuse_role(struct server *s)
+{
+    if (s->wanted != TARGET_PREFER_STANDBY)
+        server_role_recycle(s);
+    server_login_fail(s, CLOSE_ROLE_MISMATCH, "08001",
+                      target_mismatch_text((enum config_target_session_attrs)s->wanted));
+}
+
+/* False: the server is not ready yet, or has gone. */
+static bool check_role(struct server *s)
+{
+    struct server_login *l = s->login;
+    bool is_asked = l->stage == STAGE_ROLE;
+    struct buf b;
+
+    if (l->stage == STAGE_CONNECT_QUERY)
+        return true;
+    if (!is_asked) {
+        s->role.in_hot_standby = (uint8_t)target_tri(params_get(l->welcome, "in_hot_standby"));
+        s->role.default_read_only =
+            (uint8_t)target_tri(params_get(l->welcome, "default_transaction_read_only"));
+    }
+    switch (target_check((enum config_target_session_attrs)s->wanted, &s->role)) {
+    case TARGET_FITS: return true;
+    case TARGET_MISMATCH:
+        if (s->wanted == TARGET_PREFER_STANDBY && (l->takes_any || !dial_has_choice(&s->dial)))
+            return true;
+        refuse_role(s);
+        return false;
+    case TARGET_ASK: break;
+    }
+    if (is_asked) {
+        server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "the server does not tell its role");
+        return false;
+    }
+    buf_init(&b, 4096);
+    wire_put_query(&b, target_query());
+    l->stage = STAGE_ROLE;
+    (void)server_login_send(s, &b);
+    return false;
+}
+
 static void on_ready(struct server *s)
 {
     struct server_login *l = s->login;
     const char *query = l->db->connect_query;
     struct buf b;
 
+    if (!check_role(s))
+        return;
     if (l->stage == STAGE_CONNECT_QUERY || query == NULL || query[0] == '\0') {
         login_done(s);
         return;
@@ -398,7 +514,8 @@ static void on_backend_key(struct server *s, const uint8_t *body, uint32_t len_b
 static void login_message(struct server *s, uint8_t type, const uint8_t *body, uint32_t len_bytes)
 {
     struct server_login *l = s->login;
-    bool is_in = l->stage == STAGE_PARAMETERS || l->stage == STAGE_CONNECT_QUERY;
+    struct server_role role = {0};
+    bool is_in = l->stage >= STAGE_PARAMETERS;
 
     if (type == 'E') {
         on_error_response(s, body, len_bytes);
@@ -410,7 +527,10 @@ static void login_message(struct server *s, uint8_t type, const uint8_t *body, u
         on_parameter(s, body, len_bytes);
     } else if (type == 'K' && is_in) {
         on_backend_key(s, body, len_bytes);
-    } else if (l->stage != STAGE_CONNECT_QUERY) {
+    } else if (type == 'D' && l->stage == STAGE_ROLE) {
+        if (target_parse_row(body, len_bytes, &role))
+            s->role = role;
+    } else if (l->stage < STAGE_ROLE) {
         server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "unexpected message from server during login");
     }
 }
@@ -450,6 +570,18 @@ static bool login_bytes(struct server *s)
         buf_consume(&s->partial, 1 + len);
     }
     return true;
+}
+
+void server_login_tick(struct server *s, int64_t now_us)
+{
+    const struct server_login *l = s->login;
+    int64_t timeout_us;
+
+    if (l == NULL || l->stage == STAGE_DIAL)
+        return;
+    timeout_us = attempt_timeout_us(l);
+    if (timeout_us > 0 && now_us - l->attempt_us >= timeout_us)
+        server_login_fail(s, CLOSE_CONNECT_TIMEOUT, NULL, "login timeout");
 }
 
 static void login_on_read(struct stream *st)

@@ -13,6 +13,7 @@ enum server_login_stage {
     STAGE_TLS_HANDSHAKE,
     STAGE_AUTH,       /* from the start-up packet to AuthenticationOk */
     STAGE_PARAMETERS, /* to ReadyForQuery */
+    STAGE_ROLE,       /* what target_session_attrs wants to know has been asked */
     STAGE_CONNECT_QUERY,
 };
 
@@ -22,6 +23,10 @@ struct server_login {
     const struct database_config *db;
     bool use_tls;
     bool is_second_try;
+    bool takes_any;     /* prefer-standby: there is no standby */
+    bool was_mismatch;  /* a host was not what is wanted */
+    int64_t attempt_us; /* connected to the current host */
+    char sqlstate[6];   /* of the last host's refusal, "" for none */
     struct scram_client *scram;
     bool scram_is_done;
     struct params *welcome;
