@@ -269,7 +269,7 @@ static bool start_dial(struct server *s)
         .hosts = l->db->host,
         .port = l->db->port,
         .in_order = l->db->load_balance_hosts == LOAD_BALANCE_DISABLE,
-        .turn = atomic_fetch_add_explicit(&s->pool->turn, 1, memory_order_relaxed),
+        .turn = l->turn,
         .wanted = l->takes_any ? TARGET_ANY : s->wanted,
         .avoid_us = set->server_login_retry_us,
         .attempt_timeout_us = attempt_timeout_us(l),
@@ -312,6 +312,7 @@ void server_connect(struct shard *sh, struct pool *pool, struct slot *slot)
     l->config = session_config_ref(sh->config);
     l->db = db;
     l->welcome = params_empty();
+    l->turn = atomic_fetch_add_explicit(&pool->turn, 1, memory_order_relaxed);
     s->wanted = (uint8_t)db->target_session_attrs;
     int mode = config_settings(l->config->config)->server_tls_sslmode;
     l->use_tls = mode >= SSLMODE_PREFER;

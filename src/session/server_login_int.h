@@ -23,6 +23,7 @@ struct server_login {
     const struct database_config *db;
     bool use_tls;
     bool is_second_try;
+    uint32_t turn;      /* of the hosts; the same for all rounds */
     bool takes_any;     /* prefer-standby: there is no standby */
     bool was_mismatch;  /* a host was not what is wanted */
     int64_t attempt_us; /* connected to the current host */
