@@ -1,7 +1,7 @@
 /*
  * dial.h - connecting to a server: names, addresses, one after the other.
  *
- * Names are resolved by helper threads and cached for dns_max_ttl (failures for
+ * Names are resolved by other threads and cached for dns_max_ttl at most (failures for
  * dns_nxdomain_ttl); the cache is shared by all threads (leaf lock). A dial tries the
  * hosts of a comma list, each with all its addresses, until one accepts. Its owner may find
  * that the server is no use and go on with the next one. What failed lately is tried last.
@@ -76,6 +76,24 @@ void dial_on_mail(struct mail *m);
  * accepted ones. */
 void dial_set_socket_options(int fd, const struct dial_options *o);
 
+/* Before the first dial. resolv_conf: "" for the system's. False with a text in err. */
+bool dial_names_start(const char *resolv_conf, char *err, size_t err_size) must_check;
+/* After the threads that dial have ended and before their loops are destroyed, since answers still go
+ * there. False when a lookup could not be ended within wait_s seconds: then nothing that it may touch can be
+ * freed, and the process ends. */
+bool dial_names_stop(int wait_s) must_check;
+/* RELOAD: what the system says about name servers is read again. Any thread. */
+void dial_names_reload(void);
+/* "c-ares 1.18.1", or "getaddrinfo" where that is not built in. */
+const char *dial_names_method(void);
+
+/*
+ * The endpoints that the hosts of o stand for now, at most max. Names among them count as in use: they are
+ * looked up again when their time is over. -1: there is no name among them, or the addresses of one are not
+ * known (yet), or there are too many. Any thread; never waits.
+ */
+int dial_endpoints(const struct dial_options *o, uint64_t *out, int max) must_check;
+
 /* For SHOW DNS_HOSTS and lists: number of names in the cache, and of lookups under way. Any thread. */
 uint32_t dial_cached_names(void);
 uint32_t dial_pending_names(void);
@@ -87,7 +105,7 @@ struct dial_name_row {
 };
 /* Fills at most max rows, returns how many. Any thread. */
 uint32_t dial_names_snapshot(struct dial_name_row *rows, uint32_t max);
-/* After helpers_stop() and the end of all loops. */
+/* After dial_names_stop() and the end of all loops. */
 void dial_cache_destroy(void);
 
 #endif

@@ -153,7 +153,11 @@ static const struct config_option options[] = {
         "holds over all workers together."),
     INT(disable_pqexec, "0", 0, INT_MAX, 0,
         "1: refuse the simple query protocol, which allows several statements in one string."),
-    TIME(dns_max_ttl, "15", R, "How long the addresses of a host name are remembered."),
+    TIME(
+        dns_max_ttl, "15", R,
+        "How long the addresses of a host name are remembered at most. The name of a host that is in use is "
+        "looked up again when that time, or the time that the name server gives, is over; server connections "
+        "to addresses that are no longer among the answers are closed when they come free."),
     TIME(dns_nxdomain_ttl, "15", R, "How long it is remembered that a host name has no address."),
     TIME(dns_zone_check_period, "0", R | LATER,
          "How often the serial number of DNS zones is looked at; 0: never."),
@@ -211,7 +215,10 @@ static const struct config_option options[] = {
     TIME(reserve_pool_timeout, "5", R,
          "How long a client waits before its pool may use its reserve. It counts once "
          "reserve_pool_size is supported."),
-    STR(resolv_conf, "", LATER, "Another resolv.conf for host name lookups; empty: the system's."),
+    STR(resolv_conf, "", 0,
+        "Another resolv.conf for host name lookups, read at start and on reload; empty: the system's. It "
+        "needs "
+        "c-ares (see pgsluice --version)."),
     INT(sbuf_loopcnt, "5", 0, INT_MAX, R | NONE,
         "How many of its buffers PgBouncer handles for one connection before it turns to the next."),
     INT(scram_iterations, "4096", 1, INT_MAX, R,

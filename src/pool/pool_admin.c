@@ -157,7 +157,7 @@ void pool_recycle_at(struct pool *pool, const uint64_t *endpoints, int n, bool i
     LIST_FOR_EACH (it, &pool->used_slots) {
         struct slot *slot = list_entry(it, struct slot, node);
         if (slot->state != SLOT_CLOSING && slot->state != SLOT_CONNECTING &&
-            is_at(slot, endpoints, n) == is_listed)
+            slot->close_reason == CLOSE_NONE && is_at(slot, endpoints, n) == is_listed)
             slot->close_reason = why;
     }
     apply(pool, now_us, acts);

@@ -16,7 +16,6 @@
 #include <cmocka.h>
 
 #include "net/dial.h"
-#include "net/helper.h"
 
 struct result {
     struct dial dial; /* first */
@@ -298,14 +297,15 @@ static void test_shutdown_while_resolving(void **state)
 
 static int setup(void **state)
 {
+    char err[200];
     (void)state;
-    return loop_init(&loop, on_mail, NULL) && helpers_start(2) ? 0 : -1;
+    return loop_init(&loop, on_mail, NULL) && dial_names_start("", err, sizeof(err)) ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    assert_true(helpers_stop(60));
+    assert_true(dial_names_stop(60));
     loop_destroy(&loop);
     dial_cache_destroy();
     return dial_cached_names() == 0 ? 0 : -1;
