@@ -21,9 +21,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "resolve_int.h"
+
+/* For each name server; the second try may take twice as long. c-ares' own values come to more than a minute.
+ */
+#define TIMEOUT_MS 2000
+#define TRIES      2
 
 enum { MAIL_LOOKUP = 1, MAIL_RELOAD, MAIL_STOP };
 
@@ -114,11 +120,44 @@ static void on_socket_state(void *arg, ares_socket_t fd, int is_readable, int is
     event_add(&w->event, NULL);
 }
 
+/* Older c-ares leaves out the port of "nameserver ADDRESS:PORT"; the file of resolv_conf may say one. */
+static void set_servers_with_ports(void)
+{
+    FILE *file = fopen(resolv_conf_path, "re");
+    char *line = NULL, *address = NULL;
+    size_t size = 0;
+    struct buf all;
+
+    if (file == NULL)
+        return;
+    buf_init(&all, 65536);
+    while (getline(&line, &size, file) > 0)
+        if (sscanf(line, " nameserver %m[^ \t\r\n]", &address) == 1) {
+            buf_printf(&all, "%s%s", all.len > 0 ? "," : "", address);
+            free(address);
+        }
+    if (all.len > 0 && ares_set_servers_ports_csv(channel, buf_cstr(&all)) != ARES_SUCCESS)
+        log_error("resolv_conf: a name server in \"%s\" is no address", resolv_conf_path);
+    buf_free(&all);
+    free(line);
+    fclose(file);
+}
+
 static bool channel_make(void)
 {
-    struct ares_options o = {.sock_state_cb = on_socket_state, .resolvconf_path = resolv_conf_path};
-    int mask = ARES_OPT_SOCK_STATE_CB | (resolv_conf_path != NULL ? ARES_OPT_RESOLVCONF : 0);
-    return ares_init_options(&channel, &o, mask) == ARES_SUCCESS;
+    struct ares_options o = {
+        .sock_state_cb = on_socket_state,
+        .resolvconf_path = resolv_conf_path,
+        .timeout = TIMEOUT_MS,
+        .tries = TRIES,
+    };
+    int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+               (resolv_conf_path != NULL ? ARES_OPT_RESOLVCONF : 0);
+    if (ares_init_options(&channel, &o, mask) != ARES_SUCCESS)
+        return false;
+    if (resolv_conf_path != NULL)
+        set_servers_with_ports();
+    return true;
 }
 
 /* With no lookup under way. */

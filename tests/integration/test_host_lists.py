@@ -251,6 +251,7 @@ def fill(pooler, count):
         client.send(wire.query("SELECT where"))
     for client in clients:
         client.until()
+    wait_until(lambda: pooler.pool()["sv_login"] == 0, "all logins to end")
     return clients
 
 

@@ -123,7 +123,6 @@ static void test_settings_of_later_versions(void **state)
         {"peer_id", "1", "0"},
         {"so_reuseport", "1", "0"},
         {"dns_zone_check_period", "1", "0"},
-        {"resolv_conf", "x", ""},
         {"max_prepared_statements", "100", "200"},
         {"max_prepared_statements", "1", "0"},
     };
