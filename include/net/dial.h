@@ -30,7 +30,8 @@ struct dial_options {
     int64_t avoid_us; /* how long what failed is tried last; 0 = nothing is */
     int64_t dns_ttl_us;
     int64_t dns_negative_ttl_us;
-    int64_t attempt_timeout_us; /* for one address; then the next one is tried. 0 = none */
+    int64_t attempt_timeout_us; /* for one host; then the next one is tried. Its addresses share it. 0 = none;
+                                   where there is no other address or host it does not count */
     /* TCP options */
     bool keepalive;
     int keepidle_s, keepintvl_s, keepcnt; /* 0 = system's */

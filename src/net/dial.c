@@ -236,7 +236,7 @@ static void connect_cb(evutil_socket_t fd, short what, void *arg)
 
 static bool wait_connected(struct dial_state *st)
 {
-    int64_t us = st->options.attempt_timeout_us;
+    int64_t us = dial_has_choice(st->dial) ? st->options.attempt_timeout_us / st->addresses->count : 0;
     struct timeval tv = {us / USEC_PER_SEC, us % USEC_PER_SEC};
     return event_assign(&st->event, st->dial->loop->base, st->fd, EV_WRITE, connect_cb, st) == 0 &&
            event_add(&st->event, us > 0 ? &tv : NULL) == 0;

@@ -258,7 +258,7 @@ static int64_t attempt_timeout_us(const struct server_login *l)
     int64_t n = 1;
     for (const char *p = l->db->host; p != NULL && (p = strchr(p, ',')) != NULL; p++)
         n++;
-    return n > 1 ? config_settings(l->config->config)->server_connect_timeout_us / n : 0;
+    return config_settings(l->config->config)->server_connect_timeout_us / n;
 }
 
 static bool start_dial(struct server *s)
@@ -578,7 +578,7 @@ void server_login_tick(struct server *s, int64_t now_us)
     const struct server_login *l = s->login;
     int64_t timeout_us;
 
-    if (l == NULL || l->stage == STAGE_DIAL)
+    if (l == NULL || l->stage == STAGE_DIAL || !dial_has_choice(&s->dial))
         return;
     timeout_us = attempt_timeout_us(l);
     if (timeout_us > 0 && now_us - l->attempt_us >= timeout_us)

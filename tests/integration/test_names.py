@@ -1,4 +1,5 @@
 """Host names: lifetimes, names that do not exist, addresses that change while connections are open, name servers that are down."""
+import socket
 import time
 
 import pytest
@@ -234,3 +235,32 @@ def test_etc_hosts_counts(make_pooler, dns, hosts):
         pooler.wire()
     assert pooler.wait_log(f'could not connect to "localhost" port {hosts}: Connection refused')
     assert not dns.count("localhost")
+
+
+def test_a_silent_address_of_a_name(make_pooler, dns, fake):
+    """Of a name's addresses one that swallows connections costs its share of the time, once; then it comes last."""
+    port = free_port()
+    fake(lambda conn: None, address=A, port=port, backlog=0, accept=False)
+    fillers = [fill_backlog(A, port) for _ in range(3)]
+
+    def script(conn):
+        conn.accept_login()
+        conn.serve_queries(lambda sql: one_row(B))
+    fake(script, address=B, port=port)
+    dns.names[NAME] = [A, B]
+    pooler = named(make_pooler, dns, port, server_connect_timeout=2, server_login_retry=60, query_wait_timeout=20, pool_mode="session")
+    clients = []
+    started = time.monotonic()
+    for _ in range(4):
+        clients.append(pooler.wire())
+        assert where(clients[-1]) == B
+    assert time.monotonic() - started < 2.5 * PATIENCE
+    for each in clients + fillers:
+        each.close() if hasattr(each, "close") else each.disconnect()
+
+
+def fill_backlog(address, port):
+    filler = socket.socket()
+    filler.setblocking(False)
+    filler.connect_ex((address, port))
+    return filler
