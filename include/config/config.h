@@ -53,6 +53,7 @@ struct database_config {
     int64_t server_lifetime_us;    /* 0 = unset */
     int pool_mode;                 /* POOL_MODE_INHERIT = unset */
     int load_balance_hosts;        /* enum config_load_balance_hosts */
+    int target_session_attrs;      /* enum config_target_session_attrs */
 };
 
 /* One user: of the userlist, of [users], or of both. */

@@ -38,6 +38,16 @@ enum config_sslmode {
 
 enum config_load_balance_hosts { LOAD_BALANCE_DISABLE, LOAD_BALANCE_ROUND_ROBIN };
 
+/* What a server has to be; the words and their meaning are libpq's. */
+enum config_target_session_attrs {
+    TARGET_ANY,
+    TARGET_READ_WRITE,
+    TARGET_READ_ONLY,
+    TARGET_PRIMARY,
+    TARGET_STANDBY,
+    TARGET_PREFER_STANDBY,
+};
+
 /* Enum fields are int, so that the table can set them all alike; 0/1 switches are int as in
  * PgBouncer, where every value but 0 means on. */
 /* What SIGTERM does. */
@@ -168,5 +178,6 @@ const char *config_auth_type_name(int auth_type);
 const char *config_pool_mode_name(int pool_mode);
 const char *config_sslmode_name(int sslmode);
 const char *config_load_balance_hosts_name(int value);
+const char *config_target_session_attrs_name(int value);
 
 #endif

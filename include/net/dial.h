@@ -1,10 +1,10 @@
 /*
  * dial.h - connecting to a server: names, addresses, one after the other.
  *
- * Names are resolved by helper threads and cached for dns_max_ttl (failures for
+ * Names are resolved by other threads and cached for dns_max_ttl at most (failures for
  * dns_nxdomain_ttl); the cache is shared by all threads (leaf lock). A dial tries the
- * hosts of a comma list from a starting index, each with all its addresses, until one
- * accepts or the deadline passes.
+ * hosts of a comma list, each with all its addresses, until one accepts. Its owner may find
+ * that the server is no use and go on with the next one. What failed lately is tried last.
  *
  * Threads: a dial belongs to the loop that started it.
  */
@@ -24,10 +24,14 @@ struct dial_options {
                           NULL or "" = the default Unix socket directory (/var/run/postgresql where
                        there is one, else /tmp) */
     int port;
-    uint32_t first_host; /* index to begin with (modulo the number of hosts) */
+    bool in_order;    /* begin with the first host; else each dial begins with another (turn) */
+    uint32_t turn;    /* raised by one from dial to dial, so that hosts and addresses take turns */
+    uint32_t wanted;  /* what a server has to be, in the owner's words, for dial_next(); 0 = anything */
+    int64_t avoid_us; /* how long what failed is tried last; 0 = nothing is */
     int64_t dns_ttl_us;
     int64_t dns_negative_ttl_us;
-    int64_t attempt_timeout_us; /* for one address; then the next one is tried. 0 = none */
+    int64_t attempt_timeout_us; /* for one host; then the next one is tried. Its addresses share it. 0 = none;
+                                   where there is no other address or host it does not count */
     /* TCP options */
     bool keepalive;
     int keepidle_s, keepintvl_s, keepcnt; /* 0 = system's */
@@ -37,15 +41,16 @@ struct dial_options {
 
 struct dial {
     struct loop *loop;
-    /* fd >= 0: connected, taken over by the callee. fd < 0: error says why. Called once, never from within
-     * dial_start(). */
+    /* fd >= 0: connected, taken over by the callee; the dial waits for dial_next(), dial_again() or
+     * dial_cancel(). fd < 0: nothing is left, error says why. Never from within one of these functions. */
     void (*on_done)(struct dial *d, int fd);
     void *arg;
     char error[DIAL_ERROR_BYTES];
     char host[256];               /* the host that was connected to, as written: for TLS and the log */
+    uint64_t endpoint;            /* identity of that host's address: dial_endpoints() */
     struct sockaddr_storage peer; /* its address */
     socklen_t peer_bytes;
-    struct dial_state *state; /* dial.c's own; NULL when not running */
+    struct dial_state *state; /* dial.c's own; NULL when it has failed or was cancelled */
 };
 
 /* Mail type that a loop's on_mail must pass to dial_on_mail(). */
@@ -54,6 +59,15 @@ struct dial {
 /* Copies what it needs of o. False when memory is out. */
 bool dial_start(struct dial *d, struct loop *loop, const struct dial_options *o,
                 void (*on_done)(struct dial *, int fd), void *arg) must_check;
+/* After it has connected. Is this one of several addresses or hosts? */
+bool dial_has_choice(const struct dial *d) must_check;
+/* After it has connected: the server was no use. why joins the error; the address is avoided by all, or
+ * (is_mismatch) by those who want the same. Goes on with the next. */
+void dial_next(struct dial *d, const char *why, bool is_mismatch);
+/* After it has connected: the same address once more. */
+void dial_again(struct dial *d);
+/* After it has connected: the server is what was wanted, so that nothing is to avoid it. */
+void dial_praise(const struct dial *d);
 /* Ends it without a call of on_done (timeout, shutdown). Safe when it is not running, if d was zeroed or has
  * been started once. */
 void dial_cancel(struct dial *d);
@@ -62,6 +76,24 @@ void dial_on_mail(struct mail *m);
 /* Sets the TCP options of o on a connected socket; a Unix socket gets its buffer sizes only. Also for
  * accepted ones. */
 void dial_set_socket_options(int fd, const struct dial_options *o);
+
+/* Before the first dial. resolv_conf: "" for the system's. False with a text in err. */
+bool dial_names_start(const char *resolv_conf, char *err, size_t err_size) must_check;
+/* After the threads that dial have ended and before their loops are destroyed, since answers still go
+ * there. False when a lookup could not be ended within wait_s seconds: then nothing that it may touch can be
+ * freed, and the process ends. */
+bool dial_names_stop(int wait_s) must_check;
+/* RELOAD: what the system says about name servers is read again. Any thread. */
+void dial_names_reload(void);
+/* "c-ares 1.18.1", or "getaddrinfo" where that is not built in. */
+const char *dial_names_method(void);
+
+/*
+ * The endpoints that the hosts of o stand for now, at most max. Names among them count as in use: they are
+ * looked up again when their time is over. -1: there is no name among them, or the addresses of one are not
+ * known (yet), or there are too many. Any thread; never waits.
+ */
+int dial_endpoints(const struct dial_options *o, uint64_t *out, int max) must_check;
 
 /* For SHOW DNS_HOSTS and lists: number of names in the cache, and of lookups under way. Any thread. */
 uint32_t dial_cached_names(void);
@@ -74,7 +106,7 @@ struct dial_name_row {
 };
 /* Fills at most max rows, returns how many. Any thread. */
 uint32_t dial_names_snapshot(struct dial_name_row *rows, uint32_t max);
-/* After helpers_stop() and the end of all loops. */
+/* After dial_names_stop() and the end of all loops. */
 void dial_cache_destroy(void);
 
 #endif

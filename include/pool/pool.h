@@ -96,6 +96,8 @@ struct pool {
                                      wait calls pool_pump; 0 = nobody */
     _Atomic int clients;           /* client sessions logged in to this pool: reference count */
     _Atomic bool is_retired;       /* see registry_retire() */
+    _Atomic uint32_t turn;         /* of the next connection among the hosts of a list */
+    _Atomic int64_t suspected_us;  /* when a server was last thought to have changed its role */
 };
 
 /* Checkout: ticket has client and worker set. Acts: LINK when a server of this worker was idle; otherwise the
@@ -182,6 +184,10 @@ bool pool_slot_is_marked(struct pool *pool, const struct slot *slot);
 /* All servers close when they come free, with why: changed connection data, a pool that is not used any more.
  */
 void pool_recycle(struct pool *pool, enum close_reason why, int64_t now_us, struct pool_acts *acts);
+/* The same for the servers at these endpoints, or (is_listed false) for those at none of them. One that is
+ * still connecting is left alone. Any thread; acts as for pool_pump by the control thread. */
+void pool_recycle_at(struct pool *pool, const uint64_t *endpoints, int n, bool is_listed,
+                     enum close_reason why, int64_t now_us, struct pool_acts *acts);
 /* Waiters get FAIL acts. True: more waiters are left than acts fit; perform these and call it again. */
 bool pool_fail_waiters(struct pool *pool, int64_t now_us, struct pool_acts *acts);
 

@@ -68,8 +68,9 @@ struct slot {
     int64_t idle_since_us;
     struct grant grant;             /* MOVING: for whom */
     enum close_reason close_reason; /* CLOSING: why; else CLOSE_NONE, or why it must close on release */
-    /* [owner] */
-    void *server; /* session's half */
+    /* [owner], as `server`: written while CONNECTING */
+    uint64_t endpoint; /* which address of which host it is connected to */
+    void *server;      /* session's half */
 };
 
 enum ticket_state { TICKET_NONE, TICKET_WAITING, TICKET_GRANTED };

@@ -13,6 +13,7 @@
 #include "net/dial.h"
 #include "net/stream.h"
 #include "session/shard.h"
+#include "session/target.h"
 #include "wire/tracker.h"
 
 #define SERVER_KEY_MAX_BYTES 256
@@ -48,11 +49,17 @@ struct server {
     bool needs_reset;       /* its last client was in session mode */
     char setup_sqlstate[6]; /* of that ErrorResponse */
     char setup_error[200];
-    bool is_cut;     /* PostgreSQL has part of a message whose rest will not come */
-    bool in_batch;   /* input is being handled: what a lost client means is decided after it */
-    bool was_ready;  /* a ReadyForQuery came and no request since: may be released */
-    bool sent_fatal; /* PostgreSQL's last word was FATAL: it is going */
-    int cancel_refs; /* cancel requests under way against it */
+    bool is_cut;                 /* PostgreSQL has part of a message whose rest will not come */
+    bool in_batch;               /* input is being handled: what a lost client means is decided after it */
+    bool was_ready;              /* a ReadyForQuery came and no request since: may be released */
+    bool sent_fatal;             /* PostgreSQL's last word was FATAL: it is going */
+    bool is_suspect;             /* its role may have changed: asked when it is quiet */
+    bool is_verifying;           /* SETUP: the question about its role runs */
+    bool must_recycle;           /* its role has changed: all servers there are replaced after the batch */
+    uint8_t wanted;              /* enum config_target_session_attrs */
+    struct server_role role;     /* as far as it is known */
+    struct server_role verified; /* the answer to the question */
+    int cancel_refs;             /* cancel requests under way against it */
     enum close_reason close_reason;
     int64_t connected_us;
     int64_t state_since_us;

@@ -125,6 +125,11 @@ enum close_side {
     X(SERVER_IDLE_TIMEOUT, server_idle_timeout, SERVER, "server idle timeout", NULL, NULL, NULL) \
     X(DNS_FAILED, dns_failed, SERVER, "server DNS lookup failed", \
       "08001", "server DNS lookup failed", "See whether the host name of this database is right.") \
+    X(DNS_CHANGED, dns_changed, SERVER, "server DNS address changed", NULL, NULL, NULL) \
+    X(ROLE_CHANGED, role_changed, SERVER, "server role changed", NULL, NULL, NULL) \
+    X(ROLE_MISMATCH, role_mismatch, SERVER, "server is not what target_session_attrs asks for", \
+      "08001", "server is not what target_session_attrs asks for", \
+      "See which host of this database is the primary, and which are standbys.") \
     X(CONNECT_FAILED, connect_failed, SERVER, "connect failed", \
       "08001", "connect failed", "See whether PostgreSQL is running and accepts connections.") \
     X(SERVER_REFUSED_TLS, server_refused_tls, SERVER, "server refused SSL", \

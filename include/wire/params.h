@@ -33,6 +33,8 @@ void params_unref(struct params *p); /* NULL is fine */
 /* A set as p with name = value; does not take p's reference. NULL when memory is out or a bound is passed.
  * The name keeps the spelling it has in p, if it is there. */
 struct params *params_with(struct params *p, const char *name, const char *value) must_check;
+/* A set as p without name; does not take p's reference. NULL when memory is out. */
+struct params *params_without(struct params *p, const char *name) must_check;
 /* The value, or NULL. */
 const char *params_get(const struct params *p, const char *name);
 uint32_t params_count(const struct params *p);

@@ -170,7 +170,8 @@ static bool is_dirty(const struct database_config *a, const struct database_conf
     return !same_text(a->dbname, b->dbname) || !same_text(a->host, b->host) || a->port != b->port ||
            !same_text(a->user, b->user) || !same_text(a->connect_query, b->connect_query) ||
            !same_text(a->auth_dbname, b->auth_dbname) || !same_text(a->auth_query, b->auth_query) ||
-           a->load_balance_hosts != b->load_balance_hosts || !same_text(a->password, b->password);
+           a->load_balance_hosts != b->load_balance_hosts || !same_text(a->password, b->password) ||
+           a->target_session_attrs != b->target_session_attrs;
 }
 
 static bool same_database(const struct database_config *a, const struct database_config *b)

@@ -22,6 +22,7 @@ bool value_parse_enum(const char *text, const struct config_option_name *names,
 bool option_is_later(const struct config_option *o, const struct settings *s);
 const struct config_option_name *config_pool_mode_names(void);
 const struct config_option_name *config_load_balance_hosts_names(void);
+const struct config_option_name *config_target_session_attrs_names(void);
 
 void settings_init_defaults(struct settings *s);
 void settings_copy(struct settings *to, const struct settings *from);

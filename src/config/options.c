@@ -94,6 +94,16 @@ static const struct config_option_name load_balances[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name targets[] = {
+    {"any", TARGET_ANY, false},
+    {"read-write", TARGET_READ_WRITE, false},
+    {"read-only", TARGET_READ_ONLY, false},
+    {"primary", TARGET_PRIMARY, false},
+    {"standby", TARGET_STANDBY, false},
+    {"prefer-standby", TARGET_PREFER_STANDBY, false},
+    {NULL, 0, false},
+};
+
 #define AUTH_QUERY_DEFAULT                                                                                   \
     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "         \
     "WHERE rolname=$1 AND rolcanlogin"
@@ -151,7 +161,11 @@ static const struct config_option options[] = {
         "holds over all workers together."),
     INT(disable_pqexec, "0", 0, INT_MAX, 0,
         "1: refuse the simple query protocol, which allows several statements in one string."),
-    TIME(dns_max_ttl, "15", R, "How long the addresses of a host name are remembered."),
+    TIME(
+        dns_max_ttl, "15", R,
+        "How long the addresses of a host name are remembered at most. The name of a host that is in use is "
+        "looked up again when that time, or the time that the name server gives, is over; server connections "
+        "to addresses that are no longer among the answers are closed when they come free."),
     TIME(dns_nxdomain_ttl, "15", R, "How long it is remembered that a host name has no address."),
     TIME(dns_zone_check_period, "0", R | LATER,
          "How often the serial number of DNS zones is looked at; 0: never."),
@@ -209,7 +223,10 @@ static const struct config_option options[] = {
     TIME(reserve_pool_timeout, "5", R,
          "How long a client waits before its pool may use its reserve. It counts once "
          "reserve_pool_size is supported."),
-    STR(resolv_conf, "", LATER, "Another resolv.conf for host name lookups; empty: the system's."),
+    STR(resolv_conf, "", 0,
+        "Another resolv.conf for host name lookups, read at start and on reload; empty: the system's. It "
+        "needs "
+        "c-ares (see pgsluice --version)."),
     INT(sbuf_loopcnt, "5", 0, INT_MAX, R | NONE,
         "How many of its buffers PgBouncer handles for one connection before it turns to the next."),
     INT(scram_iterations, "4096", 1, INT_MAX, R,
@@ -367,6 +384,11 @@ const char *config_load_balance_hosts_name(int value)
     return name_of(load_balances, value);
 }
 
+const char *config_target_session_attrs_name(int value)
+{
+    return name_of(targets, value);
+}
+
 const struct config_option_name *config_pool_mode_names(void)
 {
     return pool_modes;
@@ -375,4 +397,9 @@ const struct config_option_name *config_pool_mode_names(void)
 const struct config_option_name *config_load_balance_hosts_names(void)
 {
     return load_balances;
+}
+
+const struct config_option_name *config_target_session_attrs_names(void)
+{
+    return targets;
 }

@@ -15,7 +15,7 @@
 #include "config/connstr.h"
 #include "config_int.h"
 
-enum key_type { KEY_STR, KEY_PORT, KEY_INT, KEY_TIME, KEY_POOL_MODE, KEY_LOAD_BALANCE };
+enum key_type { KEY_STR, KEY_PORT, KEY_INT, KEY_TIME, KEY_POOL_MODE, KEY_LOAD_BALANCE, KEY_TARGET };
 
 struct key {
     const char *name;
@@ -53,6 +53,8 @@ static const struct key database_keys[] = {
     {"load_balance_hosts", KEY_LOAD_BALANCE, DB(load_balance_hosts), false},
     {"pool_mode", KEY_POOL_MODE, DB(pool_mode), false},
     {"connect_query", KEY_STR, DB(connect_query), false},
+    /* ours */
+    {"target_session_attrs", KEY_TARGET, DB(target_session_attrs), false},
 };
 
 static const struct key user_keys[] = {
@@ -67,6 +69,14 @@ static const struct key user_keys[] = {
     {"query_timeout", KEY_TIME, USER(query_timeout_us), true},
     {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us), true},
 };
+
+/* The words of an enumeration. */
+static const struct config_option_name *names_of(enum key_type type)
+{
+    if (type == KEY_POOL_MODE)
+        return config_pool_mode_names();
+    return type == KEY_TARGET ? config_target_session_attrs_names() : config_load_balance_hosts_names();
+}
 
 /* Stores the value; false with `why` when it does not fit. *is_set: it asks for something. */
 static bool store(const struct key *k, const char *text, void *entry, bool *is_set, struct buf *why)
@@ -98,9 +108,8 @@ static bool store(const struct key *k, const char *text, void *entry, bool *is_s
         return true;
     case KEY_POOL_MODE:
     case KEY_LOAD_BALANCE:
-        if (!value_parse_enum(
-                text, k->type == KEY_POOL_MODE ? config_pool_mode_names() : config_load_balance_hosts_names(),
-                &name, why))
+    case KEY_TARGET:
+        if (!value_parse_enum(text, names_of(k->type), &name, why))
             return false;
         *(int *)field = name->value;
         *is_set = true;

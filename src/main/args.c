@@ -36,6 +36,7 @@ static void print_version(void)
 {
     printf("%s\n", console_version_text());
     printf("libevent %s\n", event_get_version());
+    printf("names: %s\n", dial_names_method());
     printf("tls: %s\n", OpenSSL_version(OPENSSL_VERSION));
 #ifdef HAVE_LIBIDN
     printf("saslprep: libidn\n");

@@ -12,11 +12,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "main_int.h"
-#include "net/helper.h"
 
-#define MAX_REFUSED    64
-#define N_HELPERS      4
-#define HELPERS_WAIT_S 1 /* at the end, for name lookups under way */
+#define MAX_REFUSED  64
+#define NAMES_WAIT_S 1 /* at the end, for name lookups under way */
 
 /* ---- mail ---- */
 
@@ -244,6 +242,7 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
 {
     struct instance *in = &ctl->in;
     const struct settings *s = config_settings(config->config);
+    char error[512];
 
     ctl->args = a;
     ctl->config = session_config_ref(config);
@@ -261,8 +260,10 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
         return false;
     log_start();
     ctl->console = control_new_console(ctl);
-    if (!helpers_start(N_HELPERS))
+    if (!dial_names_start(s->resolv_conf, error, sizeof(error))) {
+        log_fatal("%s", error);
         return false;
+    }
     ctl->workers = workers_start(in, ctl->config);
     if (ctl->workers == NULL || !add_timers(ctl)) {
         log_fatal("cannot start the worker threads");
@@ -286,7 +287,7 @@ void control_destroy(struct control *ctl)
     process_notify("STOPPING=1");
     workers_join(&ctl->in, ctl->workers);
     listeners_close(ctl->listeners, false);
-    if (!helpers_stop(HELPERS_WAIT_S)) {
+    if (!dial_names_stop(NAMES_WAIT_S)) {
         log_info("shutdown complete; a host name is still being looked up");
         return;
     }

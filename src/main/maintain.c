@@ -1,8 +1,8 @@
 /*
  * maintain.c - once a second: what pools need when nobody asks them for anything.
  *
- * min_pool_size, idle timeout and lifetime (the ledger decides), utilization and statistics
- * periods, and pools that nobody has used for long.
+ * min_pool_size, idle timeout and lifetime (the ledger decides), host names whose addresses have
+ * changed, utilization and statistics periods, and pools that nobody has used for long.
  *
  * Threads: the control thread.
  */
@@ -10,6 +10,8 @@
 
 #include "base/log.h"
 #include "main_int.h"
+
+#define MAX_ENDPOINTS 256 /* of one database's hosts; beyond this nothing is concluded */
 
 static void log_stats(struct control *ctl)
 {
@@ -29,6 +31,29 @@ static void keep_servers(struct control *ctl, struct pool *pool, int64_t now_us)
         return;
     ctl->maintain_worker = (ctl->maintain_worker + 1) % ctl->in.n_workers;
     pool_maintain(pool, (uint8_t)ctl->maintain_worker, now_us, &acts);
+    instance_perform(&ctl->in, pool, &acts);
+}
+
+/* Servers at addresses that their host's name does not stand for any more are replaced. */
+static void follow_names(struct control *ctl, struct pool *pool, int64_t now_us)
+{
+    const struct settings *s = control_settings(ctl);
+    const struct database_config *db = config_find_database(ctl->config->config, pool->database->name);
+    uint64_t endpoints[MAX_ENDPOINTS];
+    struct pool_acts acts;
+
+    if (db == NULL || atomic_load_explicit(&pool->slots_hint, memory_order_relaxed) == 0)
+        return;
+    const struct dial_options o = {
+        .hosts = db->host,
+        .port = db->port,
+        .dns_ttl_us = s->dns_max_ttl_us,
+        .dns_negative_ttl_us = s->dns_nxdomain_ttl_us,
+    };
+    int n = dial_endpoints(&o, endpoints, MAX_ENDPOINTS);
+    if (n < 0)
+        return;
+    pool_recycle_at(pool, endpoints, n, false, CLOSE_DNS_CHANGED, now_us, &acts);
     instance_perform(&ctl->in, pool, &acts);
 }
 
@@ -101,6 +126,7 @@ void control_maintain_cb(evutil_socket_t fd, short what, void *arg)
     for (int i = 0; i < registry_count(r); i++) {
         struct pool *pool = registry_pool(r, i);
         keep_servers(ctl, pool, now_us);
+        follow_names(ctl, pool, now_us);
         forget_unused(ctl, pool, now_us);
         if (is_util_due) {
             lock_acquire(&pool->lock);

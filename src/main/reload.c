@@ -204,6 +204,8 @@ bool control_reload(struct control *ctl, struct config_changes *changes, struct 
     config_problems_free(&problems);
     if (cfg != NULL)
         ok = adopt(ctl, cfg, changes, error);
+    if (ok)
+        dial_names_reload();
     /* also when the path has not changed: the file may have been rotated */
     if (ok && !process_open_log(control_settings(ctl), ctl->args))
         log_error("could not re-open the log file");

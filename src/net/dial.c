@@ -1,140 +1,137 @@
 /*
- * dial.c - one connection attempt: hosts of a list, addresses of a host, one after the other.
+ * dial.c - connecting: hosts of a list, addresses of a host, one after the other.
  *
- * Everything happens in callbacks of the loop: dial_start() only activates
- * the first step, so that on_done never comes from within it. Before on_done is called
- * the state is freed and d->state is NULL: the callee may start d again or free it.
+ * Everything happens in callbacks of the loop: dial_start() and dial_next() only activate
+ * the next step, so that on_done never comes from within them. A dial that has connected
+ * keeps its place in the list, so that its owner can go on from there when the server
+ * turns out to be no use. When nothing is left the state is freed before on_done is called:
+ * the callee may start d again or free it.
+ *
+ * What failed is avoided for a while (avoid.c): it comes last in the next dials.
  *
  * Threads: the loop's owner.
- * Not here: names (resolve.c).
+ * Not here: names (resolve.c), the order of hosts and addresses (hosts.c).
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/str.h"
-#include "resolve_int.h"
+#include "hosts_int.h"
 
-#define DEFAULT_UNIX_DIR    "/var/run/postgresql"
-#define FALLBACK_UNIX_DIR   "/tmp"
 #define BACKLOG_RETRY_US    10000
 #define BACKLOG_RETRIES_MAX 500
 
 struct dial_state {
     struct dial *dial;
-    struct dial_options options; /* hosts points behind this struct */
-    struct event event;          /* the next step, the end of connect(), or its timeout */
-    struct resolve_wait *wait;   /* lookup under way */
-    struct address_list *addresses;
+    struct dial_options options; /* its hosts are here: */
+    struct host_list *hosts;
+    struct event event;             /* the next step, the end of connect(), or its timeout */
+    struct resolve_wait *wait;      /* lookup under way */
+    struct address_list *addresses; /* of the current host, in the order in which they are tried */
     int next_address;
-    uint32_t host_count;
-    uint32_t hosts_tried;
+    uint32_t next_host;  /* in order[] */
+    uint32_t n_good;     /* hosts that were not avoided when it began */
+    bool was_mismatch;   /* the current host has an address that is not what is wanted */
     int backlog_retries; /* of the current address */
     int fd;              /* connecting; -1 */
-    char hosts[];
+    uint32_t order[];
 };
 
 static void step(struct dial_state *st);
 
-/* --- hosts --- */
+/* ---- errors ---- */
 
-/* Copies the host with this index, without blanks around it. */
-static void host_copy(const char *hosts, uint32_t index, char *out, size_t size)
+/* Of several hosts each says why. */
+static void error_add(struct dial *d, const char *text)
 {
-    const char *p = hosts;
-    while (index-- > 0)
-        p = strchr(p, ',') + 1;
-    size_t len = strcspn(p, ",");
-    while (len > 0 && (*p == ' ' || *p == '\t'))
-        p++, len--;
-    while (len > 0 && (p[len - 1] == ' ' || p[len - 1] == '\t'))
-        len--;
-    if (len >= size)
-        len = size - 1;
-    memcpy(out, p, len);
-    out[len] = '\0';
-}
-
-static uint32_t host_count(const char *hosts)
-{
-    uint32_t n = 1;
-    for (; *hosts != '\0'; hosts++)
-        n += *hosts == ',';
-    return n;
-}
-
-static bool unix_address(const char *dir, int port, struct address *out)
-{
-    struct sockaddr_un *un = (struct sockaddr_un *)&out->addr;
-    int len = snprintf(un->sun_path, sizeof(un->sun_path), "%s/.s.PGSQL.%d", dir, port);
-    if (len < 0 || (size_t)len >= sizeof(un->sun_path))
-        return false;
-    un->sun_family = AF_UNIX;
-    out->bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)len + (dir[0] == '@' ? 0 : 1));
-    if (dir[0] == '@')
-        un->sun_path[0] = '\0';
-    return true;
-}
-
-static bool literal_address(const char *host, struct address *out)
-{
-    struct sockaddr_in *in = (struct sockaddr_in *)&out->addr;
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&out->addr;
-    if (inet_pton(AF_INET, host, &in->sin_addr) == 1) {
-        in->sin_family = AF_INET;
-        out->bytes = sizeof(*in);
-        return true;
-    }
-    if (inet_pton(AF_INET6, host, &in6->sin6_addr) == 1) {
-        in6->sin6_family = AF_INET6;
-        out->bytes = sizeof(*in6);
-        return true;
-    }
-    return false;
+    size_t len = strlen(d->error);
+    snprintf(d->error + len, sizeof(d->error) - len, "%s%s", len > 0 ? "; " : "", text);
 }
 
 static void resolve_error_set(struct dial *d, const char *why)
 {
-    snprintf(d->error, sizeof(d->error), "could not resolve host name \"%.100s\": %s", d->host, why);
+    char text[DIAL_ERROR_BYTES];
+    snprintf(text, sizeof(text), "could not resolve host name \"%.100s\": %s", d->host, why);
+    error_add(d, text);
+}
+
+/* ---- hosts ---- */
+
+static void avoid(struct dial_state *st, uint64_t endpoint, bool is_mismatch)
+{
+    if (st->options.avoid_us > 0)
+        avoid_add(endpoint, is_mismatch ? st->options.wanted : 0, clock_now_us() + st->options.avoid_us);
+}
+
+/* The addresses have been found, or come with the host's text. Takes list over. */
+static bool addresses_set(struct dial_state *st, struct address_list *list)
+{
+    struct dial *d = st->dial;
+    uint32_t turn = st->options.turn / (st->options.in_order ? 1 : st->n_good);
+
+    st->addresses =
+        address_list_ordered(list, d->host, st->options.port, st->options.wanted, turn, clock_now_us());
+    address_list_unref(list);
+    if (st->addresses == NULL)
+        resolve_error_set(d, "out of memory");
+    return st->addresses != NULL;
 }
 
 /* Finds the addresses of d->host. AGAIN: step() goes on when the mail arrives. ERR: d->error says why. */
 static enum resolve_result host_addresses(struct dial_state *st)
 {
     struct dial *d = st->dial;
-    struct address one = {0};
-    bool is_unix = d->host[0] == '/' || d->host[0] == '@';
-    if (is_unix && !unix_address(d->host, st->options.port, &one)) {
-        snprintf(d->error, sizeof(d->error), "Unix socket directory \"%.100s\" is too long", d->host);
-        return RESOLVE_ERR;
-    }
-    if (is_unix || literal_address(d->host, &one)) {
-        st->addresses = address_list_new(1);
-        if (st->addresses == NULL) {
+    struct address_list *list = NULL;
+
+    if (host_kind(d->host) != HOST_NAME) {
+        struct address one;
+        if (!host_address(d->host, st->options.port, &one)) {
+            char text[DIAL_ERROR_BYTES];
+            snprintf(text, sizeof(text), "Unix socket directory \"%.100s\" is too long", d->host);
+            error_add(d, text);
+            return RESOLVE_ERR;
+        }
+        list = address_list_new(1);
+        if (list == NULL) {
             resolve_error_set(d, "out of memory");
             return RESOLVE_ERR;
         }
-        st->addresses->items[0] = one;
-        return RESOLVE_OK;
+        list->items[0] = one;
+        return addresses_set(st, list) ? RESOLVE_OK : RESOLVE_ERR;
     }
     char err[RESOLVE_ERROR_BYTES];
-    enum resolve_result result =
-        resolve_begin(d->host, d->loop, st->options.dns_ttl_us, st->options.dns_negative_ttl_us, st,
-                      &st->addresses, &st->wait, err);
+    enum resolve_result result = resolve_begin(d->host, d->loop, st->options.dns_ttl_us,
+                                               st->options.dns_negative_ttl_us, st, &list, &st->wait, err);
     if (result == RESOLVE_ERR)
         resolve_error_set(d, err);
+    if (result == RESOLVE_OK && !addresses_set(st, list))
+        result = RESOLVE_ERR;
     return result;
 }
 
-/* --- one address --- */
+/* No address of the current host is left. */
+static void host_end(struct dial_state *st)
+{
+    if (st->next_host > 0)
+        avoid(st, host_endpoint(st->dial->host, st->options.port, NULL), st->was_mismatch);
+    address_list_unref(st->addresses);
+    st->addresses = NULL;
+    st->next_address = 0;
+    st->was_mismatch = false;
+}
+
+static uint64_t current_endpoint(const struct dial_state *st)
+{
+    return host_endpoint(st->dial->host, st->options.port, &st->addresses->items[st->next_address - 1]);
+}
+
+/* ---- one address ---- */
 
 void dial_set_socket_options(int fd, const struct dial_options *o)
 {
@@ -162,12 +159,13 @@ void dial_set_socket_options(int fd, const struct dial_options *o)
 static void connect_error_set(struct dial_state *st, int err)
 {
     struct dial *d = st->dial;
-    if (d->host[0] == '/' || d->host[0] == '@')
-        snprintf(d->error, sizeof(d->error), "could not connect to \"%.160s/.s.PGSQL.%d\": %s", d->host,
-                 st->options.port, strerror(err));
-    else
-        snprintf(d->error, sizeof(d->error), "could not connect to \"%.160s\" port %d: %s", d->host,
-                 st->options.port, strerror(err));
+    char text[DIAL_ERROR_BYTES];
+    snprintf(text, sizeof(text),
+             host_kind(d->host) == HOST_SOCKET ? "could not connect to \"%.160s/.s.PGSQL.%d\": %s"
+                                               : "could not connect to \"%.160s\" port %d: %s",
+             d->host, st->options.port, strerror(err));
+    error_add(d, text);
+    avoid(st, current_endpoint(st), false);
 }
 
 static void fd_close(struct dial_state *st)
@@ -184,25 +182,31 @@ static void state_free(struct dial_state *st)
         resolve_cancel(st->wait);
     fd_close(st);
     address_list_unref(st->addresses);
+    free(st->hosts);
     st->dial->state = NULL;
     free(st);
 }
 
-/* Ends the dial: with the descriptor that has just been connected, or with none. */
-static void finish(struct dial_state *st, bool is_connected)
+/* Connected; the state stays for dial_next() and dial_again(). */
+static void succeed(struct dial_state *st)
 {
     struct dial *d = st->dial;
-    int fd = -1;
-    if (is_connected) {
-        const struct address *a = &st->addresses->items[st->next_address - 1];
-        d->peer = a->addr;
-        d->peer_bytes = a->bytes;
-        d->error[0] = '\0';
-        fd = st->fd;
-        st->fd = -1;
-    }
-    state_free(st);
+    const struct address *a = &st->addresses->items[st->next_address - 1];
+    int fd = st->fd;
+
+    d->peer = a->addr;
+    d->peer_bytes = a->bytes;
+    d->endpoint = current_endpoint(st);
+    st->fd = -1;
+    st->backlog_retries = 0;
     d->on_done(d, fd);
+}
+
+static void give_up(struct dial_state *st)
+{
+    struct dial *d = st->dial;
+    state_free(st);
+    d->on_done(d, -1);
 }
 
 static void step_cb(evutil_socket_t fd, short what, void *arg)
@@ -222,7 +226,7 @@ static void connect_cb(evutil_socket_t fd, short what, void *arg)
     if ((what & EV_WRITE) != 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &bytes) != 0)
         err = errno;
     if (err == 0) {
-        finish(st, true);
+        succeed(st);
         return;
     }
     connect_error_set(st, err);
@@ -232,7 +236,7 @@ static void connect_cb(evutil_socket_t fd, short what, void *arg)
 
 static bool wait_connected(struct dial_state *st)
 {
-    int64_t us = st->options.attempt_timeout_us;
+    int64_t us = dial_has_choice(st->dial) ? st->options.attempt_timeout_us / st->addresses->count : 0;
     struct timeval tv = {us / USEC_PER_SEC, us % USEC_PER_SEC};
     return event_assign(&st->event, st->dial->loop->base, st->fd, EV_WRITE, connect_cb, st) == 0 &&
            event_add(&st->event, us > 0 ? &tv : NULL) == 0;
@@ -290,23 +294,27 @@ static void step(struct dial_state *st)
             if (result == RESOLVE_AGAIN)
                 return;
             if (result == RESOLVE_OK) {
-                finish(st, true);
+                succeed(st);
                 return;
             }
             st->backlog_retries = 0;
         }
-        address_list_unref(st->addresses);
-        st->addresses = NULL;
-        st->next_address = 0;
-        if (st->hosts_tried == st->host_count) {
-            finish(st, false);
+        host_end(st);
+        if (st->next_host == st->hosts->count) {
+            give_up(st);
             return;
         }
-        host_copy(st->hosts, (st->options.first_host % st->host_count + st->hosts_tried++) % st->host_count,
-                  st->dial->host, sizeof(st->dial->host));
+        str_copy(st->dial->host, st->hosts->names[st->order[st->next_host++]], sizeof(st->dial->host));
         if (host_addresses(st) == RESOLVE_AGAIN)
             return;
     }
+}
+
+/* The next step comes from the loop. */
+static void step_later(struct dial_state *st)
+{
+    event_assign(&st->event, st->dial->loop->base, -1, 0, step_cb, st);
+    event_active(&st->event, EV_TIMEOUT, 1);
 }
 
 void dial_on_mail(struct mail *m)
@@ -319,10 +327,12 @@ void dial_on_mail(struct mail *m)
         return;
     }
     st->wait = NULL;
-    st->addresses = w->addresses;
+    struct address_list *list = w->addresses;
     w->addresses = NULL;
-    if (st->addresses == NULL)
+    if (list == NULL)
         resolve_error_set(st->dial, w->error);
+    else
+        (void)addresses_set(st, list);
     resolve_wait_free(w);
     step(st);
 }
@@ -330,28 +340,64 @@ void dial_on_mail(struct mail *m)
 bool dial_start(struct dial *d, struct loop *loop, const struct dial_options *o,
                 void (*on_done)(struct dial *, int fd), void *arg)
 {
-    const char *hosts = o->hosts;
-    if (hosts == NULL || hosts[0] == '\0')
-        hosts = access(DEFAULT_UNIX_DIR, X_OK) == 0 ? DEFAULT_UNIX_DIR : FALLBACK_UNIX_DIR;
-    size_t size = strlen(hosts) + 1;
+    struct host_list *hosts = host_list_new(o->hosts);
+    struct dial_state *st = hosts != NULL ? calloc(1, sizeof(*st) + hosts->count * sizeof(*st->order)) : NULL;
 
     memset(d, 0, sizeof(*d));
     d->loop = loop;
     d->on_done = on_done;
     d->arg = arg;
-    struct dial_state *st = calloc(1, sizeof(*st) + size);
-    if (st == NULL)
+    if (st == NULL) {
+        free(hosts);
         return false;
-    memcpy(st->hosts, hosts, size);
+    }
     st->dial = d;
     st->options = *o;
-    st->options.hosts = st->hosts;
-    st->host_count = host_count(hosts);
+    st->options.hosts = NULL; /* the caller's; the list has been made of it */
+    st->hosts = hosts;
+    st->n_good =
+        host_list_order(hosts, o->port, o->wanted, o->in_order ? 0 : o->turn, clock_now_us(), st->order);
     st->fd = -1;
     d->state = st;
-    event_assign(&st->event, loop->base, -1, 0, step_cb, st);
-    event_active(&st->event, EV_TIMEOUT, 1);
+    step_later(st);
     return true;
+}
+
+bool dial_has_choice(const struct dial *d)
+{
+    const struct dial_state *st = d->state;
+    return st != NULL && (st->hosts->count > 1 || (st->addresses != NULL && st->addresses->count > 1));
+}
+
+void dial_next(struct dial *d, const char *why, bool is_mismatch)
+{
+    struct dial_state *st = d->state;
+    char text[DIAL_ERROR_BYTES];
+
+    snprintf(text, sizeof(text), "\"%.100s\" port %d: %s", d->host, st->options.port, why);
+    error_add(d, text);
+    avoid(st, current_endpoint(st), is_mismatch);
+    st->was_mismatch = st->was_mismatch || is_mismatch;
+    step_later(st);
+}
+
+void dial_again(struct dial *d)
+{
+    d->state->next_address--;
+    step_later(d->state);
+}
+
+void dial_praise(const struct dial *d)
+{
+    const struct dial_options *o = &d->state->options;
+    uint64_t host = host_endpoint(d->host, o->port, NULL);
+
+    avoid_remove(d->endpoint, 0);
+    avoid_remove(host, 0);
+    if (o->wanted == 0)
+        return;
+    avoid_remove(d->endpoint, o->wanted);
+    avoid_remove(host, o->wanted);
 }
 
 void dial_cancel(struct dial *d)

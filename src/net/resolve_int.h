@@ -1,5 +1,5 @@
 /*
- * resolve_int.h - host names to addresses: the cache and the lookups under way.
+ * resolve_int.h - host names to addresses: the cache, the lookups under way, and who makes them.
  */
 #ifndef NET_RESOLVE_INT_H
 #define NET_RESOLVE_INT_H
@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "net/dial.h"
+#include "net/helper.h"
 
 #define RESOLVE_ERROR_BYTES 120
 
@@ -40,11 +41,44 @@ struct resolve_wait {
     char error[RESOLVE_ERROR_BYTES];
 };
 
+/* ---- lookups: resolve_cares.c or, without c-ares, resolve_libc.c ---- */
+
+/* One name that is being looked up; lies in the cache's entry. */
+struct lookup {
+    const char *name; /* constant */
+    union {
+        struct mail mail;      /* resolve_cares.c */
+        struct helper_job job; /* resolve_libc.c */
+    };
+};
+
+enum lookup_result {
+    LOOKUP_FOUND,
+    LOOKUP_NOT_FOUND, /* there is no such name, or it has no address */
+    LOOKUP_FAILED,    /* nobody has answered: the next try may help */
+};
+
+/* Boot. False with a text in err. */
+bool lookups_start(const char *resolv_conf, char *err, size_t err_size) must_check;
+/* What is under way ends first; see helpers_stop(). */
+bool lookups_stop(int wait_s) must_check;
+/* What the system says about name servers is read again. Any thread. */
+void lookups_reload(void);
+/* Any thread. lookup_done() follows, on another one. */
+void lookup_submit(struct lookup *l);
+/* resolve.c: the answer. list (FOUND) is taken over; ttl_us < 0: not known; err: RESOLVE_ERROR_BYTES. From
+ * here on l may be submitted again, or be gone. */
+void lookup_done(struct lookup *l, enum lookup_result result, struct address_list *list, int64_t ttl_us,
+                 const char *err);
+
+/* ---- the cache ---- */
+
 enum resolve_result { RESOLVE_OK, RESOLVE_AGAIN, RESOLVE_ERR };
 
 /*
- * Looks a name up. OK: *addresses is a new reference. AGAIN: *wait comes back by mail to the loop;
- * then resolve_finish() ends it. ERR: a text in err (RESOLVE_ERROR_BYTES).
+ * Looks a name up. A name that has just expired is answered as before while it is looked up again, and so is
+ * one for which nobody answers any more. OK: *addresses is a new reference. AGAIN: *wait comes back by mail
+ * to the loop; then resolve_finish() ends it. ERR: a text in err (RESOLVE_ERROR_BYTES).
  */
 enum resolve_result resolve_begin(const char *name, struct loop *loop, int64_t ttl_us,
                                   int64_t negative_ttl_us, void *owner, struct address_list **addresses,

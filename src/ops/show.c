@@ -33,6 +33,8 @@ static const struct column databases_columns[] = {
     {"min_pool_size", 'i'}, {"reserve_pool_size", 'i'}, {"server_lifetime", 'i'}, {"pool_mode", 's'},
     {"load_balance_hosts", 's'}, {"max_connections", 'i'}, {"current_connections", 'i'},
     {"max_client_connections", 'i'}, {"current_client_connections", 'i'}, {"paused", 'i'}, {"disabled", 'i'},
+    /* ours */
+    {"target_session_attrs", 's'},
 };
 
 static const struct column environment_columns[] = {

@@ -179,6 +179,7 @@ static void show_own_database(struct console *c, struct result *r)
     result_int(r, console_session_count(c));
     result_int(r, 0);
     result_int(r, 0);
+    result_text(r, NULL);
     result_row_end(r);
 }
 
@@ -218,6 +219,7 @@ static void show_database(struct console *c, struct result *r, const struct entr
     /* with PAUSE of the whole each database is paused */
     result_int(r, registry_is_paused(c->registry, live));
     result_int(r, live != NULL && registry_is_disabled(c->registry, live));
+    result_text(r, config_target_session_attrs_name(d->target_session_attrs));
     result_row_end(r);
 }
 

@@ -135,6 +135,35 @@ void pool_recycle(struct pool *pool, enum close_reason why, int64_t now_us, stru
     lock_release(&pool->lock);
 }
 
+static bool is_at(const struct slot *slot, const uint64_t *endpoints, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (slot->endpoint == endpoints[i])
+            return true;
+    return false;
+}
+
+void pool_recycle_at(struct pool *pool, const uint64_t *endpoints, int n, bool is_listed,
+                     enum close_reason why, int64_t now_us, struct pool_acts *acts)
+{
+    acts_begin(acts);
+    lock_acquire(&pool->lock);
+    for (int w = 0; w < pool->n_workers; w++)
+        LIST_FOR_EACH_SAFE (it, &pool->idle[w]) {
+            struct slot *slot = list_entry(it, struct slot, node);
+            if (is_at(slot, endpoints, n) == is_listed)
+                slot_doom(slot, why, now_us);
+        }
+    LIST_FOR_EACH (it, &pool->used_slots) {
+        struct slot *slot = list_entry(it, struct slot, node);
+        if (slot->state != SLOT_CLOSING && slot->state != SLOT_CONNECTING &&
+            slot->close_reason == CLOSE_NONE && is_at(slot, endpoints, n) == is_listed)
+            slot->close_reason = why;
+    }
+    apply(pool, now_us, acts);
+    lock_release(&pool->lock);
+}
+
 bool pool_slot_is_outdated(struct pool *pool, const struct slot *slot, int64_t now_us)
 {
     lock_acquire(&pool->lock);

@@ -495,13 +495,14 @@ void client_login_finish(struct client *c)
     struct params *all = welcome != NULL ? overlay_settings(c, welcome) : NULL;
     struct buf b;
 
-    params_unref(welcome);
     if (all == NULL) {
+        params_unref(welcome);
         if (!is_gone(c))
             client_close(c, CLOSE_INTERNAL, NULL);
         return;
     }
-    c->params = params_settable(all);
+    c->params = session_params(all, welcome);
+    params_unref(welcome);
     if (c->params == NULL || !cancel_make_key(c, l->minor >= 2)) {
         params_unref(all);
         client_close(c, CLOSE_NO_MEMORY, NULL);

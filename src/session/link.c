@@ -18,7 +18,7 @@
 
 /* ---- words of our own ---- */
 
-static bool send_internal(struct server *s, const char *sql)
+bool server_send_internal(struct server *s, const char *sql)
 {
     struct buf b;
     bool ok;
@@ -55,7 +55,7 @@ static bool send_settings(struct server *s, bool *failed)
     *failed = false;
     buf_init(&sql, 1 << 20);
     if (params_diff_sql(s->params, s->client->params, &sql) > 0) {
-        *failed = sql.failed || !send_internal(s, buf_cstr(&sql));
+        *failed = sql.failed || !server_send_internal(s, buf_cstr(&sql));
         is_sent = !*failed;
     }
     buf_free(&sql);
@@ -124,7 +124,7 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     }
     s->is_checking = true;
     server_set_state(s, SERVER_SETUP);
-    if (!send_internal(s, check_query(s)))
+    if (!server_send_internal(s, check_query(s)))
         server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
 }
 
@@ -132,6 +132,10 @@ void server_setup_done(struct server *s)
 {
     struct client *c = s->client;
 
+    if (s->is_verifying) {
+        server_verify_done(s);
+        return;
+    }
     if (c == NULL) {
         /* it left meanwhile; what was SET for it, and not reported, nobody would take back */
         if (!s->is_checking)
@@ -220,7 +224,7 @@ static void server_retire_client(struct server *s)
     s->setup_failed = false;
     server_set_state(s, SERVER_RESET);
     pool_testing(s->pool, s->slot, s->shard->now_us);
-    if (!send_internal(s, shard_settings(s->shard)->server_reset_query))
+    if (!server_send_internal(s, shard_settings(s->shard)->server_reset_query))
         server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
 }
 
@@ -306,6 +310,10 @@ void server_after_batch(struct server *s)
     }
     if (is_quiet && c->remain_bytes == 0 && shard_ends_client(s->shard, c)) {
         client_close(c, CLOSE_SHUTDOWN, NULL);
+        return;
+    }
+    if (unlikely(s->is_suspect) && is_quiet && c->remain_bytes == 0) {
+        server_verify_begin(s);
         return;
     }
     /* COPY data that comes too late may be in the middle of a message: see server_release_late() */

@@ -245,7 +245,7 @@ void server_tick(struct shard *sh, int64_t now_us)
             now_us - s->state_since_us >= set->server_connect_timeout_us)
             server_login_failed(s, CLOSE_CONNECT_TIMEOUT, "08001", NULL);
         else
-            break; /* oldest first */
+            server_login_tick(s, now_us);
     }
     for (int state = SERVER_SETUP; state <= SERVER_RESET; state++) {
         if (state == SERVER_ACTIVE)

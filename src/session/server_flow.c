@@ -46,6 +46,10 @@ static bool on_parameter(struct server *s, const uint8_t *body, uint32_t len_byt
 
     if (!wire_parse_parameter_status(body, len_bytes, &name, &value))
         return true;
+    if (strcmp(name, "in_hot_standby") == 0 || strcmp(name, "default_transaction_read_only") == 0) {
+        server_role_reported(s, name, value);
+        return c != NULL && s->state == SERVER_ACTIVE;
+    }
     if (!params_is_settable(name))
         return c != NULL;
     if (!set_param(&s->params, name, value))
@@ -66,7 +70,9 @@ static void on_error(struct server *s, const uint8_t *body, uint32_t len_bytes, 
     if (!wire_parse_error(body, len_bytes, &e))
         return;
     stats_errors_count_sqlstate(s->shard->instance->errors, s->shard->index, e.sqlstate);
-    if (strcmp(e.severity, "FATAL") == 0 || strcmp(e.severity, "PANIC") == 0) {
+    bool is_fatal = strcmp(e.severity, "FATAL") == 0 || strcmp(e.severity, "PANIC") == 0;
+    server_role_error(s, e.sqlstate, is_fatal);
+    if (is_fatal) {
         s->sent_fatal = s->client != NULL && (facts & TRACKER_INTERNAL) == 0;
         if (s->client == NULL)
             server_log(s, LOG_LVL_WARNING, "server said: %s: %s", e.severity, e.message);
@@ -108,9 +114,10 @@ static void on_ready(struct server *s, uint32_t facts)
     s->idle_in_xact_us = status != 'I' && !has_more ? now_us : 0;
 }
 
-static bool is_inspected(uint8_t type)
+/* Rows need nothing but passing on, unless they answer a question of our own. */
+static inline bool is_inspected(const struct server *s, uint8_t type)
 {
-    return type == 'Z' || type == 'S' || type == 'E';
+    return type == 'Z' || type == 'S' || type == 'E' || (type == 'D' && unlikely(s->is_verifying));
 }
 
 /* ---- passing on ---- */
@@ -187,6 +194,8 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         on_error(s, body, len - 4, facts);
     else if (type == 'S' && is_whole)
         *is_for_client = on_parameter(s, body, len - 4);
+    else if (type == 'D' && is_whole)
+        server_role_row(s, body, len - 4);
     else if ((facts & TRACKER_READY) != 0)
         on_ready(s, facts);
     return true;
@@ -254,8 +263,7 @@ static bool take_messages(struct server *s, struct batch *b)
         uint32_t len = wire_u32(b->data + b->at + 1);
         if (len < 4 || len > INT32_MAX || (type == 'Z' && len != 5))
             return close_for(s, b, CLOSE_PROTOCOL_SERVER, "bad length");
-        /* rows need nothing but passing on, unless they answer a query of our own */
-        bool is_looked_into = is_inspected(type) && len <= MAX_INSPECTED_BYTES;
+        bool is_looked_into = is_inspected(s, type) && len <= MAX_INSPECTED_BYTES;
         if (is_looked_into && left < 1 + len)
             break;
         if (!take_message(s, b, type, len, is_looked_into))
@@ -324,6 +332,11 @@ static bool read_once(struct server *s)
     bool is_full = (uint32_t)n == LOOP_READ_BUFFER_BYTES - kept;
     if (!take_batch(s, buf, kept + (uint32_t)n))
         return false;
+    if (unlikely(s->must_recycle)) {
+        server_role_act(s);
+        if (s->slot == NULL || s->state == SERVER_CLOSING)
+            return false;
+    }
     /* a client that is slow: not a byte more until it has taken this */
     if (s->client != NULL && !stream_is_drained(&s->client->stream))
         stream_read_stop(st);

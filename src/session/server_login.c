@@ -5,10 +5,14 @@
  * within server_connect_timeout. A connection in progress belongs to the pool, not
  * to the client that caused it.
  *
+ * Of several hosts, one that is down, going down or starting up, that does not answer in its share of
+ * the time, or that is not what target_session_attrs asks for, is followed by the next.
+ *
  * server_tls_sslmode follows libpq: `prefer` tries TLS and goes on without when the
  * server has none or refuses the login over it; `allow` tries without first.
  *
  * Threads: the owner's.
+ * Not here: authentication (server_auth.c).
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -16,32 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "auth/md5.h"
-#include "auth/scram.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
-#include "session_int.h"
-
-enum server_login_stage {
-    STAGE_DIAL,
-    STAGE_TLS_REPLY, /* one byte: S or N */
-    STAGE_TLS_HANDSHAKE,
-    STAGE_AUTH,       /* from the start-up packet to AuthenticationOk */
-    STAGE_PARAMETERS, /* to ReadyForQuery */
-    STAGE_CONNECT_QUERY,
-};
-
-struct server_login {
-    enum server_login_stage stage;
-    struct session_config *config; /* a reference */
-    const struct database_config *db;
-    bool use_tls;
-    bool is_second_try;
-    struct scram_client *scram;
-    bool scram_is_done;
-    struct params *welcome;
-};
+#include "server_login_int.h"
 
 static const struct stream_ops login_stream_ops;
 
@@ -70,7 +52,23 @@ static bool is_for_good(const char *sqlstate)
     return sqlstate != NULL && (strncmp(sqlstate, "28", 2) == 0 || strcmp(sqlstate, "3D000") == 0);
 }
 
-static bool start_dial(struct server *s);
+/* Leaves the current connection; everything that belongs to it goes. */
+static void close_attempt(struct server *s)
+{
+    static const uint8_t terminate[5] = {'X', 0, 0, 0, 4};
+    struct server_login *l = s->login;
+
+    if (l->stage >= STAGE_PARAMETERS && s->stream.fd >= 0)
+        (void)!stream_send(&s->stream, terminate, sizeof(terminate));
+    stream_close(&s->stream);
+    buf_clear(&s->partial);
+    scram_client_free(l->scram);
+    l->scram = NULL;
+    l->scram_is_done = false;
+    params_unref(l->welcome);
+    l->welcome = params_empty();
+    s->role = (struct server_role){0};
+}
 
 /* prefer and allow have a second choice. */
 static bool try_other_way(struct server *s, const char *sqlstate)
@@ -88,12 +86,36 @@ static bool try_other_way(struct server *s, const char *sqlstate)
     else
         return false;
     l->is_second_try = true;
-    stream_close(&s->stream);
-    buf_clear(&s->partial);
-    scram_client_free(l->scram);
-    l->scram = NULL;
-    l->scram_is_done = false;
-    return start_dial(s);
+    close_attempt(s);
+    l->stage = STAGE_DIAL;
+    dial_again(&s->dial);
+    return true;
+}
+
+/* Is it the host that is no use, rather than what we want of it? As libpq: a refused password is final. */
+static bool is_host_failure(enum close_reason why, const char *sqlstate)
+{
+    if (sqlstate != NULL && strcmp(sqlstate, "08001") != 0)
+        return strncmp(sqlstate, "57P", 3) == 0;
+    return why == CLOSE_CONNECT_FAILED || why == CLOSE_SERVER_CRASHED || why == CLOSE_CONNECT_TIMEOUT ||
+           why == CLOSE_ROLE_MISMATCH;
+}
+
+static bool try_next_host(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
+{
+    struct server_login *l = s->login;
+
+    if (l->stage == STAGE_DIAL || !is_host_failure(why, sqlstate) || !dial_has_choice(&s->dial))
+        return false;
+    server_log(s, LOG_LVL_LOG, "trying the next host: %s", text);
+    l->was_mismatch = l->was_mismatch || why == CLOSE_ROLE_MISMATCH;
+    str_copy(l->sqlstate, sqlstate != NULL ? sqlstate : "", sizeof(l->sqlstate));
+    close_attempt(s);
+    l->use_tls = config_settings(l->config->config)->server_tls_sslmode >= SSLMODE_PREFER;
+    l->is_second_try = false;
+    l->stage = STAGE_DIAL;
+    dial_next(&s->dial, text, why == CLOSE_ROLE_MISMATCH);
+    return true;
 }
 
 /* PostgreSQL has let it in, so it counts until it has closed its end. */
@@ -153,21 +175,21 @@ void server_login_failed(struct server *s, enum close_reason why, const char *sq
         server_say_goodbye(s);
 }
 
-static void fail(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
+void server_login_fail(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
 {
-    if (!try_other_way(s, sqlstate))
+    if (!try_other_way(s, sqlstate) && !try_next_host(s, why, sqlstate, text))
         server_login_failed(s, why, sqlstate, text);
 }
 
 /* ---- sending ---- */
 
-static bool send_buf(struct server *s, struct buf *b)
+bool server_login_send(struct server *s, struct buf *b)
 {
     bool ok = !b->failed && stream_send(&s->stream, b->data, b->len);
     secret_wipe(b->data, b->len);
     buf_free(b);
     if (!ok)
-        fail(s, CLOSE_SERVER_CRASHED, NULL, "server closed the connection during login");
+        server_login_fail(s, CLOSE_SERVER_CRASHED, NULL, "server closed the connection during login");
     return ok;
 }
 
@@ -196,10 +218,30 @@ static void send_startup(struct server *s)
     buf_init(&b, 65536);
     wire_put_startup(&b, 0x00030000, names, values, n);
     l->stage = STAGE_AUTH;
-    (void)send_buf(s, &b);
+    (void)server_login_send(s, &b);
 }
 
 /* ---- connecting ---- */
+
+static bool start_dial(struct server *s);
+
+static void on_no_host_left(struct server *s)
+{
+    struct server_login *l = s->login;
+    const char *error = s->dial.error;
+    enum close_reason why = strstr(error, "resolve") != NULL ? CLOSE_DNS_FAILED : CLOSE_CONNECT_FAILED;
+
+    if (l->was_mismatch && s->wanted == TARGET_PREFER_STANDBY) {
+        l->takes_any = true;
+        l->was_mismatch = false;
+        if (!start_dial(s))
+            server_login_failed(s, CLOSE_NO_MEMORY, "53200", NULL);
+        return;
+    }
+    if (l->was_mismatch)
+        why = CLOSE_ROLE_MISMATCH;
+    server_login_failed(s, why, l->sqlstate[0] != '\0' ? l->sqlstate : "08001", error);
+}
 
 static void on_dialled(struct dial *d, int fd)
 {
@@ -209,10 +251,11 @@ static void on_dialled(struct dial *d, int fd)
     shard_touch(s->shard);
 
     if (fd < 0) {
-        bool no_name = strstr(d->error, "resolve") != NULL;
-        server_login_failed(s, no_name ? CLOSE_DNS_FAILED : CLOSE_CONNECT_FAILED, "08001", d->error);
+        on_no_host_left(s);
         return;
     }
+    l->attempt_us = s->shard->now_us;
+    s->slot->endpoint = d->endpoint;
     str_copy(s->host, d->host, sizeof(s->host));
     s->peer = d->peer;
     s->peer_bytes = d->peer_bytes;
@@ -229,7 +272,7 @@ static void on_dialled(struct dial *d, int fd)
     buf_init(&b, 64);
     wire_put_ssl_request(&b);
     l->stage = STAGE_TLS_REPLY;
-    (void)send_buf(s, &b);
+    (void)server_login_send(s, &b);
 }
 
 /* A host that does not answer must not use up the time of the others in the list. */
@@ -238,7 +281,7 @@ static int64_t attempt_timeout_us(const struct server_login *l)
     int64_t n = 1;
     for (const char *p = l->db->host; p != NULL && (p = strchr(p, ',')) != NULL; p++)
         n++;
-    return n > 1 ? config_settings(l->config->config)->server_connect_timeout_us / n : 0;
+    return config_settings(l->config->config)->server_connect_timeout_us / n;
 }
 
 static bool start_dial(struct server *s)
@@ -248,7 +291,10 @@ static bool start_dial(struct server *s)
     struct dial_options o = {
         .hosts = l->db->host,
         .port = l->db->port,
-        .first_host = l->db->load_balance_hosts == LOAD_BALANCE_DISABLE ? 0 : (uint32_t)s->id,
+        .in_order = l->db->load_balance_hosts == LOAD_BALANCE_DISABLE,
+        .turn = l->turn,
+        .wanted = l->takes_any ? TARGET_ANY : s->wanted,
+        .avoid_us = set->server_login_retry_us,
         .attempt_timeout_us = attempt_timeout_us(l),
         .dns_ttl_us = set->dns_max_ttl_us,
         .dns_negative_ttl_us = set->dns_nxdomain_ttl_us,
@@ -289,6 +335,8 @@ void server_connect(struct shard *sh, struct pool *pool, struct slot *slot)
     l->config = session_config_ref(sh->config);
     l->db = db;
     l->welcome = params_empty();
+    l->turn = atomic_fetch_add_explicit(&pool->turn, 1, memory_order_relaxed);
+    s->wanted = (uint8_t)db->target_session_attrs;
     int mode = config_settings(l->config->config)->server_tls_sslmode;
     l->use_tls = mode >= SSLMODE_PREFER;
     if (!start_dial(s))
@@ -305,7 +353,7 @@ static void go_on_with_tls(struct server *s)
     default: {
         char text[256];
         snprintf(text, sizeof(text), "TLS handshake failed: %s", stream_tls_error());
-        fail(s, CLOSE_TLS_FAILED, "08001", text);
+        server_login_fail(s, CLOSE_TLS_FAILED, "08001", text);
         return;
     }
     }
@@ -339,172 +387,7 @@ static void on_tls_reply(struct server *s)
     else if (n == 1)
         server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "unexpected answer to the request for SSL");
     else
-        server_login_failed(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
-}
-
-/* ---- authentication ---- */
-
-/* The secret with which we log in: of the forced user, else of the user list. */
-static const struct credential *own_credential(const struct server *s, struct credential *forced)
-{
-    const struct server_login *l = s->login;
-    const struct user_config *user = config_find_user(l->config->config, s->pool->user->name);
-
-    if (l->db->user != NULL && l->db->password != NULL && l->db->password[0] != '\0')
-        return credential_parse(forced, l->db->password) ? forced : NULL;
-    return user != NULL ? user->credential : NULL;
-}
-
-static void send_password(struct server *s, const char *password)
-{
-    struct buf b;
-    buf_init(&b, 8192);
-    wire_put_password(&b, password);
-    (void)send_buf(s, &b);
-}
-
-static void no_password(struct server *s, const char *method)
-{
-    char text[200];
-    snprintf(text, sizeof(text),
-             "server asks for %s authentication, and no suitable password is known for user \"%.64s\"",
-             method, s->pool->user->name);
-    fail(s, CLOSE_SERVER_LOGIN_FAILED, "28P01", text);
-}
-
-static void answer_plain_or_md5(struct server *s, uint32_t code, const uint8_t *salt)
-{
-    struct credential forced = {0};
-    const struct credential *cred = own_credential(s, &forced);
-    char response[MD5_TEXT_BYTES];
-
-    if (code == 3) {
-        if (cred != NULL && cred->kind == CREDENTIAL_PLAIN)
-            send_password(s, cred->secret);
-        else
-            no_password(s, "password");
-    } else if (cred != NULL && md5_make_response(cred, s->pool->user->name, salt, response)) {
-        send_password(s, response);
-    } else {
-        no_password(s, "md5");
-    }
-    credential_wipe(&forced);
-}
-
-static bool offers_scram(struct wire_reader *r)
-{
-    bool found = false;
-    for (;;) {
-        const char *m = wire_read_cstr(r);
-        if (r->bad || *m == '\0')
-            break;
-        if (strcmp(m, SCRAM_MECHANISM_NAME) == 0)
-            found = true;
-    }
-    return found && wire_reader_done(r);
-}
-
-/* With a password, or with the keys that the client's own login left. */
-static struct scram_client *new_scram(struct server *s)
-{
-    struct credential forced = {0};
-    const struct credential *cred = own_credential(s, &forced);
-    struct scram_client_params p = {.mechanism = SCRAM_SHA_256};
-    struct scram_client *scram = NULL;
-    struct scram_keys keys;
-    uint8_t server_key[SCRAM_KEY_BYTES];
-
-    if (cred != NULL && cred->kind == CREDENTIAL_PLAIN) {
-        p.password = cred->secret;
-    } else if (cred != NULL && cred->kind == CREDENTIAL_SCRAM &&
-               registry_get_scram_keys(s->shard->instance->registry, s->pool->user, keys.client_key,
-                                       server_key)) {
-        keys.secret = cred->scram;
-        p.keys = &keys;
-    }
-    if (p.password != NULL || p.keys != NULL)
-        scram = scram_client_new(&p);
-    secret_wipe(&keys, sizeof(keys));
-    credential_wipe(&forced);
-    return scram;
-}
-
-static void send_sasl(struct server *s, struct wire_reader *r, bool is_first)
-{
-    struct server_login *l = s->login;
-    struct buf data, b;
-    enum scram_result res;
-
-    buf_init(&data, 8192);
-    res = scram_client_step(l->scram, is_first ? NULL : r->p, is_first ? 0 : (size_t)(r->end - r->p), &data);
-    if (res == SCRAM_ERR) {
-        enum scram_error e = scram_client_error(l->scram);
-        buf_free(&data);
-        fail(s, CLOSE_SERVER_LOGIN_FAILED, scram_error_class(e) == SCRAM_CLASS_PASSWORD ? "28P01" : "08P01",
-             scram_error_text(e));
-        return;
-    }
-    l->scram_is_done = res == SCRAM_OK;
-    if (res == SCRAM_AGAIN) {
-        buf_init(&b, 16384);
-        if (is_first)
-            wire_put_sasl_initial(&b, SCRAM_MECHANISM_NAME, data.data, data.len);
-        else
-            wire_put_sasl_response(&b, data.data, data.len);
-        buf_free(&data);
-        (void)send_buf(s, &b);
-        return;
-    }
-    buf_free(&data);
-}
-
-static void on_authentication(struct server *s, const uint8_t *body, uint32_t len_bytes)
-{
-    struct server_login *l = s->login;
-    struct wire_reader r;
-
-    wire_reader_init(&r, body, len_bytes);
-    uint32_t code = wire_read_u32(&r);
-    switch (code) {
-    case 0:
-        if (l->scram != NULL && !l->scram_is_done) {
-            fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000", "server skipped the end of SCRAM authentication");
-            return;
-        }
-        l->stage = STAGE_PARAMETERS;
-        return;
-    case 3: answer_plain_or_md5(s, code, NULL); return;
-    case 5: {
-        const uint8_t *salt = wire_read_bytes(&r, MD5_SALT_BYTES);
-        if (wire_reader_done(&r))
-            answer_plain_or_md5(s, code, salt);
-        else
-            fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "bad authentication request");
-        return;
-    }
-    case 10:
-        if (l->scram != NULL || !offers_scram(&r)) {
-            fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000", "server offers no SASL mechanism that is supported");
-            return;
-        }
-        l->scram = new_scram(s);
-        if (l->scram == NULL)
-            no_password(s, "SCRAM");
-        else
-            send_sasl(s, &r, true);
-        return;
-    case 11:
-    case 12:
-        if (l->scram == NULL)
-            fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "SASL message out of order");
-        else
-            send_sasl(s, &r, false);
-        return;
-    default:
-        fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000",
-             "server asks for an authentication method that is not supported");
-        return;
-    }
+        server_login_fail(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
 }
 
 /* ---- after authentication ---- */
@@ -515,7 +398,7 @@ static void login_done(struct server *s)
     struct params *welcome = s->login->welcome;
     int64_t now_us = clock_now_us();
 
-    s->params = params_settable(welcome);
+    s->params = session_params(welcome, welcome);
     if (s->params == NULL) {
         server_login_failed(s, CLOSE_NO_MEMORY, "53200", NULL);
         return;
@@ -527,6 +410,8 @@ static void login_done(struct server *s)
         stream_tls_describe(&s->stream, tls, sizeof(tls));
         server_log(s, LOG_LVL_LOG, "new connection to server%s%s", tls[0] != '\0' ? " with TLS " : "", tls);
     }
+    dial_praise(&s->dial);
+    dial_cancel(&s->dial);
     tracker_reset(&s->tracker);
     s->is_fresh = true;
     s->stream.ops = &server_stream_ops;
@@ -538,12 +423,58 @@ static void login_done(struct server *s)
     shard_perform(s->shard, s->pool, &acts);
 }
 
+/* Logged in. A server that is not what is wanted takes its fellows at the same place with it: they have not
+ * heard of it yet. */
+static void refuse_role(struct server *s)
+{
+    if (s->wanted != TARGET_PREFER_STANDBY)
+        server_role_recycle(s);
+    server_login_fail(s, CLOSE_ROLE_MISMATCH, "08001",
+                      target_mismatch_text((enum config_target_session_attrs)s->wanted));
+}
+
+/* False: the server is not ready yet, or has gone. */
+static bool check_role(struct server *s)
+{
+    struct server_login *l = s->login;
+    bool is_asked = l->stage == STAGE_ROLE;
+    struct buf b;
+
+    if (l->stage == STAGE_CONNECT_QUERY)
+        return true;
+    if (!is_asked) {
+        s->role.in_hot_standby = (uint8_t)target_tri(params_get(l->welcome, "in_hot_standby"));
+        s->role.default_read_only =
+            (uint8_t)target_tri(params_get(l->welcome, "default_transaction_read_only"));
+    }
+    switch (target_check((enum config_target_session_attrs)s->wanted, &s->role)) {
+    case TARGET_FITS: return true;
+    case TARGET_MISMATCH:
+        if (s->wanted == TARGET_PREFER_STANDBY && (l->takes_any || !dial_has_choice(&s->dial)))
+            return true;
+        refuse_role(s);
+        return false;
+    case TARGET_ASK: break;
+    }
+    if (is_asked) {
+        server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "the server does not tell its role");
+        return false;
+    }
+    buf_init(&b, 4096);
+    wire_put_query(&b, target_query());
+    l->stage = STAGE_ROLE;
+    (void)server_login_send(s, &b);
+    return false;
+}
+
 static void on_ready(struct server *s)
 {
     struct server_login *l = s->login;
     const char *query = l->db->connect_query;
     struct buf b;
 
+    if (!check_role(s))
+        return;
     if (l->stage == STAGE_CONNECT_QUERY || query == NULL || query[0] == '\0') {
         login_done(s);
         return;
@@ -551,7 +482,7 @@ static void on_ready(struct server *s)
     buf_init(&b, 1 << 20);
     wire_put_query(&b, query);
     l->stage = STAGE_CONNECT_QUERY;
-    (void)send_buf(s, &b);
+    (void)server_login_send(s, &b);
 }
 
 static void on_error_response(struct server *s, const uint8_t *body, uint32_t len_bytes)
@@ -559,7 +490,7 @@ static void on_error_response(struct server *s, const uint8_t *body, uint32_t le
     struct wire_error e;
 
     if (!wire_parse_error(body, len_bytes, &e)) {
-        fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "broken error message from server");
+        server_login_fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "broken error message from server");
         return;
     }
     stats_errors_count_sqlstate(s->shard->instance->errors, s->shard->index, e.sqlstate);
@@ -570,7 +501,7 @@ static void on_error_response(struct server *s, const uint8_t *body, uint32_t le
     char sqlstate[6], text[POOL_ERROR_BYTES];
     str_copy(sqlstate, e.sqlstate, sizeof(sqlstate));
     str_copy(text, e.message, sizeof(text));
-    fail(s, CLOSE_SERVER_LOGIN_FAILED, sqlstate, text);
+    server_login_fail(s, CLOSE_SERVER_LOGIN_FAILED, sqlstate, text);
 }
 
 static void on_parameter(struct server *s, const uint8_t *body, uint32_t len_bytes)
@@ -579,7 +510,7 @@ static void on_parameter(struct server *s, const uint8_t *body, uint32_t len_byt
     const char *name, *value;
 
     if (!wire_parse_parameter_status(body, len_bytes, &name, &value)) {
-        fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "broken parameter from server");
+        server_login_fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "broken parameter from server");
         return;
     }
     struct params *next = params_with(l->welcome, name, value);
@@ -607,19 +538,23 @@ static void on_backend_key(struct server *s, const uint8_t *body, uint32_t len_b
 static void login_message(struct server *s, uint8_t type, const uint8_t *body, uint32_t len_bytes)
 {
     struct server_login *l = s->login;
-    bool is_in = l->stage == STAGE_PARAMETERS || l->stage == STAGE_CONNECT_QUERY;
+    struct server_role role = {0};
+    bool is_in = l->stage >= STAGE_PARAMETERS;
 
     if (type == 'E') {
         on_error_response(s, body, len_bytes);
     } else if (type == 'N' || type == 'v') {
         return;
     } else if (type == 'R' && l->stage == STAGE_AUTH && len_bytes >= 4) {
-        on_authentication(s, body, len_bytes);
+        server_auth_message(s, body, len_bytes);
     } else if (type == 'S' && is_in) {
         on_parameter(s, body, len_bytes);
     } else if (type == 'K' && is_in) {
         on_backend_key(s, body, len_bytes);
-    } else if (l->stage != STAGE_CONNECT_QUERY) {
+    } else if (type == 'D' && l->stage == STAGE_ROLE) {
+        if (target_parse_row(body, len_bytes, &role))
+            s->role = role;
+    } else if (l->stage < STAGE_ROLE) {
         server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "unexpected message from server during login");
     }
 }
@@ -661,6 +596,18 @@ static bool login_bytes(struct server *s)
     return true;
 }
 
+void server_login_tick(struct server *s, int64_t now_us)
+{
+    const struct server_login *l = s->login;
+    int64_t timeout_us;
+
+    if (l == NULL || l->stage == STAGE_DIAL || !dial_has_choice(&s->dial))
+        return;
+    timeout_us = attempt_timeout_us(l);
+    if (timeout_us > 0 && now_us - l->attempt_us >= timeout_us)
+        server_login_fail(s, CLOSE_CONNECT_TIMEOUT, NULL, "login timeout");
+}
+
 static void login_on_read(struct stream *st)
 {
     struct server *s = container_of(st, struct server, stream);
@@ -679,7 +626,7 @@ static void login_on_read(struct stream *st)
         if (n == STREAM_AGAIN)
             return;
         if (n < 0) {
-            fail(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
+            server_login_fail(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
             return;
         }
         buf_append(&s->partial, st->loop->read_buffer, (uint32_t)n);
@@ -704,7 +651,7 @@ static void login_on_error(struct stream *st, int err)
 {
     struct server *s = container_of(st, struct server, stream);
     shard_touch(s->shard);
-    fail(s, CLOSE_CONNECT_FAILED, "08001", strerror(err));
+    server_login_fail(s, CLOSE_CONNECT_FAILED, "08001", strerror(err));
 }
 
 static const struct stream_ops login_stream_ops = {

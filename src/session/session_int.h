@@ -82,7 +82,24 @@ void server_log_close(struct server *s, enum close_reason why, const char *detai
 void server_tick(struct shard *sh, int64_t now_us);
 struct stats_shard *server_stats(struct server *s);
 
+/* server_role.c */
+/* in_hot_standby or default_transaction_read_only was reported. */
+void server_role_reported(struct server *s, const char *name, const char *value);
+void server_role_error(struct server *s, const char *sqlstate, bool is_fatal);
+void server_role_row(struct server *s, const uint8_t *body, uint32_t len_bytes);
+/* After a batch: what it has told of the role is acted upon. */
+void server_role_act(struct server *s);
+/* Quiet, in use: asks the server itself. Its client's input waits. */
+void server_verify_begin(struct server *s);
+void server_verify_done(struct server *s);
+/* All servers of s's pool at its endpoint are replaced as they come free. */
+void server_role_recycle(struct server *s);
+/* What is kept for a session that has `all`: the settable part, without the server's own read-only default.
+ * own: what the server reported at its login. NULL when memory is out. */
+struct params *session_params(struct params *all, const struct params *own) must_check;
+
 /* server_login.c */
+void server_login_tick(struct server *s, int64_t now_us);
 void server_connect(struct shard *sh, struct pool *pool, struct slot *slot);
 void server_login_failed(struct server *s, enum close_reason why, const char *sqlstate, const char *text);
 /* Nobody's fault: nothing is noted against the pool. */
@@ -94,6 +111,7 @@ extern const struct stream_ops server_stream_ops;
 void server_read(struct server *s);
 
 /* link.c */
+bool server_send_internal(struct server *s, const char *sql);
 void server_link(struct server *s, struct client *c, const struct grant *grant);
 /* Its client goes: the server is released when it is clean, else closed. */
 void server_client_gone(struct server *s);

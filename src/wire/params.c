@@ -244,6 +244,22 @@ struct params *params_with(struct params *p, const char *name, const char *value
     return intern(fresh);
 }
 
+struct params *params_without(struct params *p, const char *name)
+{
+    bool is_there;
+    uint32_t at = position(p, name, &is_there);
+    if (!is_there)
+        return params_ref(p);
+    struct params *fresh = alloc_set(p->count - 1);
+    if (!fresh)
+        return NULL;
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (i != at)
+            append_shared(fresh, &p->items[i]);
+    }
+    return intern(fresh);
+}
+
 struct params *params_settable(struct params *p)
 {
     struct params *fresh = alloc_set(p->count);

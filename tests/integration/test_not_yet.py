@@ -34,7 +34,6 @@ SETTINGS = [
     ("pgbouncer", "peer_id", "1"),
     ("pgbouncer", "query_timeout", "1"),
     ("pgbouncer", "reserve_pool_size", "1"),
-    ("pgbouncer", "resolv_conf", "/etc/resolv.conf"),
     ("pgbouncer", "so_reuseport", "1"),
     ("pgbouncer", "transaction_timeout", "1"),
     ("databases", "auth_dbname", "app"),

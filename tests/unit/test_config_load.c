@@ -58,6 +58,8 @@ static void test_refusals(void **state)
         {D "a = pool_size=-2\n", "error: pool_size: -2 is less than -1"},
         {D "a = pool_mode=x\n", "error: pool_mode: \"x\" is none of"},
         {D "a = load_balance_hosts=random\n", "\"random\" is none of disable, round-robin"},
+        {D "a = target_session_attrs=master\n",
+         "\"master\" is none of any, read-write, read-only, primary, standby, prefer-standby"},
         {D "a = server_lifetime=x\n", "error: server_lifetime: \"x\" is not a time"},
         {D "pgbouncer = host=x\n", "database name \"pgbouncer\" is reserved"},
         {D "pgsluice = host=x\n", "database name \"pgsluice\" is reserved"},
@@ -121,7 +123,6 @@ static void test_settings_of_later_versions(void **state)
         {"peer_id", "1", "0"},
         {"so_reuseport", "1", "0"},
         {"dns_zone_check_period", "1", "0"},
-        {"resolv_conf", "x", ""},
         {"max_prepared_statements", "100", "200"},
         {"max_prepared_statements", "1", "0"},
     };
@@ -414,7 +415,8 @@ static void test_database_keys(void **state)
         fixture_load(D "a = host=h1,h2 port=5433 dbname=d user=u password=p client_encoding=UTF8 "
                        "datestyle=ISO timezone=UTC application_name=app pool_size=1 min_pool_size=2 "
                        "query_wait_timeout=200ms max_db_connections=3 server_lifetime=5min "
-                       "load_balance_hosts=disable POOL_MODE=statement connect_query='select 1'\n"
+                       "load_balance_hosts=disable target_session_attrs=read-write "
+                       "POOL_MODE=statement connect_query='select 1'\n"
                        "b =\n* = host=fallback\n");
     assert_non_null(l.config);
     const struct database_config *a = config_find_database(l.config, "a");
@@ -434,6 +436,7 @@ static void test_database_keys(void **state)
     assert_int_equal(a->query_wait_timeout_us, 200000);
     assert_int_equal(a->server_lifetime_us, 300000000);
     assert_int_equal(a->load_balance_hosts, LOAD_BALANCE_DISABLE);
+    assert_int_equal(a->target_session_attrs, TARGET_READ_WRITE);
     assert_int_equal(a->pool_mode, POOL_MODE_STATEMENT);
     assert_string_equal(a->file, "t.ini");
     assert_int_equal(a->line, 2);
@@ -450,6 +453,7 @@ static void test_database_keys(void **state)
     assert_int_equal(b->query_wait_timeout_us, -1);
     assert_int_equal(b->pool_mode, POOL_MODE_INHERIT);
     assert_int_equal(b->load_balance_hosts, LOAD_BALANCE_ROUND_ROBIN);
+    assert_int_equal(b->target_session_attrs, TARGET_ANY);
 
     const struct database_config *other = config_find_database(l.config, "other");
     assert_true(other->is_fallback);

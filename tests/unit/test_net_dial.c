@@ -15,8 +15,7 @@
 
 #include <cmocka.h>
 
-#include "net/dial.h"
-#include "net/helper.h"
+#include "hosts_int.h"
 
 struct result {
     struct dial dial; /* first */
@@ -36,7 +35,7 @@ static void on_mail(struct loop *l, struct mail *m)
 static void on_done(struct dial *d, int fd)
 {
     struct result *r = container_of(d, struct result, dial);
-    assert_null(d->state);
+    assert_true((d->state != NULL) == (fd >= 0)); /* connected: it could go on */
     r->calls++;
     r->fd = fd;
     if (--*r->left == 0)
@@ -78,7 +77,7 @@ static const struct dial_options defaults = {
  * '+' a port that listens, '-' one that is bound and refuses */
 static const struct row {
     const char *hosts;
-    uint32_t first_host;
+    uint32_t turn;
     char port;
     const char *host; /* reached, or NULL */
     const char *error;
@@ -106,14 +105,14 @@ static void test_table(void **state)
         struct result r;
         char expected[256];
         o.hosts = rows[i].hosts;
-        o.first_host = rows[i].first_host;
+        o.turn = rows[i].turn;
         o.port = rows[i].port == '+' ? good_port : bad_port;
         dial_and_run(&r, &o);
         if (rows[i].host != NULL) {
             assert_true(r.fd >= 0);
             assert_string_equal(r.dial.host, rows[i].host);
-            assert_string_equal(r.dial.error, "");
             assert_true(r.dial.peer_bytes > 0);
+            dial_cancel(&r.dial);
             close(r.fd);
         } else {
             assert_int_equal(r.fd, -1);
@@ -146,6 +145,7 @@ static void test_unix(void **state)
     dial_and_run(&r, &o);
     assert_true(r.fd >= 0);
     close(r.fd);
+    dial_cancel(&r.dial);
 
     /* A full backlog refuses with EAGAIN: the dial tries again, until it is cancelled. */
     int left = 1;
@@ -225,12 +225,15 @@ static void test_cancel_and_attempt_timeout(void **state)
     run_for_ms(10);
 
     struct result r;
-    char expected[100];
+    char expected[200];
+    o.hosts = "127.0.0.1,127.0.0.1"; /* the only one would have all the time */
     o.attempt_timeout_us = 50 * USEC_PER_MSEC;
     dial_and_run(&r, &o);
     assert_int_equal(r.fd, -1);
-    snprintf(expected, sizeof(expected), "could not connect to \"127.0.0.1\" port %d: Connection timed out",
-             port);
+    snprintf(expected, sizeof(expected),
+             "could not connect to \"127.0.0.1\" port %d: Connection timed out; "
+             "could not connect to \"127.0.0.1\" port %d: Connection timed out",
+             port, port);
     assert_string_equal(r.dial.error, expected);
     for (int i = 0; i < 4; i++)
         close(filler[i]);
@@ -271,6 +274,7 @@ static void test_shared_lookup(void **state)
             assert_int_equal(r[i].calls, 1);
         if (r[i].calls == 1 && r[i].fd >= 0)
             close(r[i].fd);
+        dial_cancel(&r[i].dial);
     }
     assert_int_equal(dial_cached_names(), 1);
     assert_int_equal(dial_pending_names(), 0);
@@ -280,6 +284,124 @@ static void test_shared_lookup(void **state)
     assert_non_null(strstr(row[0].addresses, "127.0.0.1"));
     assert_true(row[0].ttl_us > 0 && row[0].ttl_us <= 15 * USEC_PER_SEC);
     close(listener);
+}
+
+/* The owner goes on from a connection that is no use; what failed comes last in the next dial. */
+static void test_next_and_avoid(void **state)
+{
+    (void)state;
+    int port;
+    int listener = listen_tcp(&port, 16);
+    struct dial_options o = defaults;
+    struct result r;
+    int left = 1;
+
+    o.hosts = "127.0.0.1,localhost,127.9.9.9";
+    o.in_order = true;
+    o.port = port;
+    o.wanted = 3;
+    o.avoid_us = 60 * USEC_PER_SEC;
+    dial_and_run(&r, &o);
+    assert_string_equal(r.dial.host, "127.0.0.1");
+    uint64_t first = r.dial.endpoint;
+    assert_true(dial_has_choice(&r.dial));
+    close(r.fd);
+    r.left = &left;
+
+    left = 1;
+    dial_again(&r.dial);
+    loop_run(&loop);
+    assert_string_equal(r.dial.host, "127.0.0.1");
+    assert_true(r.dial.endpoint == first);
+    close(r.fd);
+
+    left = 1;
+    dial_next(&r.dial, "is not what I want", true);
+    loop_run(&loop);
+    assert_string_equal(r.dial.host, "localhost");
+    assert_true(r.dial.endpoint != first);
+    close(r.fd);
+
+    /* for all who want the same the first comes last now; for others it does not */
+    struct result other;
+    dial_and_run(&other, &o);
+    assert_string_equal(other.dial.host, "localhost");
+    close(other.fd);
+    dial_cancel(&other.dial);
+    o.wanted = 4;
+    dial_and_run(&other, &o);
+    assert_string_equal(other.dial.host, "127.0.0.1");
+    close(other.fd);
+    dial_cancel(&other.dial);
+
+    /* nothing is left in the end, and the error names all */
+    left = 1;
+    dial_next(&r.dial, "is down", false);
+    loop_run(&loop);
+    assert_int_equal(r.fd, -1);
+    assert_null(r.dial.state);
+    assert_non_null(strstr(r.dial.error, "is not what I want"));
+    assert_non_null(strstr(r.dial.error, "is down"));
+    assert_non_null(strstr(r.dial.error, "127.9.9.9"));
+
+    /* "down" counts for all; praise takes it back */
+    o.hosts = "localhost,127.0.0.1";
+    dial_and_run(&other, &o);
+    assert_string_equal(other.dial.host, "127.0.0.1");
+    close(other.fd);
+    left = 1;
+    other.left = &left;
+    dial_next(&other.dial, "is down too", false);
+    loop_run(&loop);
+    assert_string_equal(other.dial.host, "localhost"); /* avoided, but not left out */
+    close(other.fd);
+    dial_praise(&other.dial);
+    dial_cancel(&other.dial);
+    dial_and_run(&other, &o);
+    assert_string_equal(other.dial.host, "localhost");
+    close(other.fd);
+    dial_cancel(&other.dial);
+    close(listener);
+}
+
+/* Those that are not avoided take turns. */
+static void test_turns(void **state)
+{
+    (void)state;
+    static const char *const expected[] = {"a b c d", "b d a c", "d b a c"};
+    struct host_list *l = host_list_new(" a, b ,c,d");
+    int64_t now_us = clock_now_us();
+    uint32_t order[4];
+
+    assert_int_equal(l->count, 4);
+    for (uint32_t round = 0; round < 3; round++) {
+        char text[20] = "";
+        uint32_t n = host_list_order(l, 1, 0, round == 2, now_us, order);
+        assert_int_equal(n, round == 0 ? 4 : 2);
+        for (int i = 0; i < 4; i++)
+            snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i > 0 ? " " : "",
+                     l->names[order[i]]);
+        assert_string_equal(text, expected[round]);
+        avoid_add(host_endpoint("a", 1, NULL), 0, now_us + USEC_PER_SEC);
+        avoid_add(host_endpoint("c", 1, NULL), 0, now_us + USEC_PER_SEC);
+        assert_int_equal(host_list_order(l, 1, 0, 0, now_us + USEC_PER_SEC, order), 4); /* it is over */
+    }
+    free(l);
+
+    /* of the first one's family, in turn; then the others; what is avoided last */
+    static const char *const texts[] = {"10.0.0.1", "::1", "10.0.0.2", "10.0.0.3"};
+    static const int turns[][4] = {{0, 3, 1, 2}, {3, 0, 1, 2}};
+    struct address_list *list = address_list_new(4);
+    for (int i = 0; i < 4; i++)
+        assert_true(host_address(texts[i], 1, &list->items[i]));
+    avoid_add(host_endpoint("x", 1, &list->items[2]), 0, now_us + USEC_PER_SEC);
+    for (uint32_t turn = 0; turn < 4; turn++) {
+        struct address_list *out = address_list_ordered(list, "x", 1, 0, turn, now_us);
+        for (int i = 0; i < 4; i++)
+            assert_memory_equal(&out->items[i], &list->items[turns[turn % 2][i]], sizeof(out->items[0]));
+        address_list_unref(out);
+    }
+    address_list_unref(list);
 }
 
 /* The loop ends while a lookup is under way, and the answer has nobody to go to. */
@@ -298,14 +420,15 @@ static void test_shutdown_while_resolving(void **state)
 
 static int setup(void **state)
 {
+    char err[200];
     (void)state;
-    return loop_init(&loop, on_mail, NULL) && helpers_start(2) ? 0 : -1;
+    return loop_init(&loop, on_mail, NULL) && dial_names_start("", err, sizeof(err)) ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    assert_true(helpers_stop(60));
+    assert_true(dial_names_stop(60));
     loop_destroy(&loop);
     dial_cache_destroy();
     return dial_cached_names() == 0 ? 0 : -1;
@@ -318,6 +441,8 @@ int main(void)
         cmocka_unit_test(test_unix),
         cmocka_unit_test(test_cancel_and_attempt_timeout),
         cmocka_unit_test(test_shared_lookup),
+        cmocka_unit_test(test_next_and_avoid),
+        cmocka_unit_test(test_turns),
         cmocka_unit_test(test_shutdown_while_resolving),
     };
     signal(SIGPIPE, SIG_IGN);

@@ -85,6 +85,14 @@ static void test_reading(void **unused)
     assert_string_equal(params_get(p, "custom.name"), "x"); /* p is as it was */
     params_unref(q);
 
+    q = params_without(p, "CUSTOM.name");
+    assert_int_equal(params_count(q), 2);
+    assert_null(params_get(q, "Custom.Name"));
+    struct params *same = params_without(q, "Custom.Name"); /* not there */
+    assert_ptr_equal(same, q);
+    params_unref(same);
+    params_unref(q);
+
     struct params *settable = params_settable(p);
     assert_int_equal(params_count(settable), 2);
     assert_null(params_get(settable, "server_version"));

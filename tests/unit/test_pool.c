@@ -358,6 +358,41 @@ static void test_must_close(void **state)
     (void)state;
 }
 
+/* Only the servers at the named endpoints, or only those at none of them; idle at once, others on release. */
+static void test_recycle_at(void **state)
+{
+    static const struct {
+        uint64_t endpoints[2];
+        int n;
+        bool is_listed;
+        bool goes[3]; /* the slots at 10, 20, 30 */
+    } rows[] = {
+        {{10}, 1, true, {true, false, false}},    {{10}, 1, false, {false, true, true}},
+        {{10, 30}, 2, true, {true, false, true}}, {{10, 30}, 2, false, {false, true, false}},
+        {{99}, 1, true, {false, false, false}},   {{0}, 0, false, {true, true, true}},
+    };
+    struct fixture *f;
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        setup((void **)&f);
+        struct slot *slots[3] = {open_linked(f, W0), open_linked(f, W0), open_linked(f, W0)};
+        for (int k = 0; k < 3; k++)
+            slots[k]->endpoint = 10 * (uint64_t)(k + 1);
+        pool_release(f->pool, slots[2], CLOSE_NONE, f->now_us, &f->acts);
+        slots[1]->close_reason = CLOSE_RECONNECT; /* it goes anyway, for the first reason */
+        pool_recycle_at(f->pool, rows[i].endpoints, rows[i].n, rows[i].is_listed, CLOSE_ROLE_CHANGED,
+                        f->now_us, &f->acts);
+        assert_int_equal(f->acts.n, rows[i].goes[2]);
+        assert_int_equal(slots[2]->state, rows[i].goes[2] ? SLOT_CLOSING : SLOT_IDLE);
+        assert_int_equal(slots[0]->close_reason, rows[i].goes[0] ? CLOSE_ROLE_CHANGED : CLOSE_NONE);
+        assert_int_equal(slots[1]->close_reason, CLOSE_RECONNECT);
+        pool_release(f->pool, slots[0], CLOSE_NONE, f->now_us, &f->acts);
+        only(f, rows[i].goes[0] ? POOL_ACT_CLOSE : POOL_ACT_IDLE);
+        teardown((void **)&f);
+    }
+    (void)state;
+}
+
 static void test_pause_and_resume(void **state)
 {
     struct fixture *f = *state;
@@ -451,6 +486,7 @@ int main(void)
         TEST(test_refused_for_good),
         TEST(test_refused_with_servers_left),
         cmocka_unit_test(test_must_close),
+        cmocka_unit_test(test_recycle_at),
         TEST(test_pause_and_resume),
         TEST(test_maintain),
         TEST(test_read),

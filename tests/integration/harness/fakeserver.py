@@ -66,10 +66,11 @@ class Conversation:
         head = self.read(5)
         return wire.Msg(chr(head[0]), self.read(struct.unpack("!I", head[1:])[0] - 4))
 
-    def accept_login(self):
+    def accept_login(self, **more):
+        """more: parameters to report beside PARAMETERS."""
         self.read_startup()
         self.send(wire.message("R", struct.pack("!I", 0)),
-                  *(wire.message("S", wire.cstr(k) + wire.cstr(v)) for k, v in PARAMETERS.items()),
+                  *(wire.message("S", wire.cstr(k) + wire.cstr(v)) for k, v in {**PARAMETERS, **more}.items()),
                   wire.message("K", struct.pack("!II", id(self) & 0x7FFFFFFF, 1)), ready())
 
     def serve_queries(self, answer=lambda sql: one_row(sql)):
@@ -99,9 +100,9 @@ class Conversation:
 class FakeServer:
     """Listens on a free port; each connection runs script(conversation) in a thread, then is closed."""
 
-    def __init__(self, script, backlog=64, accept=True):
+    def __init__(self, script, backlog=64, accept=True, address="127.0.0.1", port=None):
         self.script = script
-        self.port = free_port()
+        self.port = port or free_port()
         self.stopping = threading.Event()
         self.connections = 0
         self.open = set()
@@ -109,7 +110,7 @@ class FakeServer:
         self.lock = threading.Lock()
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", self.port))
+        self.listener.bind((address, self.port))
         self.listener.listen(backlog)
         self.thread = None
         if accept:

@@ -28,6 +28,7 @@ hostnossl all ssluser all reject
 hostssl all certuser all cert
 host    all refused all reject
 host    all all all trust
+local   replication all trust
 """
 
 CONFIG = """\
@@ -67,12 +68,15 @@ def find_programs():
 
 
 class Postgres:
-    def __init__(self, certificates=None):
+    """config: lines for postgresql.conf, after the usual ones."""
+
+    def __init__(self, certificates=None, address="127.0.0.1", port=None, config=""):
         self.bin = find_programs()
         self.directory = util.make_directory("pgs-pg-")
         self.data = f"{self.directory}/data"
-        self.port = free_port()
+        self.address, self.port = address, port or free_port()
         self.certificates = certificates
+        self.config = config
         self.process = None
         self._initdb()
         self.start()
@@ -87,7 +91,8 @@ class Postgres:
         certificate, key = self.certificates.server
         with open(f"{self.data}/postgresql.conf", "a", encoding="utf-8") as file:
             file.write(CONFIG + f"port = {self.port}\nunix_socket_directories = '{self.directory}'\n"
-                       f"ssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\nssl_ca_file = '{self.certificates.ca}'\n")
+                       f"ssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\nssl_ca_file = '{self.certificates.ca}'\n"
+                       f"listen_addresses = '{self.address}'\n{self.config}")
         util.write_file(f"{self.data}/pg_hba.conf", HBA, 0o600)
 
     def start(self):
@@ -162,4 +167,23 @@ class Postgres:
 
     @property
     def dsn(self):
-        return f"host=127.0.0.1 port={self.port}"
+        return f"host={self.address} port={self.port}"
+
+
+class Standby(Postgres):
+    """A streaming standby of a Postgres that was made with REPLICATION, at another address and the same port."""
+
+    REPLICATION = "wal_level = replica\nmax_wal_senders = 5\nhot_standby = on\nwal_keep_size = 64MB\n"
+
+    def __init__(self, primary, address):
+        self.primary = primary
+        super().__init__(primary.certificates, address, primary.port)
+
+    def _initdb(self):
+        self._run("pg_basebackup", "-D", self.data, "-h", self.primary.directory, "-p", str(self.primary.port), "-U", "postgres",
+                  "-R", "-X", "stream", "-c", "fast")
+        with open(f"{self.data}/postgresql.conf", "a", encoding="utf-8") as file:
+            file.write(f"listen_addresses = '{self.address}'\nunix_socket_directories = '{self.directory}'\n")
+
+    def _populate(self):
+        """It has what the primary has."""

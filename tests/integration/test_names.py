@@ -1,0 +1,266 @@
+"""Host names: lifetimes, names that do not exist, addresses that change while connections are open, name servers that are down."""
+import socket
+import time
+
+import pytest
+
+from harness import util, wire
+from harness.fakedns import FakeDns
+from harness.fakeserver import one_row
+from harness.pooler import Pooler
+from harness.util import PATIENCE, free_port, wait_until
+
+pytestmark = pytest.mark.own
+
+A, B, C = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+NAME = "db.example"
+
+
+@pytest.fixture(autouse=True)
+def needs_cares():
+    probe = Pooler(None)
+    version = probe.run("--version").stdout
+    probe.destroy()
+    if "c-ares" not in version:
+        pytest.skip("built without c-ares: resolv_conf is refused")
+
+
+@pytest.fixture
+def dns():
+    server = FakeDns({NAME: [A]})
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def hosts(fake):
+    """Three fake servers that answer with their address, on one port; the port."""
+    port = free_port()
+    for address in (A, B, C):
+        def script(conn, address=address):
+            conn.accept_login()
+            conn.serve_queries(lambda sql: one_row(address))
+        fake(script, address=address, port=port)
+    return port
+
+
+def named(make_pooler, dns, port, host=NAME, start=True, **settings):
+    pooler = make_pooler(start=False, databases={"app": f"host={host} port={port} dbname=app"},
+                         settings={"server_tls_sslmode": "disable", "server_connect_timeout": 5, "query_wait_timeout": 3,
+                                   "dns_max_ttl": 1, "dns_nxdomain_ttl": 1, **settings})
+    pooler.settings["resolv_conf"] = util.write_file(pooler.path("resolv.conf"), dns.resolv_conf())
+    pooler.write_config()
+    return pooler.start() if start else pooler
+
+
+def where(client):
+    client.send(wire.query("SELECT where"))
+    return next(m.row()[0] for m in client.until() if m.kind == "D")
+
+
+def test_one_lookup_for_many_connections(make_pooler, dns, hosts):
+    """The answer is remembered for as long as the name server says, at most dns_max_ttl."""
+    dns.ttl = 3600
+    pooler = named(make_pooler, dns, hosts, dns_max_ttl=60, pool_mode="session")
+    clients = [pooler.wire() for _ in range(5)]
+    assert [where(client) for client in clients] == [A] * 5
+    assert dns.count(NAME) == 1
+    for client in clients:
+        client.disconnect()
+
+
+@pytest.mark.parametrize("answer_ttl, max_ttl", [(1, 600), (600, 1)], ids=["by-the-answer", "by-dns_max_ttl"])
+def test_a_name_in_use_is_looked_up_again(make_pooler, dns, hosts, answer_ttl, max_ttl):
+    """The shorter of both lifetimes counts; and it happens without any new connection."""
+    dns.ttl = answer_ttl
+    pooler = named(make_pooler, dns, hosts, dns_max_ttl=max_ttl)
+    with pooler.wire() as client:
+        assert where(client) == A
+        before = dns.count(NAME)
+        wait_until(lambda: dns.count(NAME) >= before + 2, "two more lookups", 10)
+    assert len(pooler.log_lines("new connection to server")) == 1
+
+
+def test_a_long_life_is_believed(make_pooler, dns, hosts):
+    """No lookups in between."""
+    dns.ttl = 600
+    pooler = named(make_pooler, dns, hosts, dns_max_ttl=600)
+    with pooler.wire() as client:
+        where(client)
+        time.sleep(2.5)
+        where(client)
+    assert dns.count(NAME) == 1
+
+
+def test_connections_follow_the_name(make_pooler, dns, hosts):
+    """When the address changes, idle servers go, and one that is in use goes as it comes free."""
+    pooler = named(make_pooler, dns, hosts, pool_mode="session")
+    busy, idle = pooler.wire(), pooler.wire()
+    assert where(busy) == where(idle) == A
+    idle.goodbye()
+    wait_until(lambda: pooler.pool()["sv_idle"] + pooler.pool()["sv_used"] == 1, "an idle server")
+    dns.names[NAME] = [B]
+    pooler.wait_log("closing because: server DNS address changed")
+    assert pooler.log_lines(f'host name "{NAME}" has changed from {A} to {B}')
+    with pooler.wire() as fresh:
+        assert where(fresh) == B
+    assert where(busy) == A  # its session has not ended
+    busy.goodbye()
+    pooler.wait_log("closing because: server DNS address changed", 2)
+    wait_until(lambda: {row["addr"] for row in pooler.servers()} == {B}, "only the new address")
+
+
+def test_another_address_beside_it_changes_nothing(make_pooler, dns, hosts):
+    """Connections to an address that is still there stay; new ones take turns."""
+    pooler = named(make_pooler, dns, hosts, pool_mode="session")
+    first = pooler.wire()
+    assert where(first) == A
+    dns.names[NAME] = [A, B]
+    pooler.wait_log("has changed from")
+    more = [pooler.wire() for _ in range(4)]
+    assert {where(client) for client in more} == {A, B}
+    assert not pooler.log_lines("address changed")
+    for client in (first, *more):
+        client.disconnect()
+
+
+@pytest.mark.parametrize("trouble", ["silent", "servfail"])
+def test_old_addresses_serve_while_nobody_answers(make_pooler, dns, hosts, trouble):
+    """A name server that is down is no reason for a client to wait, and closes nothing."""
+    pooler = named(make_pooler, dns, hosts, pool_mode="session")
+    with pooler.wire() as client:
+        assert where(client) == A
+        dns.names[NAME] = trouble
+        pooler.wait_log(f'host name "{NAME}" could not be looked up', timeout=20)
+        started = time.monotonic()
+        with pooler.wire() as other:
+            assert where(other) == A
+        assert time.monotonic() - started < 0.8 * PATIENCE
+        dns.names[NAME] = [B]
+        pooler.wait_log("has changed from", timeout=20)
+        pooler.wait_log("closing because: server DNS address changed")
+        with pooler.wire() as other:
+            assert where(other) == B
+        assert where(client) == A
+
+
+def test_a_name_that_does_not_exist(make_pooler, dns, hosts):
+    """A clear error; remembered for dns_nxdomain_ttl and no longer."""
+    pooler = named(make_pooler, dns, hosts, host="nowhere.example", dns_nxdomain_ttl=1, query_wait_timeout=1)
+    with pytest.raises(wire.ServerError) as refused:
+        pooler.wire()
+    assert 'could not resolve host name "nowhere.example"' in refused.value.msg.text or refused.value.sqlstate == "53300"
+    asked = dns.count("nowhere.example")
+    assert asked >= 1
+    dns.names["nowhere.example"] = [C]
+
+    def is_served():
+        try:
+            with pooler.wire() as client:
+                return where(client) == C
+        except wire.ServerError:
+            return False
+    wait_until(is_served, "the name to be found", 10)
+
+
+def test_a_name_that_vanishes_leaves_connections_alone(make_pooler, dns, hosts):
+    """Not found: what is open stays open."""
+    pooler = named(make_pooler, dns, hosts)
+    with pooler.wire() as client:
+        assert where(client) == A
+        del dns.names[NAME]
+        pooler.wait_log("could not be looked up")
+        assert where(client) == A
+    assert not pooler.log_lines("address changed")
+
+
+def test_a_name_among_others(make_pooler, dns, hosts):
+    """In a list each kind of host is followed by its own rule."""
+    pooler = named(make_pooler, dns, hosts, host=f"{C},{NAME}", pool_mode="session")
+    clients = [pooler.wire() for _ in range(4)]
+    assert sorted(where(client) for client in clients) == [A, A, C, C]
+    for client in clients:
+        client.goodbye()
+    dns.names[NAME] = [B]
+    pooler.wait_log("address changed", 2)
+    assert {row["addr"] for row in pooler.servers()} == {C}
+
+
+def test_other_names_do_not_wait_for_a_silent_one(make_pooler, dns, hosts):
+    """Lookups run side by side."""
+    for number in range(10):
+        dns.names[f"silent{number}.example"] = "silent"
+    pooler = named(make_pooler, dns, hosts, start=False)
+    pooler.databases.update({f"s{n}": f"host=silent{n}.example port={hosts} dbname=app" for n in range(10)})
+    pooler.write_config()
+    pooler.start()
+    stuck = [pooler.raw() for _ in range(10)]
+    for number, client in enumerate(stuck):
+        client.send(wire.startup_packet({"user": "app", "database": f"s{number}"}))
+    wait_until(lambda: all(dns.count(f"silent{n}.example") for n in range(10)), "all to be asked for")
+    started = time.monotonic()
+    with pooler.wire() as client:
+        assert where(client) == A
+    assert time.monotonic() - started < 0.8 * PATIENCE
+    for client in stuck:
+        client.disconnect()
+
+
+def test_reload_reads_the_name_servers_again(make_pooler, dns, hosts):
+    """resolv.conf may have changed."""
+    pooler = named(make_pooler, dns, hosts)
+    other = FakeDns({NAME: [B]})
+    try:
+        with pooler.wire() as client:
+            assert where(client) == A
+            util.write_file(pooler.path("resolv.conf"), other.resolv_conf())
+            pooler.admin("RELOAD")
+            pooler.wait_log(f"has changed from {A} to {B}")
+            wait_until(lambda: where(client) == B, "the other address")
+    finally:
+        other.stop()
+
+
+def test_resolv_conf_that_cannot_be_read(make_pooler):
+    """Said at the start."""
+    pooler = make_pooler(start=False, settings={"resolv_conf": "/nonexistent/resolv.conf"})
+    done = pooler.run(pooler.path("pgsluice.ini"))
+    assert done.returncode == 1 and 'resolv_conf: cannot read "/nonexistent/resolv.conf"' in done.stdout + done.stderr
+
+
+def test_etc_hosts_counts(make_pooler, dns, hosts):
+    """localhost is not asked for."""
+    pooler = named(make_pooler, dns, hosts, host="localhost", query_wait_timeout=1)
+    with pytest.raises(wire.ServerError):
+        pooler.wire()
+    assert pooler.wait_log(f'could not connect to "localhost" port {hosts}: Connection refused')
+    assert not dns.count("localhost")
+
+
+def test_a_silent_address_of_a_name(make_pooler, dns, fake):
+    """Of a name's addresses one that swallows connections costs its share of the time, once; then it comes last."""
+    port = free_port()
+    fake(lambda conn: None, address=A, port=port, backlog=0, accept=False)
+    fillers = [fill_backlog(A, port) for _ in range(3)]
+
+    def script(conn):
+        conn.accept_login()
+        conn.serve_queries(lambda sql: one_row(B))
+    fake(script, address=B, port=port)
+    dns.names[NAME] = [A, B]
+    pooler = named(make_pooler, dns, port, server_connect_timeout=2, server_login_retry=60, query_wait_timeout=20, pool_mode="session")
+    clients = []
+    started = time.monotonic()
+    for _ in range(4):
+        clients.append(pooler.wire())
+        assert where(clients[-1]) == B
+    assert time.monotonic() - started < 2.5 * PATIENCE
+    for each in clients + fillers:
+        each.close() if hasattr(each, "close") else each.disconnect()
+
+
+def fill_backlog(address, port):
+    filler = socket.socket()
+    filler.setblocking(False)
+    filler.connect_ex((address, port))
+    return filler
