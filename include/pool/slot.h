@@ -104,6 +104,7 @@ struct pool_act {
     struct pool *pool;
     struct limits *limits;
     struct grant grant;
+    bool from_reserve; /* CONNECT: the place is one of the pool's reserve */
 };
 
 /*
