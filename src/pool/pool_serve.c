@@ -203,12 +203,12 @@ bool pool_open_one(struct pool *pool, uint8_t worker, bool join, int64_t now_us,
     slot->owner = worker;
     slot->lifetime_permille = 900 + (int)pool_random(pool, 201);
     slot->opened_us = now_us;
+    slot->from_reserve = pool->nslots >= pool->config.limit;
     slot->connected_us = 0;
-    if (pool->nslots >= pool->config.limit)
+    if (slot->from_reserve)
         pool->lent = pool->nslots + 1 - pool->config.limit;
     slot_move(slot, SLOT_CONNECTING, now_us);
     acts_add_slot(acts, POOL_ACT_CONNECT, worker, slot);
-    acts->act[acts->n - 1].from_reserve = pool->nslots > pool->config.limit;
     return true;
 }
 

@@ -266,6 +266,8 @@ void server_connect(struct shard *sh, struct pool *pool, struct slot *slot)
     l->config = session_config_ref(sh->config);
     l->db = db;
     l->welcome = params_empty();
+    if (slot->from_reserve)
+        server_log(s, LOG_LVL_WARNING, "taking connection from reserve_pool");
     int mode = config_settings(l->config->config)->server_tls_sslmode;
     l->use_tls = mode >= SSLMODE_PREFER;
     if (!start_dial(s))

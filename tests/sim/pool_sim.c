@@ -175,8 +175,8 @@ static void after_call(struct model *m, struct pool *pool, const struct pool_act
         }
     }
     if (last_connect != NULL)
-        require(last_connect->from_reserve == (pool->nslots > pool->config.limit));
-    if (last_connect != NULL && last_connect->from_reserve)
+        require(last_connect->slot->from_reserve == (pool->nslots > pool->config.limit));
+    if (last_connect != NULL && last_connect->slot->from_reserve)
         check_reserve(pool);
     look_at_queue(i);
     look_at_rings();

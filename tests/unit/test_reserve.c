@@ -65,7 +65,7 @@ static struct slot *connected(int64_t now_us)
 static struct slot *open_first(void)
 {
     checkout(10);
-    assert_false(acts.act[0].from_reserve);
+    assert_false(acts.act[0].slot->from_reserve);
     return connected(10);
 }
 
@@ -83,7 +83,7 @@ static void test_one_for_each_who_waited(void **state)
     pool_pump(pool, 0, 100 + AFTER_US, &acts);
     assert_int_equal(acts.n, 1);
     assert_int_equal(acts.act[0].kind, POOL_ACT_CONNECT);
-    assert_true(acts.act[0].from_reserve);
+    assert_true(acts.act[0].slot->from_reserve);
     assert_int_equal(pool->lent, 1);
     assert_int_equal(pool->retry_hint_us, 200 + AFTER_US); /* the second one's time */
     struct slot *slot = acts.act[0].slot;
@@ -185,7 +185,7 @@ static void test_limit_of_the_database(void **state)
     limits_set_max(l, 2, &acts);
     assert_int_equal(acts.act[0].kind, POOL_ACT_PUMP);
     pool_pump(pool, 0, 101 + AFTER_US, &acts);
-    assert_true(acts.act[0].from_reserve);
+    assert_true(acts.act[0].slot->from_reserve);
 }
 
 /* While PostgreSQL refuses or is down, the reserve is for nobody; nor while the pool is paused. */
