@@ -15,7 +15,7 @@
 #include "net/helper.h"
 
 #define TICK_US        (50 * USEC_PER_MSEC)
-#define MAX_REFUSED    64
+#define MAX_ARRIVING   256 /* connections beyond max_client_conn on their way to a worker */
 #define N_HELPERS      4
 #define HELPERS_WAIT_S 1 /* at the end, for name lookups under way */
 
@@ -77,9 +77,9 @@ static void on_accept(void *arg, int fd, bool is_unix)
     if (atomic_fetch_add(&ctl->in.clients, 1) >= s->max_client_conn) {
         atomic_fetch_sub(&ctl->in.clients, 1);
         is_over_limit = true;
-        if (atomic_fetch_add(&ctl->in.refused, 1) >= MAX_REFUSED) {
-            /* enough are being told already; this one, or an operator behind them, sees the end of its
-             * connection */
+        if (atomic_fetch_add(&ctl->in.refused, 1) >=
+            ctl->in.n_workers * places_refused_share(ctl->in.n_workers) + MAX_ARRIVING) {
+            /* the workers do not keep up with telling them */
             atomic_fetch_sub(&ctl->in.refused, 1);
             close(fd);
             return;
