@@ -102,6 +102,8 @@ bool shard_on_mail(struct shard *sh, struct mail *m);
 /* A connected client, accepted by the control thread; a place in instance->clients is reserved
  * (is_over_limit: none was). */
 void shard_accept(struct shard *sh, int fd, bool is_unix, bool is_over_limit);
+/* A place among max_client_conn, from any thread. */
+bool places_take_client(struct instance *in, int max_client_conn) must_check;
 /* How many clients beyond max_client_conn a worker of n_workers has at a time. */
 int places_refused_share(int n_workers);
 /* All clients and servers go, now (immediate shutdown). */

@@ -74,8 +74,7 @@ static void on_accept(void *arg, int fd, bool is_unix)
     const struct settings *s = control_settings(ctl);
     bool is_over_limit = false;
 
-    if (atomic_fetch_add(&ctl->in.clients, 1) >= s->max_client_conn) {
-        atomic_fetch_sub(&ctl->in.clients, 1);
+    if (!places_take_client(&ctl->in, s->max_client_conn)) {
         is_over_limit = true;
         if (atomic_fetch_add(&ctl->in.refused, 1) >=
             ctl->in.n_workers * places_refused_share(ctl->in.n_workers) + MAX_ARRIVING) {

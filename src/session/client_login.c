@@ -164,6 +164,17 @@ static bool is_console_name(const char *database)
     return strcmp(database, "pgsluice") == 0 || strcmp(database, "pgbouncer") == 0;
 }
 
+/* There was none when the client was accepted; but who had it may have gone a moment ago. */
+static bool find_place(struct client *c)
+{
+    if (c->is_counted)
+        return true;
+    c->is_counted = places_take_client(c->shard->instance, shard_settings(c->shard)->max_client_conn);
+    if (c->is_counted)
+        places_refused_leave(c);
+    return c->is_counted;
+}
+
 static void take_startup(struct client *c, const struct startup_packet *p)
 {
     struct client_login *l = c->login;
@@ -182,7 +193,7 @@ static void take_startup(struct client *c, const struct startup_packet *p)
         return;
     }
     l->is_console = is_console_name(l->database);
-    if (!c->is_counted && !l->is_console) {
+    if (!l->is_console && !find_place(c)) {
         client_close(c, CLOSE_MAX_CLIENT_CONN, NULL);
         return;
     }

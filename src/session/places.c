@@ -5,13 +5,13 @@
  * proved who it is, by a count that never passes the limit, whichever workers log clients in at the time;
  * it gives them back when it leaves its pool. A limit that has been lowered throws nobody out.
  *
- * A connection beyond max_client_conn is let in so far that it can be told, or go on to the console. Of
+ * A place among max_client_conn is taken at once when a connection is accepted (on_accept()), or else when it
+ * says who it is, since by then others may have gone. Who is beyond it is told, or goes on to the console. Of
  * these each worker keeps a few, the oldest first in shard->refused. One too many takes the place of
  * the oldest that needs it least: so connections that say nothing, or do not read what they are
  * told, cannot keep an operator out, however many there are.
  *
- * Threads: the worker's own; the counts of databases and users are shared by all.
- * Not here: max_client_conn itself (on_accept() in main/control.c).
+ * Threads: the worker's own; the counts are shared by all.
  */
 #include "login_int.h"
 
@@ -54,7 +54,12 @@ void places_give_back(struct client *c)
     c->login_user = NULL;
 }
 
-/* ---- beyond max_client_conn ---- */
+/* ---- max_client_conn ---- */
+
+bool places_take_client(struct instance *in, int max_client_conn)
+{
+    return max_client_conn > 0 && take(&in->clients, max_client_conn);
+}
 
 int places_refused_share(int n_workers)
 {
