@@ -55,7 +55,8 @@ def make_database(pg, limit):
 
 
 def refusals(pg, pooler):
-    return [line for line in (pg.log() + pooler.log()).splitlines() if "too many connections for" in line and "shared" in line]
+    """What PostgreSQL had to refuse since setup_pools()."""
+    return [line for line in (pg.log()[pooler.log_begins:] + pooler.log()).splitlines() if "too many connections for" in line]
 
 
 def setup_pools(make_pooler, pg, kind, most, **settings):
@@ -65,11 +66,13 @@ def setup_pools(make_pooler, pg, kind, most, **settings):
         where = make_database(pg, most)
         pooler = make_pooler(databases={"shared": f"{pg.dsn} dbname=shared"}, userlist={role: "" for role in roles},
                              settings={"max_db_connections": most, **settings})
+        pooler.log_begins = len(pg.log())
         return pooler, [(role, "shared") for role in roles], where
     role = make_roles(pg, most)[0]
     names = [f"alias{n}" for n in range(POOLS)]
     pooler = make_pooler(databases={name: f"{pg.dsn} dbname=app" for name in names}, userlist={role: ""},
                          settings={"max_user_connections": most, **settings})
+    pooler.log_begins = len(pg.log())
     return pooler, [(role, name) for name in names], f"usename = '{role}'"
 
 
