@@ -316,21 +316,59 @@ def test_operator_gets_in_during_a_storm(make_pooler, kind, over):
     close_all(inside)
 
 
-@pytest.mark.own
-def test_silent_connections_beyond_the_limit_keep_no_operator_out(make_pooler):
-    """They are many more than are kept, and stay: the oldest ones go."""
-    pooler = make_pooler(settings={"max_client_conn": 2})
+def silent_connections(pooler, count):
+    """Each has sent a byte, or the kernel would not show it to the pooler."""
     held = []
-    for _ in range(200):
-        held.append(socket.create_connection(("127.0.0.1", pooler.port), 5))
+    for _ in range(count):
+        held.append(socket.create_connection(("127.0.0.1", pooler.port), 10))
         held[-1].sendall(b"\0")
-    for _ in range(3):
-        assert pooler.show("VERSION")
-        with pytest.raises(ServerError, match=r"no more connections allowed \(max_client_conn\)"):
-            pooler.wire()
+    return held
+
+
+def is_open(sock, seconds=0.2):
+    """Nothing is read from it in this time, not even its end."""
+    sock.settimeout(seconds)
+    try:
+        sock.recv(1)
+        return False
+    except socket.timeout:
+        return True
+    except ConnectionError:
+        return False
+
+
+@pytest.mark.own
+def test_silent_connections_beyond_the_limit_keep_nobody_out(make_pooler):
+    """They are many more than are kept, and stay: the oldest ones go, and whoever comes is let in or told."""
+    pooler = make_pooler(settings={"max_client_conn": 2})
+    with pooler.wire(), pooler.wire():
+        held = silent_connections(pooler, 200)
+        assert not is_open(held[0], 10)
+        assert is_open(held[-1])
+        for _ in range(3):
+            assert pooler.show("VERSION")
+            with pytest.raises(ServerError, match=r"no more connections allowed \(max_client_conn\)"):
+                pooler.wire()
+        close_all_sockets(held)
+    wait_until(lambda: can_login(pooler), "a place to be free").disconnect()
+
+
+def close_all_sockets(held):
     for sock in held:
         sock.close()
-    wait_until(lambda: can_login(pooler), "a place to be free").disconnect()
+
+
+@pytest.mark.own
+def test_operator_who_is_typing_the_password_stays(make_pooler):
+    pooler = make_pooler(settings={"max_client_conn": 1, "auth_type": "plain"}, userlist={"app": "p", "admin": "secret"})
+    with pooler.wire(password="p"), pooler.raw() as console:
+        console.send(wire.startup_packet({"user": "admin", "database": "pgbouncer"}))
+        assert console.receive().kind == "R"
+        held = silent_connections(pooler, 200)
+        assert not is_open(held[0], 10)
+        console.send(wire.message("p", wire.cstr("secret")))
+        console.until("Z")
+        close_all_sockets(held)
 
 
 @pytest.mark.own
