@@ -28,6 +28,11 @@ def can_login(pooler, **kwargs):
         return None
 
 
+def fill(pooler, count, **kwargs):
+    """Takes all places; the connection with which the harness looked whether the pooler listens may still have one."""
+    return [wait_until(lambda: can_login(pooler, **kwargs), "a place to be free") for _ in range(count)]
+
+
 def login_storm(pooler, count, **kwargs):
     """count logins at one time: those that got in, and the errors of the others."""
     inside, refused, lock = [], [], threading.Lock()
@@ -213,12 +218,13 @@ def test_console_does_not_count(make_pooler):
 @pytest.mark.sanitizer
 def test_max_client_conn_in_a_storm(make_pooler):
     pooler = make_pooler(settings={"max_client_conn": 7})
+    close_all(fill(pooler, 7))
     for _ in range(5):
+        wait_until(lambda: row_list(pooler)["login_clients"] == 0 and is_counted(pooler, "DATABASES", "app", 0), "all to be gone")
         inside, refused = login_storm(pooler, 40)
         assert len(inside) == 7 and len(refused) == 33
         assert {str(error) for error in refused} == {"53300: no more connections allowed (max_client_conn)"}
         close_all(inside)
-        wait_until(lambda: row_list(pooler)["login_clients"] == 0 and is_counted(pooler, "DATABASES", "app", 0), "all to be gone")
 
 
 def row_list(pooler, **kwargs):
@@ -228,7 +234,7 @@ def row_list(pooler, **kwargs):
 @pytest.mark.own
 def test_max_client_conn_by_reload(make_pooler):
     pooler = make_pooler(settings={"max_client_conn": 4})
-    clients = [pooler.wire() for _ in range(4)]
+    clients = fill(pooler, 4)
     pooler.settings["max_client_conn"] = 2
     pooler.reload()
     assert [client.value("SELECT 1") for client in clients] == ["1"] * 4
@@ -291,7 +297,7 @@ STORMS = {
 def test_operator_gets_in_during_a_storm(make_pooler, kind, over):
     """max_client_conn is used up, and connections come in without end that say nothing, or the wrong thing."""
     pooler = make_pooler(settings={"max_client_conn": 2, "auth_type": "plain"}, userlist={"app": "p", "admin": "secret"})
-    clients = [pooler.wire(password="p") for _ in range(2)]
+    clients = fill(pooler, 2, password="p")
     with Storm(pooler, STORMS[kind]) as storm:
         for _ in range(5):
             before = storm.opened
@@ -341,15 +347,16 @@ def is_open(sock, seconds=0.2):
 def test_silent_connections_beyond_the_limit_keep_nobody_out(make_pooler):
     """They are many more than are kept, and stay: the oldest ones go, and whoever comes is let in or told."""
     pooler = make_pooler(settings={"max_client_conn": 2})
-    with pooler.wire(), pooler.wire():
-        held = silent_connections(pooler, 200)
-        assert not is_open(held[0], 10)
-        assert is_open(held[-1])
-        for _ in range(3):
-            assert pooler.show("VERSION")
-            with pytest.raises(ServerError, match=r"no more connections allowed \(max_client_conn\)"):
-                pooler.wire()
-        close_all_sockets(held)
+    clients = fill(pooler, 2)
+    held = silent_connections(pooler, 200)
+    assert not is_open(held[0], 10)
+    assert is_open(held[-1])
+    for _ in range(3):
+        assert pooler.show("VERSION")
+        with pytest.raises(ServerError, match=r"no more connections allowed \(max_client_conn\)"):
+            pooler.wire()
+    close_all(clients)
+    close_all_sockets(held)
     wait_until(lambda: can_login(pooler), "a place to be free").disconnect()
 
 
@@ -361,7 +368,7 @@ def close_all_sockets(held):
 @pytest.mark.own
 def test_operator_who_is_typing_the_password_stays(make_pooler):
     pooler = make_pooler(settings={"max_client_conn": 1, "auth_type": "plain"}, userlist={"app": "p", "admin": "secret"})
-    with pooler.wire(password="p"), pooler.raw() as console:
+    with fill(pooler, 1, password="p")[0], pooler.raw() as console:
         console.send(wire.startup_packet({"user": "admin", "database": "pgbouncer"}))
         assert console.receive().kind == "R"
         held = silent_connections(pooler, 200)
@@ -374,7 +381,7 @@ def test_operator_who_is_typing_the_password_stays(make_pooler):
 @pytest.mark.own
 def test_cancel_request_beyond_the_limit(make_pooler):
     pooler = make_pooler(settings={"max_client_conn": 1})
-    with wait_until(lambda: can_login(pooler), "the harness's own connection to be gone") as client:
+    with fill(pooler, 1)[0] as client:
         client.send(wire.query("SELECT pg_sleep(30)"))
         wait_until(lambda: pooler.pool()["sv_active"] == 1, "the query to run")
         client.cancel()
