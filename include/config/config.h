@@ -150,6 +150,8 @@ int config_pool_mode(const struct config *c, const struct database_config *db,
                      const struct user_config *user);
 int config_max_db_connections(const struct config *c, const struct database_config *db);
 int config_max_user_connections(const struct config *c, const struct user_config *user);
+int config_max_db_client_connections(const struct config *c, const struct database_config *db);
+int config_max_user_client_connections(const struct config *c, const struct user_config *user);
 int64_t config_query_wait_timeout_us(const struct config *c, const struct database_config *db,
                                      const struct user_config *user);
 int64_t config_server_lifetime_us(const struct config *c, const struct database_config *db);

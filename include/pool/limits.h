@@ -7,6 +7,10 @@
  * the ring pumped after dropping its own lock. While the ring is not empty, nobody but the
  * pool whose turn it is may take a free place; a pool that no longer needs one passes its turn on.
  *
+ * A pool whose own clients go on waiting would never have a server to spare. So when a server comes free that
+ * has served it for a turn (LIMITS_TURN_US), it goes too, if a starving pool has none at all, or at least two
+ * fewer: where places are scarce, pools without any take turns, and others differ by one.
+ *
  * Invariants: while a ring is not empty and there is room, a PUMP for its head is on the way;
  *             a pool is in one ring at a time, oldest hunger first.
  * Threads: any. Ring, members and each taking of a place: limits.lock (rank 30), taken only when a
@@ -20,6 +24,10 @@
 
 #include "base/list.h"
 #include "base/lock.h"
+
+/* How long a server at least serves a pool with waiting clients before it gives way to another pool: long
+ * against the time of a login, short against a client's patience. */
+#define LIMITS_TURN_US (200 * 1000)
 
 struct pool;
 struct pool_acts;

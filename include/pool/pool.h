@@ -12,7 +12,8 @@
  *
  * Invariants (tests/sim):
  *   connecting + idle + active + testing + moving + closing == nslots;
- *   a slot is opened only while nslots < limit and under the limits of its database and user
+ *   a slot is opened only while nslots < limit, or, as one of `reserve` more, for a waiter that has waited
+ *     for reserve_after_us; and always under the limits of its database and user
  *     (limits may fall on reload; slots then close on release);
  *   no idle server while someone waits, unless paused;
  *   tickets are granted in order of their numbers, but for policy.h's bounded overtaking.
@@ -36,6 +37,8 @@
 /* Set by the control thread from the configuration. */
 struct pool_config {
     int limit;                     /* pool_size */
+    int reserve;                   /* reserve_pool_size: places beyond limit for those who wait long */
+    int64_t reserve_after_us;      /* reserve_pool_timeout: how long that is; 0 = the reserve is not used */
     int min_size;                  /* min_pool_size */
     bool round_robin;              /* server_round_robin */
     int64_t lifetime_us;           /* server_lifetime; 0 = for ever */
@@ -71,6 +74,8 @@ struct pool {
     uint64_t next_ticket;
     int count[SLOT_STATES]; /* slots by state; FREE is not counted */
     int nslots;             /* sum of count[] */
+    int lent;               /* places taken from the reserve and not given back: how far nslots may lie
+                               above limit; 0..reserve */
     int n_waiters;
     int ramp;           /* connections that may be in progress at a time: 1, 2, 4, ... */
     int64_t retry_us;   /* no connecting before this; 0 = at once */
@@ -83,6 +88,7 @@ struct pool {
     struct utilization util;    /* the control thread ticks it, under the lock */
     uint64_t random;            /* state of the jitter */
     struct limits *starves_for; /* the limit in whose ring this pool is, or NULL; at most one */
+    int64_t shared_us;          /* when it was last looked whether another pool has fewer servers */
     int64_t starving_since_us;  /* its age in the ring; kept when it goes from one ring to the other */
     struct list ring;           /* [limits.lock too] */
 
@@ -199,6 +205,7 @@ struct pool_numbers {
     int count[SLOT_STATES];
     int nslots, limit, n_waiters;
     int to_close;           /* closing, or marked to close when they come free */
+    int reserve, lent;      /* reserve_pool_size, and how much of it is in use */
     int used;               /* of the idle: idle for longer than check_delay_us */
     int64_t oldest_wait_us; /* age of the head of the queue; 0 = nobody */
     bool is_paused;

@@ -31,7 +31,7 @@ struct pool_database {
 struct pool_user {
     const char *name;     /* constant */
     struct limits limits; /* max_user_connections */
-    _Atomic int clients;  /* client connections of this user */
+    _Atomic int clients;  /* clients that logged in as this user, whoever their servers log in as */
     /* [registry.lock] keys from the client's own SCRAM login, for logging in to servers */
     bool has_scram_keys;
     uint8_t scram_client_key[32];

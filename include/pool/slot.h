@@ -66,6 +66,7 @@ struct slot {
     int64_t opened_us;     /* CONNECTING began */
     int64_t connected_us;  /* login done */
     int64_t idle_since_us;
+    bool from_reserve;              /* opened beyond the limit: for the log; constant from CONNECTING on */
     struct grant grant;             /* MOVING: for whom */
     enum close_reason close_reason; /* CLOSING: why; else CLOSE_NONE, or why it must close on release */
     /* [owner], as `server`: written while CONNECTING */

@@ -28,11 +28,12 @@ struct client {
     struct stream stream;
     struct list node; /* shard->client_lists[state], oldest in the state first */
     struct shard *shard;
-    struct pool *pool;          /* NULL until authenticated, and for the console */
-    struct server *server;      /* linked; cleared by server_unlink() */
-    struct params *params;      /* what this session has SET, as far as servers report it */
-    struct buf *input;          /* received and not yet forwarded; NULL when there is none */
-    struct client_login *login; /* during CLIENT_LOGIN and LOGIN_WAIT; freed by client_login_free() */
+    struct pool *pool;            /* NULL until authenticated, and for the console */
+    struct pool_user *login_user; /* counted there and in its pool and database; NULL when not: places.c */
+    struct server *server;        /* linked; cleared by server_unlink() */
+    struct params *params;        /* what this session has SET, as far as servers report it */
+    struct buf *input;            /* received and not yet forwarded; NULL when there is none */
+    struct client_login *login;   /* during CLIENT_LOGIN and LOGIN_WAIT; freed by client_login_free() */
     struct ticket ticket;
     struct deferred deferred;
     uint64_t handle;
@@ -54,8 +55,7 @@ struct client {
     bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
     bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */
     bool is_counted;         /* in instance->clients */
-    bool is_refused;         /* in instance->refused: told that there is no place for it */
-    bool is_in_pool;         /* counted in pool->clients */
+    bool is_refused;         /* in instance->refused and shard->refused: beyond max_client_conn */
     bool console_busy;       /* CONSOLE: input is with the control thread */
     bool read_is_held;       /* reading stopped: enough input is kept, or the server is slow */
     bool wait_is_notified;   /* WAITING: has been told that it is queued */

@@ -67,8 +67,8 @@ struct instance {
     int64_t started_wall_us;
 
     /* [atomic] */
-    _Atomic int clients;                 /* client connections, logging in or in; reserved when accepted */
-    _Atomic int refused;                 /* connections beyond max_client_conn that are being told so */
+    _Atomic int clients; /* client connections, logging in or in; reserved when accepted */
+    _Atomic int refused; /* connections beyond max_client_conn, told so or on their way to the console */
     _Atomic int shutdown_mode;           /* enum shutdown_mode */
     _Atomic int drain_budget;            /* SHUTDOWN_DRAIN: clients that may be closed now */
     _Atomic uint64_t next_connection_id; /* for the log: C-<id>, S-<id> */

@@ -47,6 +47,11 @@ struct pending_act {
     struct pool_act act;
 };
 
+/* Connections beyond max_client_conn that are being told so, or log in to the console: at most about so many,
+ * and at most so many per worker. */
+#define SESSION_MAX_REFUSED   64
+#define SESSION_LEAST_REFUSED 8
+
 struct shard {
     /* constant */
     struct loop loop;
@@ -71,6 +76,8 @@ struct shard {
     bool acts_are_draining;
     struct server
         *current; /* whose input is being handled; NULL again once it has been handed to another worker */
+    struct client *refused[SESSION_MAX_REFUSED]; /* clients beyond max_client_conn, oldest first: places.c */
+    int n_refused;
     struct list cancels; /* cancel connections to servers under way */
 
     /* [atomic], written by the owner */
@@ -95,6 +102,10 @@ bool shard_on_mail(struct shard *sh, struct mail *m);
 /* A connected client, accepted by the control thread; a place in instance->clients is reserved
  * (is_over_limit: none was). */
 void shard_accept(struct shard *sh, int fd, bool is_unix, bool is_over_limit);
+/* A place among max_client_conn, from any thread. */
+bool places_take_client(struct instance *in, int max_client_conn) must_check;
+/* How many clients beyond max_client_conn a worker of n_workers has at a time. */
+int places_refused_share(int n_workers);
 /* All clients and servers go, now (immediate shutdown). */
 void shard_close_all(struct shard *sh, enum close_reason why);
 /* Re-reads what clients keep of the settings, after sh->config was swapped. */

@@ -188,16 +188,26 @@ static const struct config_option options[] = {
     INT(log_stats, "1", 0, INT_MAX, R, "1: log the sums of traffic once in each stats_period."),
     STR(logfile, "", R, "File to log to; it is opened again on reload."),
     STR(login_notify_message, "", R, "Notice that is sent to each client after its login."),
-    INT(max_client_conn, "100", 0, INT_MAX, R, "Clients that may be connected at one time."),
-    INT(max_db_client_connections, "0", 0, INT_MAX, R | LATER, "Clients per database; 0: no limit."),
+    INT(max_client_conn, "100", 0, INT_MAX, R,
+        "Clients that may be connected at one time, be they logged in or not. Console sessions do not count; "
+        "they get in when all places are taken."),
+    INT(max_db_client_connections, "0", 0, INT_MAX, R,
+        "Clients per database (the name that they connect to), over all its users, once they have proved who "
+        "they are; 0: no limit. Who is in stays in when it is lowered."),
     INT(max_db_connections, "0", 0, INT_MAX, R,
-        "Server connections per database, over all its users; 0: no limit."),
-    UINT(max_packet_size, "2147483647", 0, UINT32_MAX, R, "Largest message, in bytes, that is passed on."),
+        "Server connections per database, over all its users; 0: no limit. An idle connection of one pool "
+        "gives way to another pool that starves; where all are busy, pools take turns."),
+    UINT(max_packet_size, "2147483647", 0, UINT32_MAX, R,
+         "Largest message, in bytes, that is passed on, in either direction: one query, one parameter set, "
+         "one "
+         "row. A result may be larger. Who sends a larger one is disconnected."),
     {"max_prepared_statements", OPTION_INT, R | LATER, FIELD(int, max_prepared_statements), "200", 0, INT_MAX,
      NULL, "0",
      "Prepared statements kept per server connection, so that protocol-level prepared statements work in "
      "transaction and statement pooling; 0: do not track them."},
-    INT(max_user_client_connections, "0", 0, INT_MAX, R | LATER, "Clients per user; 0: no limit."),
+    INT(max_user_client_connections, "0", 0, INT_MAX, R,
+        "Clients per user (the name that they log in with), over all databases, once they have proved who "
+        "they are; 0: no limit. Who is in stays in when it is lowered."),
     INT(max_user_connections, "0", 0, INT_MAX, R,
         "Server connections per user, over all databases; 0: no limit."),
     INT(min_pool_size, "0", 0, INT_MAX, R,
@@ -218,11 +228,13 @@ static const struct config_option options[] = {
         "Seconds after which a client that waits for a server connection is told so by a notice; 0: never."),
     TIME(query_wait_timeout, "120", R,
          "Clients that wait longer than this for a server connection are disconnected; 0: never."),
-    INT(reserve_pool_size, "0", 0, INT_MAX, R | LATER,
-        "Extra server connections for a pool whose clients wait longer than reserve_pool_timeout; 0: none."),
+    INT(reserve_pool_size, "0", 0, INT_MAX, R,
+        "Server connections beyond pool_size that a pool may open for clients which have waited for "
+        "reserve_pool_timeout; 0: none. They live on like any other until server_idle_timeout or "
+        "server_lifetime; the limits of the database and of the user hold over them."),
     TIME(reserve_pool_timeout, "5", R,
-         "How long a client waits before its pool may use its reserve. It counts once "
-         "reserve_pool_size is supported."),
+         "How long a client waits before its pool may open a connection of its reserve for it; 0: the "
+         "reserve is not used."),
     STR(resolv_conf, "", 0,
         "Another resolv.conf for host name lookups, read at start and on reload; empty: the system's. It "
         "needs "

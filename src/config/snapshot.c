@@ -200,6 +200,17 @@ int config_max_user_connections(const struct config *c, const struct user_config
     return first_set(user != NULL ? user->max_user_connections : -1, -1, c->settings.max_user_connections);
 }
 
+int config_max_db_client_connections(const struct config *c, const struct database_config *db)
+{
+    return first_set(db->max_db_client_connections, -1, c->settings.max_db_client_connections);
+}
+
+int config_max_user_client_connections(const struct config *c, const struct user_config *user)
+{
+    return first_set(user != NULL ? user->max_user_client_connections : -1, -1,
+                     c->settings.max_user_client_connections);
+}
+
 int64_t config_query_wait_timeout_us(const struct config *c, const struct database_config *db,
                                      const struct user_config *user)
 {

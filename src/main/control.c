@@ -13,8 +13,8 @@
 #include "base/mem.h"
 #include "main_int.h"
 
-#define MAX_REFUSED  64
-#define NAMES_WAIT_S 1 /* at the end, for name lookups under way */
+#define MAX_ARRIVING 256 /* connections beyond max_client_conn on their way to a worker */
+#define NAMES_WAIT_S 1   /* at the end, for name lookups under way */
 
 /* ---- mail ---- */
 
@@ -92,12 +92,11 @@ static void on_accept(void *arg, int fd, bool is_unix)
     const struct settings *s = control_settings(ctl);
     bool is_over_limit = false;
 
-    if (atomic_fetch_add(&ctl->in.clients, 1) >= s->max_client_conn) {
-        atomic_fetch_sub(&ctl->in.clients, 1);
+    if (!places_take_client(&ctl->in, s->max_client_conn)) {
         is_over_limit = true;
-        if (atomic_fetch_add(&ctl->in.refused, 1) >= MAX_REFUSED) {
-            /* enough are being told already; this one, or an operator behind them, sees the end of its
-             * connection */
+        if (atomic_fetch_add(&ctl->in.refused, 1) >=
+            ctl->in.n_workers * places_refused_share(ctl->in.n_workers) + MAX_ARRIVING) {
+            /* the workers do not keep up with telling them */
             atomic_fetch_sub(&ctl->in.refused, 1);
             close(fd);
             return;

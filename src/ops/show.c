@@ -61,6 +61,7 @@ static const struct column pools_columns[] = {
     {"maxwait_us", 'i'}, {"pool_mode", 's'}, {"load_balance_hosts", 's'},
     /* ours */
     {"sv_moving", 'i'}, {"sv_closing", 'i'}, {"limit", 'i'}, {"utilization", 'N'},
+    {"reserve", 'i'}, {"reserve_used", 'i'},
 };
 
 static const struct column state_columns[] = {
@@ -105,6 +106,7 @@ static const struct column utilization_columns[] = {
     {"database", 's'}, {"user", 's'}, {"limit", 'i'}, {"active", 'i'}, {"idle", 'i'}, {"waiting", 'i'},
     {"utilization_now", 'N'}, {"utilization_1m", 'N'}, {"utilization_5m", 'N'}, {"utilization_15m", 'N'},
     {"utilization_60m", 'N'}, {"peak", 'i'}, {"saturated_seconds", 'N'},
+    {"reserve", 'i'}, {"reserve_used", 'i'},
 };
 
 static const struct column version_columns[] = {

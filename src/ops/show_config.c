@@ -183,13 +183,6 @@ static void show_own_database(struct console *c, struct result *r)
     result_row_end(r);
 }
 
-static int max_db_clients(const struct config *config, const struct database_config *d)
-{
-    if (d != NULL && d->max_db_client_connections >= 0)
-        return d->max_db_client_connections;
-    return config_settings(config)->max_db_client_connections;
-}
-
 static void show_database(struct console *c, struct result *r, const struct entry *e)
 {
     const struct config *config = console_config(c);
@@ -214,7 +207,7 @@ static void show_database(struct console *c, struct result *r, const struct entr
                        : NULL);
     result_int(r, config_max_db_connections(config, d));
     result_int(r, live != NULL ? atomic_load_explicit(&live->limits.count, memory_order_relaxed) : 0);
-    result_int(r, max_db_clients(config, d));
+    result_int(r, config_max_db_client_connections(config, d));
     result_int(r, live != NULL ? atomic_load_explicit(&live->clients, memory_order_relaxed) : 0);
     /* with PAUSE of the whole each database is paused */
     result_int(r, registry_is_paused(c->registry, live));
@@ -262,7 +255,6 @@ void show_users(struct console *c, struct result *r)
     for (size_t i = 0; i < n; i++) {
         const struct user_config *u = entries[i].config;
         struct pool_user *live = entries[i].live;
-        int max_clients = u != NULL ? u->max_user_client_connections : -1;
 
         result_row(r);
         result_text(r, entries[i].name);
@@ -272,7 +264,7 @@ void show_users(struct console *c, struct result *r)
                                                                       : NULL);
         result_int(r, config_max_user_connections(config, u));
         result_int(r, live != NULL ? atomic_load_explicit(&live->limits.count, memory_order_relaxed) : 0);
-        result_int(r, max_clients >= 0 ? max_clients : config_settings(config)->max_user_client_connections);
+        result_int(r, config_max_user_client_connections(config, u));
         result_int(r, live != NULL ? atomic_load_explicit(&live->clients, memory_order_relaxed) : 0);
         result_row_end(r);
     }

@@ -98,6 +98,8 @@ static void show_pool(struct console *c, struct result *r, struct pool *p)
     result_int(r, n.count[SLOT_CLOSING]);
     result_int(r, n.limit);
     result_real(r, n.utilization_now);
+    result_int(r, n.reserve);
+    result_int(r, n.lent);
     result_row_end(r);
 }
 
@@ -116,6 +118,8 @@ static void show_own_pool(struct console *c, struct result *r)
     result_int(r, 0);
     result_int(r, 0);
     result_real(r, 0);
+    result_int(r, 0);
+    result_int(r, 0);
     result_row_end(r);
 }
 
@@ -158,6 +162,8 @@ static void show_pool_utilization(struct console *c, struct result *r, struct po
         result_real(r, n.utilization[i]);
     result_int(r, n.peak);
     result_real(r, (double)n.saturated_us / (double)USEC_PER_SEC);
+    result_int(r, n.reserve);
+    result_int(r, n.lent);
     result_row_end(r);
 }
 

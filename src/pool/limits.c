@@ -22,7 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EVICT_TRIES 3
+#define EVICT_TRIES  3
+#define SHARE_WINDOW 32 /* starving pools looked at */
 
 void limits_init(struct limits *l)
 {
@@ -158,6 +159,39 @@ bool limits_is_starved(struct limits *l)
     is_starved = deficit(l) > 0;
     lock_release(&l->lock);
     return is_starved;
+}
+
+/* [l->lock] */
+static bool has_needier(const struct limits *l, const struct pool *pool, int held)
+{
+    int looked = 0;
+
+    LIST_FOR_EACH (it, &l->ring) {
+        const struct pool *other = list_entry(it, const struct pool, ring);
+        int others = atomic_load_explicit(&other->slots_hint, memory_order_relaxed);
+        if (other != pool && (others == 0 || others + 2 <= held))
+            return true;
+        if (++looked == SHARE_WINDOW)
+            break;
+    }
+    return false;
+}
+
+bool limits_must_share(struct limits *l, struct pool *pool, int held)
+{
+    bool must;
+
+    if (atomic_load(&l->starving) == 0)
+        return false;
+    lock_acquire(&l->lock);
+    must = deficit(l) > 0 && has_needier(l, pool, held);
+    /* With room it is the head's turn, and a PUMP on its way: the head stays where it is. */
+    if (must && pool->starves_for == l && (ring_head(l) != pool || room(l) <= 0)) {
+        ring_leave(l, pool);
+        pool->starving_since_us = 0;
+    }
+    lock_release(&l->lock);
+    return must;
 }
 
 void limits_set_max(struct limits *l, int max, struct pool_acts *acts)

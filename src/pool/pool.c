@@ -6,7 +6,7 @@
  *
  * Threads: any worker. All state is protected by pool->lock (rank 20). Each function
  * takes the lock, changes the ledger, lets pool_serve() bring it to rest, and takes note of what changed.
- * Invariant: connecting + idle + active + testing + moving + closing == nslots <= limit
+ * Invariant: connecting + idle + active + testing + moving + closing == nslots <= limit + lent
  *            (the limit may fall on reload; slots then close on release).
  * Not here: fds and TLS (session/), limits across pools (limits.c), what the
  *           control thread sets (pool_admin.c).
@@ -122,6 +122,7 @@ void pool_connected(struct pool *pool, struct slot *slot, struct params *welcome
 {
     struct params *old = NULL;
     uint8_t worker;
+    int most;
 
     enter(pool, acts);
     assert(slot->state == SLOT_CONNECTING);
@@ -134,7 +135,8 @@ void pool_connected(struct pool *pool, struct slot *slot, struct params *welcome
     pool->last_error[0] = pool->last_error_sqlstate[0] = '\0';
     pool->is_refused = false;
     pool->retry_us = pool->backoff_us = 0;
-    pool->ramp = pool->ramp <= pool->config.limit / 2 ? 2 * pool->ramp : pool->config.limit;
+    most = pool->config.limit + pool->config.reserve;
+    pool->ramp = pool->ramp <= most / 2 ? 2 * pool->ramp : most;
     if (pool->ramp < 1)
         pool->ramp = 1;
     pool_settle(pool, slot, CLOSE_NONE, now_us, acts);

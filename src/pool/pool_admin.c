@@ -9,6 +9,7 @@
  */
 #include "pool_int.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,13 +81,22 @@ static void apply(struct pool *pool, int64_t now_us, struct pool_acts *acts)
 void pool_configure(struct pool *pool, const struct pool_config *config, int64_t now_us,
                     struct pool_acts *acts)
 {
-    bool ok = pool_allocate_slots(pool, config->limit);
+    int limit = config->limit > 0 ? config->limit : 0;
+    int reserve = config->reserve > 0 ? config->reserve : 0;
 
+    if (reserve > INT_MAX - limit)
+        reserve = INT_MAX - limit;
+    bool ok = pool_allocate_slots(pool, limit + reserve);
     acts_begin(acts);
     lock_acquire(&pool->lock);
+    if (!ok && limit > pool->slots_allocated)
+        limit = pool->slots_allocated;
+    if (!ok && reserve > pool->slots_allocated - limit)
+        reserve = pool->slots_allocated - limit;
     pool->config = *config;
-    if (!ok || config->limit < 0)
-        pool->config.limit = config->limit < 0 ? 0 : pool->slots_allocated;
+    pool->config.limit = limit;
+    pool->config.reserve = reserve;
+    slot_count_lent(pool);
     if (pool->config.overtake_max > UINT16_MAX)
         pool->config.overtake_max = UINT16_MAX;
     apply(pool, now_us, acts);
@@ -267,6 +277,8 @@ void pool_read(struct pool *pool, int64_t check_delay_us, int64_t now_us, struct
     memcpy(out->count, pool->count, sizeof(out->count));
     out->nslots = pool->nslots;
     out->limit = pool->config.limit;
+    out->reserve = pool->config.reserve;
+    out->lent = pool->lent;
     out->n_waiters = pool->n_waiters;
     out->to_close = count_to_close(pool);
     out->used = count_idle_for(pool, check_delay_us, now_us);
@@ -343,7 +355,9 @@ bool pool_check(struct pool *pool)
     ok = check_slots(pool) && check_waiters(pool) && pool->nslots == atomic_load(&pool->slots_hint) &&
          list_is_linked(&pool->ring) == (pool->starves_for != NULL) &&
          pool->util.active == (uint32_t)(count[SLOT_ACTIVE] + count[SLOT_TESTING] + count[SLOT_MOVING]) &&
-         pool->util.waiting == (pool->n_waiters > 0);
+         pool->util.waiting == (pool->n_waiters > 0) && pool->lent >= 0 &&
+         pool->lent <= pool->config.reserve &&
+         (pool->lent == 0 || pool->lent <= pool->nslots - pool->config.limit);
     lock_release(&pool->lock);
     return ok;
 }

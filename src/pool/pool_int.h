@@ -38,6 +38,8 @@ void acts_add_evict(struct pool_acts *acts, struct limits *l, struct pool *starv
 
 /* [lock] The one place where a slot changes its state: counts, lists and times follow. */
 void slot_move(struct slot *slot, enum slot_state to, int64_t now_us);
+/* [lock] Keeps `lent` within what is above the limit, after nslots or the settings have changed. */
+void slot_count_lent(struct pool *pool);
 /* [lock] CLOSING for why; its CLOSE act is handed out by pool_serve(). */
 void slot_doom(struct slot *slot, enum close_reason why, int64_t now_us);
 /* [lock] A FREE slot; there is one while nslots < slots_allocated. */
@@ -72,9 +74,11 @@ struct grant ticket_grant(const struct ticket *ticket);
 bool pool_is_failing(const struct pool *pool, int64_t now_us);
 /* [lock] FAIL acts for waiters, as many as fit; acts->more when some are left. */
 void pool_fail_some(struct pool *pool, struct pool_acts *acts);
-/* [lock] May a connection be opened, as far as the pool itself goes? */
+/* [lock] May a connection be opened within the pool's limit, as far as the pool itself goes? */
 bool pool_may_connect(const struct pool *pool, int64_t now_us);
-/* [lock] May it, and is there a waiter for whom none is in progress? */
+/* [lock] Is there a waiter for whom none is in progress, and may one be opened for it, be it from the
+ * reserve?
+ */
 bool pool_wants_connection(const struct pool *pool, int64_t now_us);
 /* [lock] Opens one on worker, or joins the ring of the limit that is full (when join). Needs room for
  * ACTS_PER_OPEN. */
@@ -97,6 +101,9 @@ void limits_leave(struct pool *pool, struct pool_acts *acts);
 bool limits_is_over(struct limits *l);
 /* A pool starves that no place which is free, or coming free, will feed. */
 bool limits_is_starved(struct limits *l);
+/* A pool starves that no place will feed, and that has none, or at least two fewer than pool's `held`. Then
+ * pool, which is about to let one go, goes to the end of the ring. Looks at a bounded number of pools. */
+bool limits_must_share(struct limits *l, struct pool *pool, int held);
 /* Registry, once per pool; allocates. False when memory is out. */
 bool limits_reserve_member(struct limits *l) must_check;
 void limits_add_member(struct limits *l, struct pool *pool);

@@ -79,6 +79,20 @@ static enum close_reason must_give_way(struct pool *pool)
     return CLOSE_NONE;
 }
 
+/* With clients waiting here, it is kept for a turn while other pools have fewer. */
+static enum close_reason must_share(struct pool *pool, const struct slot *slot, int64_t now_us)
+{
+    int held = pool->nslots - pool->count[SLOT_CLOSING];
+
+    if (now_us - slot->connected_us < LIMITS_TURN_US || now_us - pool->shared_us < LIMITS_TURN_US)
+        return CLOSE_NONE;
+    pool->shared_us = now_us;
+    if (limits_must_share(&pool->database->limits, pool, held) ||
+        limits_must_share(&pool->user->limits, pool, held))
+        return CLOSE_OVER_LIMIT;
+    return CLOSE_NONE;
+}
+
 void pool_settle(struct pool *pool, struct slot *slot, enum close_reason why, int64_t now_us,
                  struct pool_acts *acts)
 {
@@ -86,11 +100,10 @@ void pool_settle(struct pool *pool, struct slot *slot, enum close_reason why, in
 
     if (why == CLOSE_NONE)
         why = slot_must_close(slot, now_us);
-    if (why == CLOSE_NONE) {
+    if (why == CLOSE_NONE)
+        why = pool->n_waiters > 0 ? must_share(pool, slot, now_us) : must_give_way(pool);
+    if (why == CLOSE_NONE)
         ticket = policy_pick(pool, slot->owner, now_us);
-        if (ticket == NULL)
-            why = must_give_way(pool);
-    }
     if (why != CLOSE_NONE) {
         slot_move(slot, SLOT_CLOSING, now_us);
         slot->close_reason = why;
@@ -134,9 +147,39 @@ bool pool_may_connect(const struct pool *pool, int64_t now_us)
            pool->nslots < pool->config.limit && now_us >= pool->retry_us;
 }
 
+/* The first waiter for whom no connection is in progress, as far as is looked; there is one. */
+static const struct ticket *next_unserved(const struct pool *pool)
+{
+    int skip = pool->count[SLOT_CONNECTING] < CONNECT_WINDOW ? pool->count[SLOT_CONNECTING] : CONNECT_WINDOW;
+    const struct list *it = pool->waiters.next;
+
+    while (skip-- > 0 && it->next != &pool->waiters)
+        it = it->next;
+    return list_entry(it, const struct ticket, node);
+}
+
+/* From when on a connection may be opened for a waiter; INT64_MAX: not as long as all stays as it is. Only
+ * time is missing before. */
+static int64_t connection_due_us(const struct pool *pool)
+{
+    const struct pool_config *config = &pool->config;
+    int64_t due_us = pool->retry_us;
+
+    if (pool->is_paused || pool->is_removed || pool->n_waiters <= pool->count[SLOT_CONNECTING] ||
+        pool->count[SLOT_CONNECTING] >= pool->ramp)
+        return INT64_MAX;
+    if (pool->nslots >= config->limit) {
+        if (config->reserve_after_us <= 0 || pool->nslots >= config->limit + config->reserve)
+            return INT64_MAX;
+        int64_t waited_us = next_unserved(pool)->since_us + config->reserve_after_us;
+        due_us = waited_us > due_us ? waited_us : due_us;
+    }
+    return due_us;
+}
+
 bool pool_wants_connection(const struct pool *pool, int64_t now_us)
 {
-    return pool->n_waiters > pool->count[SLOT_CONNECTING] && pool_may_connect(pool, now_us);
+    return connection_due_us(pool) <= now_us;
 }
 
 bool pool_open_one(struct pool *pool, uint8_t worker, bool join, int64_t now_us, struct pool_acts *acts)
@@ -160,21 +203,13 @@ bool pool_open_one(struct pool *pool, uint8_t worker, bool join, int64_t now_us,
     slot->owner = worker;
     slot->lifetime_permille = 900 + (int)pool_random(pool, 201);
     slot->opened_us = now_us;
+    slot->from_reserve = pool->nslots >= pool->config.limit;
     slot->connected_us = 0;
+    if (slot->from_reserve)
+        pool->lent = pool->nslots + 1 - pool->config.limit;
     slot_move(slot, SLOT_CONNECTING, now_us);
     acts_add_slot(acts, POOL_ACT_CONNECT, worker, slot);
     return true;
-}
-
-/* The worker of the first waiter for whom no connection is in progress yet. */
-static uint8_t worker_for_connection(const struct pool *pool)
-{
-    int skip = pool->count[SLOT_CONNECTING] < CONNECT_WINDOW ? pool->count[SLOT_CONNECTING] : CONNECT_WINDOW;
-    const struct list *it = pool->waiters.next;
-
-    while (skip-- > 0 && it->next != &pool->waiters)
-        it = it->next;
-    return list_entry(it, const struct ticket, node)->worker;
 }
 
 static void hand_out_closes(struct pool *pool, struct pool_acts *acts)
@@ -210,7 +245,7 @@ static void open_connections(struct pool *pool, int64_t now_us, struct pool_acts
             acts->more = true;
             return;
         }
-        if (!pool_open_one(pool, worker_for_connection(pool), true, now_us, acts))
+        if (!pool_open_one(pool, next_unserved(pool)->worker, true, now_us, acts))
             return;
     }
 }
@@ -239,11 +274,9 @@ void pool_note(struct pool *pool, int64_t now_us)
     uint32_t active = (uint32_t)(count[SLOT_ACTIVE] + count[SLOT_TESTING] + count[SLOT_MOVING]);
     uint32_t limit = (uint32_t)pool->config.limit;
     bool is_waiting = pool->n_waiters > 0;
-    int64_t retry_us = 0;
+    int64_t due_us = is_waiting && pool->starves_for == NULL ? connection_due_us(pool) : INT64_MAX;
+    int64_t retry_us = due_us != INT64_MAX ? due_us : 0;
 
-    if (is_waiting && pool->retry_us != 0 && pool->starves_for == NULL &&
-        pool_wants_connection(pool, INT64_MAX))
-        retry_us = pool->retry_us;
     atomic_store_explicit(&pool->retry_hint_us, retry_us, memory_order_relaxed);
     atomic_store_explicit(&pool->waiting_hint, pool->n_waiters, memory_order_relaxed);
     atomic_store_explicit(&pool->slots_hint, pool->nslots, memory_order_relaxed);

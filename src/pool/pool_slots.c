@@ -33,6 +33,17 @@ static const unsigned legal_moves[SLOT_STATES] = {
     [SLOT_CLOSING] = TO(FREE),
 };
 
+/* What was borrowed goes back first: with the next slot that ends, whichever it is. */
+void slot_count_lent(struct pool *pool)
+{
+    int over = pool->nslots - pool->config.limit;
+
+    if (pool->lent > over)
+        pool->lent = over > 0 ? over : 0;
+    if (pool->lent > pool->config.reserve)
+        pool->lent = pool->config.reserve;
+}
+
 static void count_move(struct pool *pool, enum slot_state from, enum slot_state to)
 {
     if (from == SLOT_FREE)
@@ -43,6 +54,7 @@ static void count_move(struct pool *pool, enum slot_state from, enum slot_state 
         pool->nslots--;
     else
         pool->count[to]++;
+    slot_count_lent(pool);
 }
 
 static void count_leaving(struct pool *pool, int n)
@@ -155,7 +167,7 @@ enum close_reason slot_must_close(const struct slot *slot, int64_t now_us)
     if (pool->is_paused)
         return CLOSE_PAUSED;
     /* Those that are closing already make room: no more than needed may go. */
-    if (pool->nslots - pool->count[SLOT_CLOSING] > config->limit)
+    if (pool->nslots - pool->count[SLOT_CLOSING] > config->limit + pool->lent)
         return CLOSE_OVER_LIMIT;
     if (limits_is_over(&pool->database->limits) || limits_is_over(&pool->user->limits))
         return CLOSE_OVER_LIMIT;

@@ -143,7 +143,8 @@ void shard_accept(struct shard *sh, int fd, bool is_unix, bool is_over_limit)
         return;
     }
     c->is_counted = !is_over_limit;
-    c->is_refused = is_over_limit;
+    if (is_over_limit)
+        places_refused_enter(c);
     read_peer(c, fd, is_unix);
     if (!stream_read_start(&c->stream)) {
         client_close(c, CLOSE_WORKER_IO, NULL);
@@ -175,8 +176,7 @@ void client_free(struct client *c)
     handle_free(&sh->clients, c->handle);
     if (c->is_counted)
         atomic_fetch_sub_explicit(&sh->instance->clients, 1, memory_order_release);
-    if (c->is_refused)
-        atomic_fetch_sub_explicit(&sh->instance->refused, 1, memory_order_relaxed);
+    places_refused_leave(c);
     atomic_fetch_sub_explicit(&sh->n_clients, 1, memory_order_relaxed);
     c->deferred.run = client_deferred_free;
     loop_defer(&sh->loop, &c->deferred);
@@ -226,12 +226,7 @@ static void client_leave(struct client *c)
         console_gone(c);
     if (s != NULL)
         server_client_gone(s);
-    if (c->is_in_pool) {
-        atomic_fetch_sub_explicit(&c->pool->clients, 1, memory_order_relaxed);
-        atomic_fetch_sub_explicit(&c->pool->database->clients, 1, memory_order_relaxed);
-        atomic_fetch_sub_explicit(&c->pool->user->clients, 1, memory_order_relaxed);
-        c->is_in_pool = false;
-    }
+    places_give_back(c);
 }
 
 static void log_close(const struct client *c, enum close_reason why, const char *text, bool is_error)
@@ -297,6 +292,16 @@ void client_close(struct client *c, enum close_reason why, const char *detail)
     }
     log_close(c, why, close_reason_text(why), false);
     client_leave(c);
+    client_free(c);
+}
+
+void client_drop(struct client *c, enum close_reason why)
+{
+    client_log(c, LOG_LVL_DEBUG, "closing because: %s", close_reason_text(why));
+    if (c->state != CLIENT_CLOSING) { /* counted then */
+        stats_errors_count_close(c->shard->instance->errors, c->shard->index, why);
+        client_leave(c);
+    }
     client_free(c);
 }
 

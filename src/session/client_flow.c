@@ -43,7 +43,7 @@ static inline bool is_request(uint8_t type)
 /* Closes the client and returns false when the header cannot be right. */
 static inline bool is_plain_header(const struct client *c, uint8_t type, uint32_t len)
 {
-    return len >= 4 && len <= INT32_MAX && len <= shard_settings(c->shard)->max_packet_size &&
+    return len >= 4 && len <= INT32_MAX && len < shard_settings(c->shard)->max_packet_size &&
            is_request(type) && !(type == 'Q' && shard_settings(c->shard)->disable_pqexec);
 }
 
@@ -57,7 +57,7 @@ static bool check_header(struct client *c, uint8_t type, uint32_t len)
         client_close_error(c, CLOSE_BAD_PACKET, "08P01", "bad packet: invalid message type or length", NULL);
         return false;
     }
-    if (len > shard_settings(c->shard)->max_packet_size) {
+    if (len >= shard_settings(c->shard)->max_packet_size) { /* which counts the type, too, as in PgBouncer */
         client_close(c, CLOSE_PACKET_TOO_LARGE, NULL);
         return false;
     }

@@ -175,6 +175,17 @@ static bool may_log_in(struct client *c)
     return false;
 }
 
+/* There was none when the client was accepted; but who had it may have gone a moment ago. */
+static bool find_place(struct client *c)
+{
+    if (c->is_counted)
+        return true;
+    c->is_counted = places_take_client(c->shard->instance, shard_settings(c->shard)->max_client_conn);
+    if (c->is_counted)
+        places_refused_leave(c);
+    return c->is_counted;
+}
+
 static void take_startup(struct client *c, const struct startup_packet *p)
 {
     struct client_login *l = c->login;
@@ -192,7 +203,7 @@ static void take_startup(struct client *c, const struct startup_packet *p)
         return;
     }
     l->is_console = is_console_name(l->database);
-    if (!c->is_counted && !l->is_console) {
+    if (!l->is_console && !find_place(c)) {
         client_close(c, CLOSE_MAX_CLIENT_CONN, NULL);
         return;
     }
@@ -333,6 +344,7 @@ static void enter_console(struct client *c)
     if (c->is_counted) /* max_client_conn is for the others; and nobody waits for a console */
         atomic_fetch_sub_explicit(&c->shard->instance->clients, 1, memory_order_release);
     c->is_counted = false;
+    places_refused_leave(c);
     client_set_state(c, CLIENT_CONSOLE);
     client_login_free(c);
 }
@@ -344,10 +356,12 @@ static bool enter_pool(struct client *c, const struct database_config *db)
     struct registry *reg = c->shard->instance->registry;
     const char *name = db->user != NULL ? db->user : l->user;
     const struct user_config *user = config_find_user(cfg, name);
-    bool is_new = false;
+    bool is_new = false, is_any = config_settings(cfg)->auth_type == AUTH_TYPE_ANY;
 
     struct pool *pool = registry_get_pool(reg, l->database, name, &is_new);
-    if (pool == NULL) {
+    /* with auth_type = any the name that a client says is nobody's */
+    struct pool_user *login_user = is_any ? NULL : registry_get_user(reg, l->user);
+    if (pool == NULL || (login_user == NULL && !is_any)) {
         client_close(c, CLOSE_NO_MEMORY, NULL);
         return false;
     }
@@ -360,11 +374,10 @@ static bool enter_pool(struct client *c, const struct database_config *db)
         session_configure_pool(c->shard->instance, c->shard, cfg, pool);
     c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
     c->query_wait_timeout_us = config_query_wait_timeout_us(cfg, db, user);
-    atomic_fetch_add_explicit(&pool->clients, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&pool->database->clients, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&pool->user->clients, 1, memory_order_relaxed);
-    c->is_in_pool = true;
-    return true;
+    enum close_reason why = places_take(c, is_any ? pool->user : login_user);
+    if (why != CLOSE_NONE)
+        client_close(c, why, NULL);
+    return why == CLOSE_NONE;
 }
 
 static void keep_scram_keys(struct client *c)

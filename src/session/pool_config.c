@@ -12,6 +12,8 @@ static void session_pool_config(const struct config *cfg, const struct database_
 
     *out = (struct pool_config){
         .limit = config_pool_size(cfg, db, user),
+        .reserve = config_reserve_pool_size(cfg, db, user),
+        .reserve_after_us = set->reserve_pool_timeout_us,
         .min_size = config_min_pool_size(cfg, db),
         .keep_min_without_clients = db->user != NULL && !db->is_fallback,
         .round_robin = set->server_round_robin != 0,

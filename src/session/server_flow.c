@@ -251,6 +251,8 @@ static bool close_for(struct server *s, struct batch *b, enum close_reason why, 
 /* All whole messages, and the parts of large ones, that have arrived. False: the server has been closed. */
 static bool take_messages(struct server *s, struct batch *b)
 {
+    uint32_t max_len = shard_settings(s->shard)->max_packet_size;
+
     while (b->at < b->len) {
         if (s->remain_bytes > 0) {
             take_rest(s, b);
@@ -263,6 +265,8 @@ static bool take_messages(struct server *s, struct batch *b)
         uint32_t len = wire_u32(b->data + b->at + 1);
         if (len < 4 || len > INT32_MAX || (type == 'Z' && len != 5))
             return close_for(s, b, CLOSE_PROTOCOL_SERVER, "bad length");
+        if (unlikely(len >= max_len)) /* as for clients, the type counts */
+            return close_for(s, b, CLOSE_PACKET_TOO_LARGE, NULL);
         bool is_looked_into = is_inspected(s, type) && len <= MAX_INSPECTED_BYTES;
         if (is_looked_into && left < 1 + len)
             break;

@@ -337,6 +337,8 @@ void server_connect(struct shard *sh, struct pool *pool, struct slot *slot)
     l->welcome = params_empty();
     l->turn = atomic_fetch_add_explicit(&pool->turn, 1, memory_order_relaxed);
     s->wanted = (uint8_t)db->target_session_attrs;
+    if (slot->from_reserve)
+        server_log(s, LOG_LVL_WARNING, "taking connection from reserve_pool");
     int mode = config_settings(l->config->config)->server_tls_sslmode;
     l->use_tls = mode >= SSLMODE_PREFER;
     if (!start_dial(s))

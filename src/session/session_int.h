@@ -58,6 +58,19 @@ bool client_keep_input(struct client *c, const uint8_t *data, uint32_t len_bytes
 void client_drop_input(struct client *c);
 void client_tick(struct shard *sh, int64_t now_us);
 
+/* Away at once, without a word. */
+void client_drop(struct client *c, enum close_reason why);
+
+/* places.c */
+/* Authenticated as user, for c->pool: counted in pool, database and user; or why there is no place. */
+enum close_reason places_take(struct client *c, struct pool_user *user) must_check;
+/* Nothing when it has none. */
+void places_give_back(struct client *c);
+/* A new client beyond max_client_conn, for which one was added to instance->refused. */
+void places_refused_enter(struct client *c);
+/* It goes, or is in the console now. Nothing when it is none of them. */
+void places_refused_leave(struct client *c);
+
 /* client_login.c, client_auth.c */
 void client_login_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
 void client_login_free(struct client *c);

@@ -56,7 +56,7 @@ OWN_COLUMNS = {
                 ("p99_us", Q), ("p999_us", Q), ("max_us", Q)],
     "UTILIZATION": [("database", S), ("user", S), ("limit", I), ("active", I), ("idle", I), ("waiting", I), ("utilization_now", N),
                     ("utilization_1m", N), ("utilization_5m", N), ("utilization_15m", N), ("utilization_60m", N), ("peak", I),
-                    ("saturated_seconds", N)],
+                    ("saturated_seconds", N), ("reserve", I), ("reserve_used", I)],
     "WORKERS": [("worker", I), ("clients", I), ("servers", I), ("handoffs", Q), ("steals", Q), ("adopted", Q), ("turns", Q),
                 ("busy_us", Q), ("avg_turn_us", Q), ("max_turn_us", Q)],
 }

@@ -437,6 +437,8 @@ static void configure(struct model_worker *w, struct pool *pool)
     struct pool_acts acts;
     struct pool_config config = {
         .limit = 1 + (int)model_random(w, chance(w, 400) ? 24 : 4),
+        .reserve = chance(w, 500) ? 0 : 1 + (int)model_random(w, 5),
+        .reserve_after_us = chance(w, 200) ? 0 : 1 + (int64_t)model_random(w, USEC_PER_SEC / 10),
         .min_size = (int)model_random(w, chance(w, 300) ? 20 : 3),
         .round_robin = chance(w, 300),
         .lifetime_us = chance(w, 500) ? 0 : USEC_PER_SEC / 2,

@@ -4,11 +4,12 @@
  * Usage: pool_sim [steps [seed]]. Without a seed it runs fixed ones, with 1 to 8 workers.
  * A failure prints what does not hold, and the seed and step with which it comes again.
  *
- * Checked after each step: the ledger's own count; limits passed only while they shrink; nobody waits
+ * Checked after each step: the ledger's own count; limits passed only while they shrink, or into the reserve
+ * for a waiter that has waited long enough; nobody waits
  * next to an idle server, or to room for a connection, unless somebody is about to pump; no free place in
- * front of a ring whose head is not called; no idle server in sight of a starving pool; the order of grants
- * and the bound of overtaking. Now and then everything is let come to its end: every ticket has ended then
- * and every slot is found.
+ * front of a ring whose head is not called; no idle server in sight of a starving pool; no pool serves its
+ * own clients for long in sight of one that has no server; the order of grants and the bound of overtaking.
+ * Now and then everything is let come to its end: every ticket has ended then and every slot is found.
  */
 #include "pool_model.h"
 
@@ -19,10 +20,14 @@
 
 #define SIM_MAX_WAITERS (8 * MODEL_CLIENTS)
 #define DRAIN_EVERY     20000
+#define SIM_MAX_LOOK    16 /* waiters that the ledger looks at for a connection from the reserve */
 
 struct seen {
     int nslots;
     int database_count, user_count;
+    int64_t greedy_since_us; /* it goes on serving its own clients while another pool has no server; 0 = it
+                                does not */
+    bool has_poor_neighbour;
     const struct pool *database_head, *user_head; /* of the rings */
     int64_t starving_since_us;
     uint64_t newest; /* ticket */
@@ -55,12 +60,28 @@ static const struct pool *ring_head(const struct limits *l)
     return list_is_empty(&l->ring) ? NULL : list_entry(l->ring.next, const struct pool, ring);
 }
 
+static bool has_poor_neighbour(const struct limits *l, const struct pool *pool)
+{
+    int max = l->max;
+
+    if (max == 0 || l->starving - (max - l->count) - l->leaving <= 0)
+        return false;
+    LIST_FOR_EACH (it, &l->ring) {
+        const struct pool *other = list_entry(it, const struct pool, ring);
+        if (other != pool && other->nslots == 0)
+            return true;
+    }
+    return false;
+}
+
 static void look_at_rings(void)
 {
     for (int i = 0; i < model.n_pools; i++) {
         seen[i].database_head = ring_head(&model.pools[i]->database->limits);
         seen[i].user_head = ring_head(&model.pools[i]->user->limits);
         seen[i].starving_since_us = model.pools[i]->starving_since_us;
+        seen[i].has_poor_neighbour = has_poor_neighbour(&model.pools[i]->database->limits, model.pools[i]) ||
+                                     has_poor_neighbour(&model.pools[i]->user->limits, model.pools[i]);
     }
 }
 
@@ -104,8 +125,34 @@ static void check_turn(int i, const struct pool *head)
                 seen[i].starving_since_us < seen[pool_index(head)].starving_since_us);
 }
 
+/* As many clients as connections are in progress have waited long enough for the reserve. */
+static void check_reserve(const struct pool *pool)
+{
+    const struct pool_config *config = &pool->config;
+    int needed = pool->count[SLOT_CONNECTING] < SIM_MAX_LOOK ? pool->count[SLOT_CONNECTING] : SIM_MAX_LOOK;
+    int found = 0;
+
+    LIST_FOR_EACH (it, &pool->waiters)
+        if (model.now_us - list_entry(it, struct ticket, node)->since_us >= config->reserve_after_us)
+            found++;
+    require(config->reserve_after_us > 0 && pool->nslots <= config->limit + config->reserve);
+    require(found >= needed);
+}
+
+/* A server that came free went to one of the pool's own waiters. */
+static void check_greed(int i, const struct slot *slot)
+{
+    if (!seen[i].has_poor_neighbour)
+        seen[i].greedy_since_us = 0;
+    else if (seen[i].greedy_since_us == 0)
+        seen[i].greedy_since_us = model.now_us;
+    else if (model.now_us - slot->connected_us >= LIMITS_TURN_US)
+        require(model.now_us - seen[i].greedy_since_us < LIMITS_TURN_US);
+}
+
 static void after_call(struct model *m, struct pool *pool, const struct pool_acts *acts)
 {
+    const struct pool_act *last_connect = NULL;
     int i = pool_index(pool);
 
     (void)m;
@@ -115,12 +162,22 @@ static void after_call(struct model *m, struct pool *pool, const struct pool_act
             act->kind == POOL_ACT_LINK || act->kind == POOL_ACT_HANDOFF || act->kind == POOL_ACT_YIELD;
         if (is_grant && is_fresh(i, act->grant.number))
             check_order(pool, act->grant.number);
+        if (act->kind == POOL_ACT_CLOSE)
+            seen[i].greedy_since_us = 0;
+        if (k == 0 && (act->kind == POOL_ACT_LINK || act->kind == POOL_ACT_HANDOFF) &&
+            seen[i].n_waiting > 0 && is_fresh(i, act->grant.number))
+            check_greed(i, act->slot);
         if (act->kind == POOL_ACT_CONNECT) {
             check_turn(i, seen[i].database_head);
             check_turn(i, seen[i].user_head);
             look_at_rings(); /* it may take several */
+            last_connect = act;
         }
     }
+    if (last_connect != NULL)
+        require(last_connect->slot->from_reserve == (pool->nslots > pool->config.limit));
+    if (last_connect != NULL && last_connect->slot->from_reserve)
+        check_reserve(pool);
     look_at_queue(i);
     look_at_rings();
 }
@@ -173,6 +230,18 @@ static void check_limits(struct limits *l)
         require(in_some_outbox(is_evict, l));
 }
 
+/* When the waiter for whom no connection is in progress will have waited long enough for the reserve. */
+static int64_t reserve_due_us(const struct pool *pool)
+{
+    int skip = pool->count[SLOT_CONNECTING] < SIM_MAX_LOOK ? pool->count[SLOT_CONNECTING] : SIM_MAX_LOOK;
+    int64_t due_us = 0;
+
+    LIST_FOR_EACH (it, &pool->waiters)
+        if (skip-- == 0)
+            due_us = list_entry(it, struct ticket, node)->since_us + pool->config.reserve_after_us;
+    return due_us > pool->retry_us ? due_us : pool->retry_us;
+}
+
 static void check_rest(const struct pool *pool)
 {
     const int *count = pool->count;
@@ -193,10 +262,13 @@ static void check_rest(const struct pool *pool)
     if (pool->is_refused && live == 0 && now_us < pool->retry_us)
         require(!"waits although logins are refused");
     if (pool->n_waiters <= count[SLOT_CONNECTING] || count[SLOT_CONNECTING] >= pool->ramp ||
-        pool->nslots >= pool->config.limit || pool->starves_for != NULL)
+        pool->starves_for != NULL)
         return;
-    /* There is room: only the retry can keep it from connecting, and the control thread has to know. */
-    require(pool->retry_us != 0 && pool->retry_hint_us == pool->retry_us);
+    /* There is room: only time can keep it from connecting, and those who wait have to know. */
+    if (pool->nslots < pool->config.limit)
+        require(pool->retry_us != 0 && pool->retry_hint_us == pool->retry_us);
+    else if (pool->config.reserve_after_us > 0 && pool->nslots < pool->config.limit + pool->config.reserve)
+        require(pool->retry_hint_us == reserve_due_us(pool));
 }
 
 /* Nothing may lie idle that would have to close when it came free. */
@@ -206,7 +278,8 @@ static void check_idle(const struct pool *pool)
         LIST_FOR_EACH (it, &pool->idle[w]) {
             const struct slot *slot = list_entry(it, const struct slot, node);
             require(slot->close_reason == CLOSE_NONE && !pool->is_removed);
-            require(pool->nslots - pool->count[SLOT_CLOSING] <= pool->config.limit);
+            require(pool->nslots - pool->count[SLOT_CLOSING] <= pool->config.limit + pool->config.reserve);
+            require(pool->nslots - pool->count[SLOT_CLOSING] <= pool->config.limit + pool->lent);
         }
 }
 
@@ -217,7 +290,8 @@ static void check_pool(int i)
     struct seen *s = &seen[i];
 
     require(pool_check(pool));
-    require(pool->nslots <= pool->config.limit || pool->nslots <= s->nslots);
+    require(pool->nslots <= pool->config.limit + pool->lent || pool->nslots <= s->nslots);
+    require(pool->lent <= pool->config.reserve);
     require(d->max == 0 || d->count <= d->max || d->count <= s->database_count);
     require(u->max == 0 || u->count <= u->max || u->count <= s->user_count);
     s->nslots = pool->nslots;

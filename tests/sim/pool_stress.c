@@ -35,7 +35,8 @@ static void *control_main(void *arg)
 static void configure(int limit)
 {
     for (int i = 0; i < model.n_pools; i++) {
-        struct pool_config config = {.limit = limit, .login_retry_us = 1000};
+        struct pool_config config = {
+            .limit = limit, .reserve = limit - 1, .reserve_after_us = 1000, .login_retry_us = 1000};
         struct pool_acts acts;
         pool_configure(model.pools[i], &config, 1, &acts);
     }

@@ -117,9 +117,6 @@ static void test_settings_of_later_versions(void **state)
         {"idle_transaction_timeout", "1", "0s"},
         {"transaction_timeout", "1ms", "0ms"},
         {"client_idle_timeout", "1", "0"},
-        {"reserve_pool_size", "1", "0"},
-        {"max_db_client_connections", "1", "0"},
-        {"max_user_client_connections", "1", "0"},
         {"peer_id", "1", "0"},
         {"so_reuseport", "1", "0"},
         {"dns_zone_check_period", "1", "0"},
@@ -159,11 +156,6 @@ static void test_keys_of_later_versions(void **state)
         {"databases", "auth_user", "x", "''"},
         {"databases", "auth_dbname", "x", "''"},
         {"databases", "auth_query", "'select 1'", "''"},
-        {"databases", "reserve_pool_size", "1", "0"},
-        {"databases", "reserve_pool", "1", "-1"},
-        {"databases", "max_db_client_connections", "1", "0"},
-        {"users", "reserve_pool_size", "1", "0"},
-        {"users", "max_user_client_connections", "5", "-1"},
         {"users", "transaction_timeout", "1", "0"},
         {"users", "idle_transaction_timeout", "1s", "0"},
         {"users", "query_timeout", "1", "0"},
@@ -416,8 +408,11 @@ static void test_database_keys(void **state)
                        "datestyle=ISO timezone=UTC application_name=app pool_size=1 min_pool_size=2 "
                        "query_wait_timeout=200ms max_db_connections=3 server_lifetime=5min "
                        "load_balance_hosts=disable target_session_attrs=read-write "
-                       "POOL_MODE=statement connect_query='select 1'\n"
-                       "b =\n* = host=fallback\n");
+                       "POOL_MODE=statement connect_query='select 1' "
+                       "reserve_pool=4 max_db_client_connections=5\n"
+                       "b = reserve_pool_size=6\n* = host=fallback\n" P
+                       "reserve_pool_size=7\nmax_db_client_connections=8\nmax_user_client_connections=9\n"
+                       "[users]\nru = reserve_pool_size=10 max_user_client_connections=0\n");
     assert_non_null(l.config);
     const struct database_config *a = config_find_database(l.config, "a");
     assert_string_equal(a->host, "h1,h2");
@@ -457,6 +452,17 @@ static void test_database_keys(void **state)
 
     const struct database_config *other = config_find_database(l.config, "other");
     assert_true(other->is_fallback);
+
+    /* the user's wins over the database's, as for pool_size; 0 means none, not unset */
+    const struct user_config *user = config_find_user(l.config, "ru");
+    assert_int_equal(config_reserve_pool_size(l.config, a, NULL), 4);
+    assert_int_equal(config_reserve_pool_size(l.config, b, NULL), 6);
+    assert_int_equal(config_reserve_pool_size(l.config, other, NULL), 7);
+    assert_int_equal(config_reserve_pool_size(l.config, a, user), 10);
+    assert_int_equal(config_max_db_client_connections(l.config, a), 5);
+    assert_int_equal(config_max_db_client_connections(l.config, b), 8);
+    assert_int_equal(config_max_user_client_connections(l.config, NULL), 9);
+    assert_int_equal(config_max_user_client_connections(l.config, user), 0);
     assert_string_equal(other->host, "fallback");
     assert_null(other->dbname);
     assert_null(config_find_database_exact(l.config, "other"));

@@ -180,14 +180,14 @@ static void test_pools(void **state)
     pool_checkout(p, &ticket, h->now_us, &acts);
     h->now_us += 2 * USEC_PER_SEC + 7;
     check_rows(h, "SHOW POOLS",
-               "D app,alice,0,0,0,0,0,0,0,0,0,0,0,0,0,transaction,round-robin,0,0,3,0.000\n"
-               "D app,bob,2,1,0,0,0,0,0,0,0,0,1,2,7,transaction,round-robin,0,0,7,0.000\n"
-               "D other,alice,0,0,0,0,0,0,0,0,0,0,0,0,0,session,~,0,0,4,0.000\n"
-               "D pgbouncer,pgbouncer,1,0,0,0,0,0,0,0,0,0,0,0,0,statement,~,0,0,0,0.000\n");
+               "D app,alice,0,0,0,0,0,0,0,0,0,0,0,0,0,transaction,round-robin,0,0,3,0.000,0,0\n"
+               "D app,bob,2,1,0,0,0,0,0,0,0,0,1,2,7,transaction,round-robin,0,0,7,0.000,0,0\n"
+               "D other,alice,0,0,0,0,0,0,0,0,0,0,0,0,0,session,~,0,0,4,0.000,0,0\n"
+               "D pgbouncer,pgbouncer,1,0,0,0,0,0,0,0,0,0,0,0,0,statement,~,0,0,0,0.000,0,0\n");
     registry_retire(registry, registry_find_pool(registry, "other", "alice"));
     check_rows(h, "SHOW UTILIZATION",
-               "D app,alice,3,0,0,0,0.000,0.000,0.000,0.000,0.000,0,0.000\n"
-               "D app,bob,7,0,0,1,0.000,0.000,0.000,0.000,0.000,0,0.000\n");
+               "D app,alice,3,0,0,0,0.000,0.000,0.000,0.000,0.000,0,0.000,0,0\n"
+               "D app,bob,7,0,0,1,0.000,0.000,0.000,0.000,0.000,0,0.000,0,0\n");
     has_row(h, "SHOW LISTS", "D databases,3\nD users,2\nD peers,0\nD pools,3\n");
     has_row(h, "SHOW LISTS", "D used_clients,4\nD login_clients,0\nD free_servers,0\nD used_servers,1\n");
     assert_true(pool_cancel(p, &ticket, h->now_us));

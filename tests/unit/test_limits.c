@@ -208,6 +208,71 @@ static void test_place_taken_by_older_pool(void **state)
     assert_ptr_equal(acts.act[0].slot, slot_i);
 }
 
+/* A pool whose own clients go on waiting gives one up after a turn, to a pool that has none. */
+static void test_turns_of_busy_pools(void **state)
+{
+    struct pool *a = make_pool("d", "a"), *b = make_pool("d", "b");
+    struct limits *l = &a->database->limits;
+    struct pool_acts acts;
+    int64_t turn_us = LIMITS_TURN_US;
+
+    (void)state;
+    set_max(l, 2);
+    struct slot *one = open_one(a, 10), *two = open_one(a, 11);
+    for (int i = 0; i < 8; i++)
+        checkout(a, 20, &acts);
+    checkout(b, 30, &acts);
+    pool_release(a, one, CLOSE_NONE, 9 + turn_us, &acts);
+    assert_int_equal(acts.act[0].kind, POOL_ACT_LINK); /* its turn is not over */
+    pool_release(a, one, CLOSE_NONE, 10 + turn_us, &acts);
+    assert_int_equal(acts.act[0].kind, POOL_ACT_CLOSE);
+    assert_int_equal(one->close_reason, CLOSE_OVER_LIMIT);
+    pool_release(a, two, CLOSE_NONE, 20 + turn_us, &acts);
+    assert_int_equal(acts.act[0].kind, POOL_ACT_LINK); /* one is on its way already */
+    /* a starves now, too, but behind b */
+    pool_closed(a, one, 21 + turn_us, &acts);
+    assert_ptr_equal(find(&acts, POOL_ACT_PUMP)->pool, b);
+    pool_pump(b, 0, 22 + turn_us, &acts);
+    pool_connected(b, find(&acts, POOL_ACT_CONNECT)->slot, NULL, 23 + turn_us, &acts);
+    /* With one each, a has no claim to b's, however long it starves. */
+    struct slot *of_b = acts.act[0].slot;
+    checkout(b, 24 + turn_us, &acts);
+    pool_release(b, of_b, CLOSE_NONE, 24 + 3 * turn_us, &acts);
+    assert_int_equal(acts.act[0].kind, POOL_ACT_LINK);
+    /* With nobody waiting at b it has. */
+    pool_release(b, of_b, CLOSE_NONE, 25 + 3 * turn_us, &acts);
+    assert_int_equal(acts.act[0].kind, POOL_ACT_CLOSE);
+}
+
+/* One that has two fewer is given to; who gives goes behind it in the ring. */
+static void test_shares_differ_by_one(void **state)
+{
+    struct pool *a = make_pool("d", "a"), *b = make_pool("d", "b");
+    struct limits *l = &a->database->limits;
+    struct pool_acts acts;
+    int64_t later_us = 2 * LIMITS_TURN_US;
+
+    (void)state;
+    set_max(l, 4);
+    struct slot *of_a[3];
+    for (int i = 0; i < 3; i++)
+        of_a[i] = open_one(a, 10);
+    open_one(b, 10);
+    for (int i = 0; i < 6; i++)
+        checkout(a, 20, &acts); /* a wants more first */
+    assert_ptr_equal(a->starves_for, l);
+    checkout(b, 30, &acts);
+    assert_ptr_equal(b->starves_for, l);
+    pool_release(a, of_a[0], CLOSE_NONE, later_us, &acts);
+    assert_int_equal(acts.act[0].kind, POOL_ACT_CLOSE);
+    pool_closed(a, of_a[0], later_us + 1, &acts);
+    assert_ptr_equal(find(&acts, POOL_ACT_PUMP)->pool, b);
+    pool_pump(b, 0, later_us + 2, &acts);
+    assert_non_null(find(&acts, POOL_ACT_CONNECT));
+    pool_release(a, of_a[1], CLOSE_NONE, 2 * later_us, &acts);
+    assert_int_equal(acts.act[0].kind, POOL_ACT_LINK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +280,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_max_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_evict_longest_idle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_place_taken_by_older_pool, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_turns_of_busy_pools, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_shares_differ_by_one, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

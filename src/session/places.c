@@ -1,0 +1,113 @@
+/*
+ * places.c - places for clients: of a database, of a user, and for those beyond max_client_conn.
+ *
+ * A client takes its places (max_db_client_connections, max_user_client_connections) when it has
+ * proved who it is, by a count that never passes the limit, whichever workers log clients in at the time;
+ * it gives them back when it leaves its pool. A limit that has been lowered throws nobody out.
+ *
+ * A place among max_client_conn is taken at once when a connection is accepted (on_accept()), or else when it
+ * says who it is, since by then others may have gone. Who is beyond it is told, or goes on to the console. Of
+ * these each worker keeps a few, the oldest first in shard->refused. One too many takes the place of
+ * the oldest that needs it least: so connections that say nothing, or do not read what they are
+ * told, cannot keep an operator out, however many there are.
+ *
+ * Threads: the worker's own; the counts are shared by all.
+ */
+#include "login_int.h"
+
+static bool take(_Atomic int *count, int max)
+{
+    int n = atomic_load(count);
+
+    do {
+        if (max > 0 && n >= max)
+            return false;
+    } while (!atomic_compare_exchange_weak(count, &n, n + 1));
+    return true;
+}
+
+enum close_reason places_take(struct client *c, struct pool_user *user)
+{
+    /* what is in force now: a login may have begun long ago. A database that has gone has no say any more. */
+    const struct config *cfg = c->shard->config->config;
+    const struct database_config *db = config_find_database(cfg, c->pool->database->name);
+    int max_user = config_max_user_client_connections(cfg, config_find_user(cfg, user->name));
+
+    if (!take(&c->pool->database->clients, db != NULL ? config_max_db_client_connections(cfg, db) : 0))
+        return CLOSE_MAX_DB_CLIENTS;
+    if (!take(&user->clients, max_user)) {
+        atomic_fetch_sub(&c->pool->database->clients, 1);
+        return CLOSE_MAX_USER_CLIENTS;
+    }
+    atomic_fetch_add_explicit(&c->pool->clients, 1, memory_order_relaxed);
+    c->login_user = user;
+    return CLOSE_NONE;
+}
+
+void places_give_back(struct client *c)
+{
+    if (c->login_user == NULL)
+        return;
+    atomic_fetch_sub_explicit(&c->pool->clients, 1, memory_order_relaxed);
+    atomic_fetch_sub(&c->pool->database->clients, 1);
+    atomic_fetch_sub(&c->login_user->clients, 1);
+    c->login_user = NULL;
+}
+
+/* ---- max_client_conn ---- */
+
+bool places_take_client(struct instance *in, int max_client_conn)
+{
+    return max_client_conn > 0 && take(&in->clients, max_client_conn);
+}
+
+int places_refused_share(int n_workers)
+{
+    int share = SESSION_MAX_REFUSED / n_workers;
+    return share > SESSION_LEAST_REFUSED ? share : SESSION_LEAST_REFUSED;
+}
+
+/* How much it needs its place: least when it has been told, most when it is on its way to the console. */
+static int need_of(const struct client *c)
+{
+    if (c->state == CLIENT_CLOSING)
+        return 0;
+    if (c->state == CLIENT_CANCEL)
+        return 2;
+    return c->login != NULL && c->login->is_console ? 3 : 1;
+}
+
+static struct client *least_needy(const struct shard *sh)
+{
+    struct client *least = sh->refused[0];
+
+    for (int i = 1; i < sh->n_refused; i++)
+        if (need_of(sh->refused[i]) < need_of(least))
+            least = sh->refused[i];
+    return least;
+}
+
+void places_refused_enter(struct client *c)
+{
+    struct shard *sh = c->shard;
+
+    if (sh->n_refused == places_refused_share(sh->instance->n_workers))
+        client_drop(least_needy(sh), CLOSE_MAX_CLIENT_CONN);
+    sh->refused[sh->n_refused++] = c;
+    c->is_refused = true;
+}
+
+void places_refused_leave(struct client *c)
+{
+    struct shard *sh = c->shard;
+    int i = 0;
+
+    if (!c->is_refused)
+        return;
+    while (sh->refused[i] != c)
+        i++;
+    for (sh->n_refused--; i < sh->n_refused; i++)
+        sh->refused[i] = sh->refused[i + 1];
+    c->is_refused = false;
+    atomic_fetch_sub_explicit(&sh->instance->refused, 1, memory_order_relaxed);
+}
