@@ -236,10 +236,9 @@ static void print_field(const struct key *k, const void *entry, struct buf *out)
         else
             config_print_time(*(const int64_t *)field, out);
         return;
-    case KEY_POOL_MODE: buf_append_str(out, enum_name(config_pool_mode_names(), *(const int *)field)); return;
+    case KEY_POOL_MODE:
     case KEY_LOAD_BALANCE:
-        buf_append_str(out, enum_name(config_load_balance_hosts_names(), *(const int *)field));
-        return;
+    case KEY_TARGET: buf_append_str(out, enum_name(names_of(k->type), *(const int *)field)); return;
     }
 }
 
