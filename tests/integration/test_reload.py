@@ -175,10 +175,10 @@ def test_databases_come_change_and_go(pooler, pg):
 
 
 def test_sizes_as_postgres_counts(pooler, pg):
-    with pg.connect() as watcher, Load(pooler, 8) as load:
+    with pg.connect() as watcher, Load(pooler, 8, user="bob") as load:
         def count():
-            return watcher.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = 'app' AND usename = 'app' "
-                                   "AND pid <> pg_backend_pid()").fetchone()[0]
+            return watcher.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = 'app' AND usename = 'bob'").fetchone()[0]
+
         for size in (1, 6, 2, 8):
             pooler.databases["app"] = f"{pg.dsn} dbname=app pool_size={size}"
             reload(pooler)
