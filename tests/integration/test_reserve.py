@@ -93,13 +93,13 @@ def test_goes_back_when_the_load_is_over(make_pooler, pg):
     clients = begin(pooler, 3)
     for client in clients:
         client.query("COMMIT")
-    assert pool_is(pooler, sv_idle=3, reserve_used=2)
+    wait_until(lambda: pool_is(pooler, sv_idle=3, reserve_used=2), "all to be idle")
     again = begin(pooler, 3)  # at once: they are still there
     assert pg.backends("usename = 'app'") == 3
     disconnect(*again)
     pooler.admin("SET server_idle_timeout = 0.2")
     wait_until(lambda: pg.backends("usename = 'app'") == 1, "the reserve to close")
-    assert pool_is(pooler, reserve_used=0)
+    wait_until(lambda: pool_is(pooler, reserve_used=0), "the reserve to be whole")
     disconnect(*clients)
 
 
@@ -110,7 +110,7 @@ def test_reload_takes_it_away(make_pooler, pg):
     clients = begin(pooler, 3)
     pooler.settings["reserve_pool_size"] = 0
     pooler.reload()
-    assert pool_is(pooler, sv_active=3, reserve=0, reserve_used=0)
+    wait_until(lambda: pool_is(pooler, sv_active=3, reserve=0, reserve_used=0), "the settings to be in force")
     for client in clients:
         assert client.value("SELECT 1") == "1"
         client.query("COMMIT")
