@@ -379,11 +379,11 @@ def test_operator_who_is_typing_the_password_stays(make_pooler):
 
 
 @pytest.mark.own
-def test_cancel_request_beyond_the_limit(make_pooler):
+def test_cancel_request_beyond_the_limit(make_pooler, pg):
     pooler = make_pooler(settings={"max_client_conn": 1})
     with fill(pooler, 1)[0] as client:
-        client.send(wire.query("SELECT pg_sleep(30)"))
-        wait_until(lambda: pooler.pool()["sv_active"] == 1, "the query to run")
+        client.send(wire.query("SELECT pg_sleep(33)"))
+        wait_until(lambda: pg.backends("query = 'SELECT pg_sleep(33)' AND wait_event = 'PgSleep'") == 1, "the query to run")
         client.cancel()
         started = time.monotonic()
         assert [m.sqlstate for m in client.until("Z") if m.kind == "E"] == ["57014"]

@@ -93,13 +93,13 @@ def test_goes_back_when_the_load_is_over(make_pooler, pg):
     clients = begin(pooler, 3)
     for client in clients:
         client.query("COMMIT")
-    assert pool_is(pooler, sv_idle=3, reserve_used=2)
+    wait_until(lambda: pool_is(pooler, sv_idle=3, reserve_used=2), "all to be idle")
     again = begin(pooler, 3)  # at once: they are still there
     assert pg.backends("usename = 'app'") == 3
     disconnect(*again)
     pooler.admin("SET server_idle_timeout = 0.2")
     wait_until(lambda: pg.backends("usename = 'app'") == 1, "the reserve to close")
-    assert pool_is(pooler, reserve_used=0)
+    wait_until(lambda: pool_is(pooler, reserve_used=0), "the reserve to be whole")
     disconnect(*clients)
 
 
@@ -110,7 +110,7 @@ def test_reload_takes_it_away(make_pooler, pg):
     clients = begin(pooler, 3)
     pooler.settings["reserve_pool_size"] = 0
     pooler.reload()
-    assert pool_is(pooler, sv_active=3, reserve=0, reserve_used=0)
+    wait_until(lambda: pool_is(pooler, sv_active=3, reserve=0, reserve_used=0), "the settings to be in force")
     for client in clients:
         assert client.value("SELECT 1") == "1"
         client.query("COMMIT")
@@ -160,10 +160,10 @@ def test_exact_as_postgresql_counts(make_pooler, pg):
     with Crowd(pooler.port) as crowd, pg.connect() as watch:
         crowd.add("reserved", "app", 20, "SELECT pg_sleep(0.01)")
         wait_until(lambda: pool_is(pooler, "reserved", reserve_used=2), "the reserve to be in use")
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 2 * PATIENCE
         while time.monotonic() < deadline:
             most = max(most, watch.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'reserved'").fetchone()[0])
-    assert not crowd.errors and crowd.total() > 100
+    assert not crowd.errors and crowd.total() > 50
     assert most == 4
     assert "too many connections" not in pooler.log()
     assert not [line for line in pg.log()[log_begins:].splitlines() if "reserved@" in line and "too many" in line]

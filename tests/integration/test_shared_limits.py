@@ -158,17 +158,18 @@ def test_changed_by_reload_under_load(make_pooler, pg, kind):
 
     with Crowd(pooler.port) as crowd, Watch(pg, where) as watch:
         for user, database in pools:
-            crowd.add(user, database, 2, "SELECT pg_sleep(0.002)")
+            crowd.add(user, database, 4, "SELECT pg_sleep(0.03)")  # so that somebody waits in each pool
         for limit in (8, 2, 5, 1, 3):
             watch.conn.execute(command.format(8))
             pooler.settings[setting] = limit
             pooler.reload()
             # with those that are still logging in, which PostgreSQL does not show
-            wait_until(lambda limit=limit: opened() <= limit and watch.count() == limit, f"{limit} servers", 20)
+            wait_until(lambda limit=limit: opened() <= limit, f"no more than {limit} servers", 20)
+            wait_until(lambda limit=limit: watch.count() == limit, f"{limit} servers", 20)
             watch.conn.execute(command.format(limit))
             assert watch.for_seconds(0.5 * PATIENCE) <= limit
             before = crowd.total()
-            wait_until(lambda before=before: crowd.total() > before + 50, "the load to go on", 20)
+            wait_until(lambda before=before: crowd.total() > before + 20, "the load to go on", 20)
     assert not crowd.errors and not refusals(pg, pooler)
 
 
@@ -179,7 +180,7 @@ def test_pool_sizes_changed_by_reload_under_load(make_pooler, pg, kind):
     pooler, pools, where = setup_pools(make_pooler, pg, kind, 6)
     with Crowd(pooler.port) as crowd, Watch(pg, where) as watch:
         for user, database in pools[:3]:
-            crowd.add(user, database, 6, "SELECT pg_sleep(0.002)")
+            crowd.add(user, database, 8, "SELECT pg_sleep(0.02)")
         for size in (5, 1, 3, 2):
             pooler.settings["default_pool_size"] = size
             pooler.reload()
