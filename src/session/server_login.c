@@ -229,6 +229,7 @@ static void on_no_host_left(struct server *s)
 {
     struct server_login *l = s->login;
     const char *error = s->dial.error;
+    char sqlstate[6];
     enum close_reason why = strstr(error, "resolve") != NULL ? CLOSE_DNS_FAILED : CLOSE_CONNECT_FAILED;
 
     if (l->was_mismatch && s->wanted == TARGET_PREFER_STANDBY) {
@@ -240,7 +241,8 @@ static void on_no_host_left(struct server *s)
     }
     if (l->was_mismatch)
         why = CLOSE_ROLE_MISMATCH;
-    server_login_failed(s, why, l->sqlstate[0] != '\0' ? l->sqlstate : "08001", error);
+    str_copy(sqlstate, l->sqlstate[0] != '\0' ? l->sqlstate : "08001", sizeof(sqlstate));
+    server_login_failed(s, why, sqlstate, error); /* l goes with it */
 }
 
 static void on_dialled(struct dial *d, int fd)

@@ -162,7 +162,7 @@ def test_clients_and_servers_match(busy):
     linked = [row for row in servers if row["link"]]
     assert len(linked) == 1
     assert linked[0]["link"] in {row["ptr"] for row in clients}
-    assert all(row["remote_pid"] > 0 for row in servers if row["state"] != "login")
+    assert all(row["remote_pid"] > 0 for row in servers if row["state"] != "new")
 
 
 def test_pools_count(busy):
