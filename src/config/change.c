@@ -221,6 +221,23 @@ static void diff_users(const struct catalog *old, const struct catalog *new, con
     }
 }
 
+static void diff_peers(const struct catalog *old, const struct catalog *new, config_change_cb cb, void *arg)
+{
+    size_t i = 0, j = 0;
+    while (i < old->peer_count || j < new->peer_count) {
+        const struct peer_config *a = i < old->peer_count ? &old->peers[i] : NULL;
+        const struct peer_config *b = j < new->peer_count ? &new->peers[j] : NULL;
+        int order = a == NULL ? 1 : b == NULL ? -1 : a->id - b->id;
+        struct config_change change = {.name = order <= 0 ? a->key : b->key};
+        i += order <= 0;
+        j += order >= 0;
+        if (order == 0 && same_text(a->host, b->host) && a->port == b->port && a->pool_size == b->pool_size)
+            continue;
+        change.kind = order < 0 ? CHANGE_PEER_REMOVED : order > 0 ? CHANGE_PEER_ADDED : CHANGE_PEER_CHANGED;
+        cb(&change, arg);
+    }
+}
+
 void config_diff(const struct config *old, const struct config *new, config_change_cb cb, void *arg)
 {
     diff_settings(old, new, cb, arg);
@@ -228,4 +245,5 @@ void config_diff(const struct config *old, const struct config *new, config_chan
         return;
     diff_databases(old->catalog, new->catalog, cb, arg);
     diff_users(old->catalog, new->catalog, cb, arg);
+    diff_peers(old->catalog, new->catalog, cb, arg);
 }

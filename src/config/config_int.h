@@ -47,7 +47,7 @@ void strlist_free(struct strlist *l);
 /* The whole file with a NUL behind it, or NULL with errno. Free with secret_free(). */
 char *file_read(const char *path, size_t *len) must_check;
 
-/* ---- catalog.c: databases and users, shared by the snapshots that SET makes ---- */
+/* ---- catalog.c: databases, users and peers, shared by the snapshots that SET makes ---- */
 
 struct userlist;
 
@@ -57,6 +57,8 @@ struct catalog {
     size_t database_count;
     struct user_config *users; /* sorted by name once finished */
     size_t user_count;
+    struct peer_config *peers; /* sorted by id once finished */
+    size_t peer_count;
     struct userlist *userlist; /* owns the credentials; NULL = none */
 };
 
@@ -67,6 +69,7 @@ void catalog_unref(struct catalog *c);
  * name the last counts. */
 struct database_config *catalog_add_database(struct catalog *c, const char *name, const char *file, int line);
 struct user_config *catalog_add_user(struct catalog *c, const char *name);
+struct peer_config *catalog_add_peer(struct catalog *c, int id);
 /* Sorts and drops entries that were repeated; lookups work from then on. */
 void catalog_finish(struct catalog *c);
 struct database_config *catalog_find_database(const struct catalog *c, const char *name);
@@ -103,6 +106,9 @@ struct place {
 void section_database(struct catalog *c, const char *name, const char *value, struct place at,
                       struct config_problems *problems);
 void section_user(struct catalog *c, const char *name, const char *value, struct place at,
+                  struct config_problems *problems);
+
+void section_peer(struct catalog *c, const char *name, const char *value, struct place at,
                   struct config_problems *problems);
 
 /* ---- users.c ---- */

@@ -1,5 +1,5 @@
 /*
- * sections.c - entries of [databases] and [users]: their keys, as tables.
+ * sections.c - entries of [databases], [users] and [peers]: their keys, as tables.
  *
  * An entry with a problem is still added, so that --check finds what else is
  * wrong; the load as a whole fails then. Threads: the control thread.
@@ -26,6 +26,7 @@ struct key {
 
 #define DB(field)   offsetof(struct database_config, field)
 #define USER(field) offsetof(struct user_config, field)
+#define PEER(field) offsetof(struct peer_config, field)
 
 static const struct key database_keys[] = {
     {"dbname", KEY_STR, DB(dbname), false},
@@ -64,6 +65,12 @@ static const struct key user_keys[] = {
     {"idle_transaction_timeout", KEY_TIME, USER(idle_transaction_timeout_us), true},
     {"query_timeout", KEY_TIME, USER(query_timeout_us), true},
     {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us), true},
+};
+
+static const struct key peer_keys[] = {
+    {"host", KEY_STR, PEER(host), false},
+    {"port", KEY_PORT, PEER(port), false},
+    {"pool_size", KEY_INT, PEER(pool_size), false},
 };
 
 /* Stores the value; false with `why` when it does not fit. *is_set: it asks for something. */
@@ -217,4 +224,22 @@ void section_user(struct catalog *c, const char *name, const char *value, struct
         store_all(user_keys, ARRAY_SIZE(user_keys), value, user, at, problems);
     }
     buf_free(&plain);
+}
+
+void section_peer(struct catalog *c, const char *name, const char *value, struct place at,
+                  struct config_problems *problems)
+{
+    int64_t id;
+    struct buf why;
+    buf_init(&why, 0);
+    if (value_parse_int(name, 1, UINT16_MAX, &id, &why)) {
+        struct peer_config *peer = catalog_add_peer(c, (int)id);
+        store_all(peer_keys, ARRAY_SIZE(peer_keys), value, peer, at, problems);
+        if (peer->host == NULL || *peer->host == '\0')
+            config_problems_add(problems, PROBLEM_ERROR, at.file, at.line,
+                                "host was not provided for peer %s", name);
+    } else {
+        config_problems_add(problems, PROBLEM_ERROR, at.file, at.line, "id of a peer: %s", buf_cstr(&why));
+    }
+    buf_free(&why);
 }
