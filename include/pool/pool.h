@@ -25,6 +25,7 @@
 
 #include "base/list.h"
 #include "base/lock.h"
+#include "pool/cancel_gauge.h"
 #include "pool/limits.h"
 #include "pool/slot.h"
 #include "stats/pool_stats.h"
@@ -96,6 +97,7 @@ struct pool {
                                      wait calls pool_pump; 0 = nobody */
     _Atomic int clients;           /* client sessions logged in to this pool: reference count */
     _Atomic bool is_retired;       /* see registry_retire() */
+    struct cancel_gauge cancels;   /* against servers of this pool */
 };
 
 /* Checkout: ticket has client and worker set. Acts: LINK when a server of this worker was idle; otherwise the

@@ -48,11 +48,12 @@ struct server {
     bool needs_reset;       /* its last client was in session mode */
     char setup_sqlstate[6]; /* of that ErrorResponse */
     char setup_error[200];
-    bool is_cut;     /* PostgreSQL has part of a message whose rest will not come */
-    bool in_batch;   /* input is being handled: what a lost client means is decided after it */
-    bool was_ready;  /* a ReadyForQuery came and no request since: may be released */
-    bool sent_fatal; /* PostgreSQL's last word was FATAL: it is going */
-    int cancel_refs; /* cancel requests under way against it */
+    bool is_cut;           /* PostgreSQL has part of a message whose rest will not come */
+    bool in_batch;         /* input is being handled: what a lost client means is decided after it */
+    bool was_ready;        /* a ReadyForQuery came and no request since: may be released */
+    bool sent_fatal;       /* PostgreSQL's last word was FATAL: it is going */
+    bool is_suspect;       /* a cancel request may hit it yet: not for another client */
+    struct cancel *cancel; /* the cancel request under way against it, or queued; NULL: none */
     enum close_reason close_reason;
     int64_t connected_us;
     int64_t state_since_us;
