@@ -74,6 +74,15 @@ struct user_config {
     int64_t client_idle_timeout_us;
 };
 
+/* One line of [peers]: another pooler, to which cancel requests of its clients are forwarded. */
+struct peer_config {
+    const char *key; /* the id with leading zeros: what the lines are sorted by */
+    int id;
+    const char *host; /* comma list; a directory of a Unix socket begins with / or @ */
+    int port;
+    int pool_size; /* -1 = unset */
+};
+
 struct config_override {
     const char *key;
     const char *value;
@@ -130,6 +139,13 @@ const struct user_config *config_find_user(const struct config *c, const char *n
 size_t config_user_count(const struct config *c);
 const struct user_config *config_user_at(const struct config *c, size_t i);
 
+/* ---- peers: by id ---- */
+
+size_t config_peer_count(const struct config *c);
+const struct peer_config *config_peer_at(const struct config *c, size_t i);
+/* Cancel requests that may be under way to it at a time. */
+int config_peer_pool_size(const struct config *c, const struct peer_config *peer);
+
 bool config_is_admin(const struct config *c, const char *user);
 /* In stats_users; admins are asked for with config_is_admin(). */
 bool config_is_stats(const struct config *c, const char *user);
@@ -174,6 +190,9 @@ enum config_change_kind {
     CHANGE_USER_ADDED,
     CHANGE_USER_CHANGED,
     CHANGE_USER_REMOVED,
+    CHANGE_PEER_ADDED,
+    CHANGE_PEER_CHANGED,
+    CHANGE_PEER_REMOVED,
 };
 
 struct config_change {

@@ -26,6 +26,7 @@
 
 #include "base/list.h"
 #include "base/lock.h"
+#include "pool/cancel_gauge.h"
 #include "pool/limits.h"
 #include "pool/slot.h"
 #include "stats/pool_stats.h"
@@ -104,6 +105,7 @@ struct pool {
     _Atomic bool is_retired;       /* see registry_retire() */
     _Atomic uint32_t turn;         /* of the next connection among the hosts of a list */
     _Atomic int64_t suspected_us;  /* when a server was last thought to have changed its role */
+    struct cancel_gauge cancels;   /* against servers of this pool */
 };
 
 /* Checkout: ticket has client and worker set. Acts: LINK when a server of this worker was idle; otherwise the

@@ -23,6 +23,14 @@ enum client_hold {
     HOLD_FULL, /* too many requests unanswered */
 };
 
+/* What is dropped of a client's input since it has cancelled the request that it begins with. */
+enum client_skip {
+    SKIP_NONE,
+    SKIP_REQUEST, /* nothing of it has been seen: a Query is all of it, other messages go on to a Sync */
+    SKIP_TO_SYNC,
+    SKIP_REST, /* of the message that ends it */
+};
+
 struct client {
     /* [owner thread], all */
     struct stream stream;
@@ -34,11 +42,12 @@ struct client {
     struct params *params;        /* what this session has SET, as far as servers report it */
     struct buf *input;            /* received and not yet forwarded; NULL when there is none */
     struct client_login *login;   /* during CLIENT_LOGIN and LOGIN_WAIT; freed by client_login_free() */
+    struct mail_cancel *cancel; /* CANCEL: its request; in the mail, or another worker's: only its atomics */
     struct ticket ticket;
     struct deferred deferred;
     uint64_t handle;
     uint64_t id;         /* for the log and SHOW CLIENTS */
-    uint64_t cancel_key; /* our own BackendKeyData; shard, place and random bits */
+    uint64_t cancel_key; /* our own BackendKeyData (its first eight bytes); 0: none yet */
     uint8_t *long_key;   /* protocol 3.2: CANCEL_LONG_KEY_BYTES; NULL with 3.0 */
     char *console_user;  /* CONSOLE: who */
     int64_t connected_us;
@@ -52,6 +61,7 @@ struct client {
     uint8_t state;           /* enum client_state */
     uint8_t pool_mode;       /* enum config_pool_mode in effect */
     uint8_t hold;            /* enum client_hold */
+    uint8_t skip;            /* enum client_skip */
     bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
     bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */
     bool is_counted;         /* in instance->clients */
@@ -62,8 +72,6 @@ struct client {
     bool told_fatal;         /* the server's own FATAL has been forwarded: nothing to add */
     bool is_admin, is_stats; /* CONSOLE */
 };
-
-#define CANCEL_LONG_KEY_BYTES 32
 
 /* Texts for logs: "C-12: db/user@addr:port". */
 void client_describe(const struct client *c, char *out, size_t size);

@@ -25,6 +25,7 @@
 #include "stats/errors.h"
 
 struct derived;
+struct peer;
 struct scram_secret;
 struct server;
 struct shard;
@@ -34,6 +35,7 @@ struct session_config {
     struct tls_context *server_tls; /* NULL with server_tls_sslmode = disable */
     bool has_scram_secrets;  /* of users in the list: checking a plain password against one takes long */
     struct derived *derived; /* SCRAM keys of plain passwords, by user */
+    struct peer **peers;     /* in the order of config_peer_at() */
     _Atomic int refs;
 };
 

@@ -7,6 +7,7 @@
 #ifndef SESSION_MAIL_H
 #define SESSION_MAIL_H
 
+#include "session/cancel_key.h"
 #include "session/instance.h"
 #include "stats/close_reason.h"
 
@@ -32,14 +33,20 @@ struct mail_slot {
     struct grant grant;
 };
 
-/* MAIL_CANCEL to the owner of the key, MAIL_CANCEL_DONE back: the same object. */
+/* MAIL_CANCEL to the worker of the key, MAIL_CANCEL_DONE back: the same object. Between the two it is
+ * the addressee's, but its sender, who frees it in the end, may look at the atomics. */
 struct mail_cancel {
     struct mail mail;
-    uint32_t pid;
-    uint8_t key[256];
+    struct list node; /* of the requests that one connection carries */
+    uint32_t pid;     /* and key: as received, the bits of the hops as they were given to the client */
     uint16_t key_bytes;
-    uint8_t from_worker; /* who asked */
-    uint64_t from_client;
+    uint8_t from_worker;       /* who asked */
+    enum close_reason outcome; /* DONE: what becomes of the requester */
+    uint64_t from_client;      /* its handle; 0: nobody waits for the end */
+    /* [atomic] for SHOW CLIENTS */
+    struct pool *_Atomic pool; /* whose server; NULL: not known (yet), or a peer's */
+    _Atomic bool is_active;    /* has been sent on */
+    uint8_t key[CANCEL_MAX_KEY_BYTES];
 };
 
 enum console_input_kind { CONSOLE_OPEN, CONSOLE_DATA, CONSOLE_CANCEL, CONSOLE_GONE };

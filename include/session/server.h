@@ -59,7 +59,8 @@ struct server {
     uint8_t wanted;              /* enum config_target_session_attrs */
     struct server_role role;     /* as far as it is known */
     struct server_role verified; /* the answer to the question */
-    int cancel_refs;             /* cancel requests under way against it */
+    bool may_be_hit;             /* a cancel request may hit it yet: not for another client */
+    struct cancel *cancel;       /* the cancel request under way against it, or queued; NULL: none */
     enum close_reason close_reason;
     int64_t connected_us;
     int64_t state_since_us;

@@ -15,6 +15,7 @@
 
 #include "base/handle.h"
 #include "base/mem.h"
+#include "session/cancel_key.h"
 #include "session/instance.h"
 
 enum client_state {
@@ -78,7 +79,10 @@ struct shard {
         *current; /* whose input is being handled; NULL again once it has been handed to another worker */
     struct client *refused[SESSION_MAX_REFUSED]; /* clients beyond max_client_conn, oldest first: places.c */
     int n_refused;
-    struct list cancels; /* cancel connections to servers under way */
+    struct cancel_table cancel_keys; /* of its clients */
+    struct list cancels;             /* struct cancel: under way */
+    struct list cancels_queued;      /* ... and those that wait for a place, oldest first */
+    int n_cancel_clients;            /* clients in CLIENT_CANCEL */
 
     /* [atomic], written by the owner */
     _Atomic int n_clients;

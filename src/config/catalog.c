@@ -1,5 +1,5 @@
 /*
- * catalog.c - the databases and users of a configuration.
+ * catalog.c - the databases, users and peers of a configuration.
  *
  * Filled while loading, sorted once, then constant and shared by all snapshots
  * that SET makes of it. Not here: what the entries' keys mean (sections.c).
@@ -43,6 +43,13 @@ static void free_user(void *entry)
     free((char *)((struct user_config *)entry)->name);
 }
 
+static void free_peer(void *entry)
+{
+    struct peer_config *peer = entry;
+    free((char *)peer->key);
+    free((char *)peer->host);
+}
+
 void catalog_unref(struct catalog *c)
 {
     if (atomic_fetch_sub_explicit(&c->refcount, 1, memory_order_acq_rel) != 1)
@@ -57,6 +64,9 @@ void catalog_unref(struct catalog *c)
         for (size_t i = 0; i < c->database_count; i++)
             free_database(&c->databases[i]);
         free(c->databases);
+        for (size_t i = 0; i < c->peer_count; i++)
+            free_peer(&c->peers[i]);
+        free(c->peers);
     }
     free(c);
 }
@@ -134,7 +144,15 @@ struct user_config *catalog_add_user(struct catalog *c, const char *name)
     return user;
 }
 
-/* Entries of both kinds begin with their name. */
+struct peer_config *catalog_add_peer(struct catalog *c, int id)
+{
+    c->peers = grow(c->peers, c->peer_count, sizeof *c->peers);
+    struct peer_config *peer = &c->peers[c->peer_count++];
+    *peer = (struct peer_config){.key = xasprintf("%05d", id), .id = id, .port = 6432, .pool_size = -1};
+    return peer;
+}
+
+/* Entries of all kinds begin with their name. */
 static const char *name_of(const void *entry)
 {
     return *(const char *const *)entry;
@@ -170,8 +188,10 @@ static void *sort_entries(void *entries, size_t *count, size_t size, void (*free
 
 void catalog_finish(struct catalog *c)
 {
-    if (c->base == NULL)
+    if (c->base == NULL) {
         c->databases = sort_entries(c->databases, &c->database_count, sizeof *c->databases, free_database);
+        c->peers = sort_entries(c->peers, &c->peer_count, sizeof *c->peers, free_peer);
+    }
     c->users = sort_entries(c->users, &c->user_count, sizeof *c->users, free_user);
 }
 

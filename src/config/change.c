@@ -267,6 +267,37 @@ static void diff_users(const struct catalog *old, const struct catalog *new, con
     buf_free(&new_text);
 }
 
+static void diff_peers(const struct catalog *old, const struct catalog *new, config_change_cb cb, void *arg)
+{
+    size_t i = 0, j = 0;
+    struct buf old_text, new_text;
+    buf_init(&old_text, 0);
+    buf_init(&new_text, 0);
+    while (i < old->peer_count || j < new->peer_count) {
+        const struct peer_config *a = i < old->peer_count ? &old->peers[i] : NULL;
+        const struct peer_config *b = j < new->peer_count ? &new->peers[j] : NULL;
+        int order = a == NULL ? 1 : b == NULL ? -1 : a->id - b->id;
+        const char *key = order <= 0 ? a->key : b->key;
+        struct config_change change = {.name = key + strspn(key, "0")};
+        i += order <= 0;
+        j += order >= 0;
+        if (order == 0 && same_text(a->host, b->host) && a->port == b->port && a->pool_size == b->pool_size)
+            continue;
+        change.kind = order < 0 ? CHANGE_PEER_REMOVED : order > 0 ? CHANGE_PEER_ADDED : CHANGE_PEER_CHANGED;
+        buf_clear(&old_text);
+        buf_clear(&new_text);
+        if (order <= 0)
+            section_peer_text(a, order == 0 ? b : NULL, &old_text);
+        if (order >= 0)
+            section_peer_text(b, order == 0 ? a : NULL, &new_text);
+        change.old_text = order <= 0 ? buf_cstr(&old_text) : NULL;
+        change.new_text = order >= 0 ? buf_cstr(&new_text) : NULL;
+        cb(&change, arg);
+    }
+    buf_free(&old_text);
+    buf_free(&new_text);
+}
+
 void config_diff(const struct config *old, const struct config *new, config_change_cb cb, void *arg)
 {
     diff_settings(old, new, cb, arg);
@@ -274,6 +305,7 @@ void config_diff(const struct config *old, const struct config *new, config_chan
         return;
     diff_databases(old->catalog, new->catalog, cb, arg);
     diff_users(old->catalog, new->catalog, cb, arg);
+    diff_peers(old->catalog, new->catalog, cb, arg);
 }
 
 /* ---- texts ---- */
@@ -288,6 +320,9 @@ const char *config_change_kind_text(enum config_change_kind kind)
     case CHANGE_USER_ADDED:
     case CHANGE_USER_CHANGED:
     case CHANGE_USER_REMOVED: return "user";
+    case CHANGE_PEER_ADDED:
+    case CHANGE_PEER_CHANGED:
+    case CHANGE_PEER_REMOVED: return "peer";
     }
     return "";
 }

@@ -50,7 +50,7 @@ void strlist_free(struct strlist *l);
 char *file_read(const char *path, size_t *len, struct config_file_id *id) must_check;
 struct config_file_id file_identify(const struct stat *st);
 
-/* ---- catalog.c: databases and users, shared by the snapshots that SET makes ---- */
+/* ---- catalog.c: databases, users and peers, shared by the snapshots that SET makes ---- */
 
 struct userlist;
 
@@ -60,6 +60,8 @@ struct catalog {
     size_t database_count;
     struct user_config *users; /* sorted by name once finished */
     size_t user_count;
+    struct peer_config *peers; /* sorted by id once finished */
+    size_t peer_count;
     struct userlist *userlist; /* owns the credentials; NULL = none */
     struct config_file_id userlist_id;
     struct catalog *base; /* owns all but the users, which were read again since; NULL: this one does */
@@ -74,6 +76,7 @@ void catalog_unref(struct catalog *c);
  * name the last counts. */
 struct database_config *catalog_add_database(struct catalog *c, const char *name, const char *file, int line);
 struct user_config *catalog_add_user(struct catalog *c, const char *name);
+struct peer_config *catalog_add_peer(struct catalog *c, int id);
 /* Sorts and drops entries that were repeated; lookups work from then on. */
 void catalog_finish(struct catalog *c);
 struct database_config *catalog_find_database(const struct catalog *c, const char *name);
@@ -114,7 +117,11 @@ void section_database(struct catalog *c, const char *name, const char *value, st
 void section_database_text(const struct database_config *db, const struct database_config *other,
                            struct buf *out);
 void section_user_text(const struct user_config *user, const struct user_config *other, struct buf *out);
+void section_peer_text(const struct peer_config *peer, const struct peer_config *other, struct buf *out);
 void section_user(struct catalog *c, const char *name, const char *value, struct place at,
+                  struct config_problems *problems);
+
+void section_peer(struct catalog *c, const char *name, const char *value, struct place at,
                   struct config_problems *problems);
 
 /* ---- users.c ---- */

@@ -150,8 +150,7 @@ static void ini_entry(void *arg, const char *section, const char *name, const ch
     } else if (strcmp(section, "users") == 0) {
         section_user(l->config->catalog, name, value, at, l->problems);
     } else if (strcmp(section, "peers") == 0) {
-        config_problems_add(l->problems, PROBLEM_ERROR, at.file, at.line,
-                            "section [peers] is not supported by this version yet");
+        section_peer(l->config->catalog, name, value, at, l->problems);
     } else if (strcmp(section, "pgbouncer") == 0 || strcmp(section, "pgsluice") == 0) {
         int option = find_setting(l, name, "", at);
         if (option >= 0)
@@ -309,6 +308,9 @@ static void check_sense(struct loader *l)
     if (*s->unix_socket_dir == '\0' && (*s->listen_addr == '\0' || s->listen_port == 0))
         config_problems_add(l->problems, PROBLEM_WARNING, file, 0,
                             "there is nowhere to listen: set listen_addr or unix_socket_dir");
+    if (l->config->catalog->peer_count > 0 && s->peer_id == 0)
+        config_problems_add(l->problems, PROBLEM_WARNING, file, 0,
+                            "[peers] has no effect: peer_id says which of them this one is, and is not set");
     if (!has_databases && l->problems->errors == 0)
         config_problems_add(l->problems, PROBLEM_NOTE, file, 0, "no database is configured in [databases]");
 }

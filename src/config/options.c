@@ -134,8 +134,12 @@ static const struct config_option options[] = {
     TIME(autodb_idle_timeout, "3600", R,
          "Databases that were made from the * entry are forgotten when no client has used them for this "
          "long; 0: never."),
-    TIME(cancel_wait_timeout, "10", R,
-         "How long a cancel request may wait for its turn to be forwarded; 0: without limit."),
+    TIME(
+        cancel_wait_timeout, "10", R,
+        "How long a cancel request may wait for its turn, and for PostgreSQL to take it; then whoever sent "
+        "it is "
+        "disconnected, and a server that might still be hit by it is not given to another client. 0: without "
+        "limit."),
     TIME(client_idle_timeout, "0", R | LATER,
          "Clients that send nothing for this long are disconnected; 0: never."),
     TIME(client_login_timeout, "60", R,
@@ -212,8 +216,11 @@ static const struct config_option options[] = {
         "Server connections per user, over all databases; 0: no limit."),
     INT(min_pool_size, "0", 0, INT_MAX, R,
         "Server connections that a pool in use keeps open even when idle."),
-    INT(peer_id, "0", 0, 16383, R | LATER,
-        "Number of this process among its peers, for forwarding of cancel requests; 0: no peers."),
+    INT(peer_id, "0", 0, 16383, R,
+        "Number of this process among its peers, to which it forwards cancel requests that are theirs; see "
+        "the "
+        "section [peers]. 0: no peers. A change counts for clients that connect later; cancel requests of "
+        "the others are lost."),
     STR(pidfile, "", 0, "File to write the process id to."),
     INT(pkt_buf, "4096", 0, INT_MAX, NONE, "Size of PgBouncer's buffers."),
     ENUM(pool_mode, "session", pool_modes, R,
@@ -279,8 +286,10 @@ static const struct config_option options[] = {
          "TLS with servers: disable; allow and prefer: if the server offers it; require; verify-ca and "
          "verify-full: "
          "with a certificate that is checked, the latter for the host name too."),
-    INT(so_reuseport, "0", 0, INT_MAX, LATER,
-        "1: let several processes listen on one port. One process with workers does not need it."),
+    INT(so_reuseport, "0", 0, INT_MAX, 0,
+        "1: let several processes listen on one port; each needs its own unix_socket_dir, and a peer_id, so "
+        "that cancel requests find the process that they are for. One process with workers does not need "
+        "it."),
     INT(stats_period, "60", 1, INT_MAX, R, "Seconds over which averages are taken."),
     STR(stats_users, "", R,
         "Users who may run the SHOW commands of the admin console; a comma-separated list."),

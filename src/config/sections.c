@@ -1,5 +1,5 @@
 /*
- * sections.c - entries of [databases] and [users]: their keys, as tables.
+ * sections.c - entries of [databases], [users] and [peers]: their keys, as tables.
  *
  * An entry with a problem is still added, so that --check finds what else is
  * wrong; the load as a whole fails then. Threads: the control thread.
@@ -26,6 +26,7 @@ struct key {
 
 #define DB(field)   offsetof(struct database_config, field)
 #define USER(field) offsetof(struct user_config, field)
+#define PEER(field) offsetof(struct peer_config, field)
 
 #define SECRET_STARS "***"
 
@@ -70,6 +71,11 @@ static const struct key user_keys[] = {
     {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us), true},
 };
 
+static const struct key peer_keys[] = {
+    {"host", KEY_STR, PEER(host), false},
+    {"port", KEY_PORT, PEER(port), false},
+    {"pool_size", KEY_INT, PEER(pool_size), false},
+};
 /* The words of an enumeration. */
 static const struct config_option_name *names_of(enum key_type type)
 {
@@ -279,6 +285,16 @@ void section_database_text(const struct database_config *db, const struct databa
     catalog_unref(empty);
 }
 
+void section_peer_text(const struct peer_config *peer, const struct peer_config *other, struct buf *out)
+{
+    struct catalog *empty = catalog_new();
+
+    if (other == NULL)
+        other = catalog_add_peer(empty, peer->id);
+    print_differences(peer_keys, ARRAY_SIZE(peer_keys), peer, other, out);
+    catalog_unref(empty);
+}
+
 void section_user_text(const struct user_config *user, const struct user_config *other, struct buf *out)
 {
     struct catalog *empty = catalog_new();
@@ -337,4 +353,22 @@ void section_user(struct catalog *c, const char *name, const char *value, struct
         store_all(user_keys, ARRAY_SIZE(user_keys), value, user, at, problems);
     }
     buf_free(&plain);
+}
+
+void section_peer(struct catalog *c, const char *name, const char *value, struct place at,
+                  struct config_problems *problems)
+{
+    int64_t id;
+    struct buf why;
+    buf_init(&why, 0);
+    if (value_parse_int(name, 1, UINT16_MAX, &id, &why)) {
+        struct peer_config *peer = catalog_add_peer(c, (int)id);
+        store_all(peer_keys, ARRAY_SIZE(peer_keys), value, peer, at, problems);
+        if (peer->host == NULL || *peer->host == '\0')
+            config_problems_add(problems, PROBLEM_ERROR, at.file, at.line,
+                                "host was not provided for peer %s", name);
+    } else {
+        config_problems_add(problems, PROBLEM_ERROR, at.file, at.line, "id of a peer: %s", buf_cstr(&why));
+    }
+    buf_free(&why);
 }

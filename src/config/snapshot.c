@@ -126,6 +126,16 @@ const struct user_config *config_user_at(const struct config *c, size_t i)
     return &c->catalog->users[i];
 }
 
+size_t config_peer_count(const struct config *c)
+{
+    return c->catalog->peer_count;
+}
+
+const struct peer_config *config_peer_at(const struct config *c, size_t i)
+{
+    return &c->catalog->peers[i];
+}
+
 static bool contains(const struct strlist *l, const char *s, int (*compare)(const char *, const char *))
 {
     for (size_t i = 0; i < l->count; i++)
@@ -170,6 +180,11 @@ static int first_set(int a, int b, int otherwise)
 int config_pool_size(const struct config *c, const struct database_config *db, const struct user_config *user)
 {
     return first_set(user != NULL ? user->pool_size : -1, db->pool_size, c->settings.default_pool_size);
+}
+
+int config_peer_pool_size(const struct config *c, const struct peer_config *peer)
+{
+    return first_set(peer->pool_size, -1, c->settings.default_pool_size);
 }
 
 int config_min_pool_size(const struct config *c, const struct database_config *db)

@@ -124,6 +124,7 @@ static bool open_listeners(struct control *ctl)
         .listen_addr = s->listen_addr,
         .listen_port = s->listen_port,
         .listen_backlog = s->listen_backlog,
+        .reuse_port = s->so_reuseport != 0,
         .defer_accept = s->tcp_defer_accept != 0,
         .unix_socket_dir = s->unix_socket_dir,
         .unix_socket_mode = s->unix_socket_mode,

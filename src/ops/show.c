@@ -54,6 +54,15 @@ static const struct column lists_columns[] = {
     {"list", 's'}, {"items", 'i'},
 };
 
+static const struct column peers_columns[] = {
+    {"peer_id", 'i'}, {"host", 's'}, {"port", 'i'}, {"pool_size", 'i'},
+};
+
+static const struct column peer_pools_columns[] = {
+    {"peer_id", 'i'}, {"cl_active_cancel_req", 'i'}, {"cl_waiting_cancel_req", 'i'}, {"sv_active_cancel", 'i'},
+    {"sv_login", 'i'},
+};
+
 static const struct column pools_columns[] = {
     {"database", 's'}, {"user", 's'}, {"cl_active", 'i'}, {"cl_waiting", 'i'}, {"cl_active_cancel_req", 'i'},
     {"cl_waiting_cancel_req", 'i'}, {"sv_active", 'i'}, {"sv_active_cancel", 'i'}, {"sv_being_canceled", 'i'},
@@ -132,6 +141,9 @@ static const struct relation relations[] = {
      .help = "why connections were closed, and errors that servers sent"},
     {.name = "LATENCY", HAS(latency_columns), .fill = show_latency, .help = "how long things took, by pool"},
     {.name = "LISTS", HAS(lists_columns), .fill = show_lists, .help = "how many of everything there are"},
+    {.name = "PEERS", HAS(peers_columns), .fill = show_peers, .help = "where cancel requests are forwarded to"},
+    {.name = "PEER_POOLS", HAS(peer_pools_columns), .fill = show_peer_pools,
+     .help = "cancel requests under way to peers"},
     {.name = "POOLS", HAS(pools_columns), .fill = show_pools, .help = "clients and servers, by pool"},
     {.name = "SERVERS", HAS(clients_columns), .gather = GATHER_SERVERS, .help = "server connections"},
     {.name = "STATE", HAS(state_columns), .fill = show_state, .help = "whether the pooler is active or paused"},

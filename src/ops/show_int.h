@@ -74,6 +74,8 @@ void show_environment(struct console *c, struct result *r);
 void show_errors(struct console *c, struct result *r);
 void show_latency(struct console *c, struct result *r);
 void show_lists(struct console *c, struct result *r);
+void show_peer_pools(struct console *c, struct result *r);
+void show_peers(struct console *c, struct result *r);
 void show_pools(struct console *c, struct result *r);
 void show_state(struct console *c, struct result *r);
 void show_stats(struct console *c, struct result *r);

@@ -70,6 +70,7 @@ static void show_pool(struct console *c, struct result *r, struct pool *p)
     const struct config *config = console_config(c);
     const struct database_config *d = config_find_database(config, p->database->name);
     const struct user_config *u = config_find_user(config, p->user->name);
+    int held = atomic_load(&p->cancels.held), sent = atomic_load(&p->cancels.sent);
     struct pool_numbers n;
 
     read_pool(c, p, &n);
@@ -79,15 +80,15 @@ static void show_pool(struct console *c, struct result *r, struct pool *p)
     /* two counters, read one after the other */
     result_int(r, max_0(atomic_load_explicit(&p->clients, memory_order_relaxed) - n.n_waiters));
     result_int(r, n.n_waiters);
-    result_int(r, 0);
-    result_int(r, 0);
-    result_int(r, n.count[SLOT_ACTIVE]);
-    result_int(r, 0);
-    result_int(r, 0);
+    result_int(r, atomic_load(&p->cancels.active));
+    result_int(r, atomic_load(&p->cancels.waiting));
+    result_int(r, max_0(n.count[SLOT_ACTIVE] - held));
+    result_int(r, sent);
+    result_int(r, held);
     result_int(r, max_0(n.count[SLOT_IDLE] - n.used));
     result_int(r, n.used);
     result_int(r, n.count[SLOT_TESTING]);
-    result_int(r, n.count[SLOT_CONNECTING]);
+    result_int(r, n.count[SLOT_CONNECTING] + max_0(atomic_load(&p->cancels.connections) - sent));
     result_int(r, n.oldest_wait_us / USEC_PER_SEC);
     result_int(r, n.oldest_wait_us % USEC_PER_SEC);
     result_text(r, config_pool_mode_name(config_pool_mode(config, d, u)));
@@ -251,9 +252,9 @@ void show_lists(struct console *c, struct result *r)
     }
     list_row(r, "databases", count_databases(c));
     list_row(r, "users", count_users(c));
-    list_row(r, "peers", 0);
+    list_row(r, "peers", (int64_t)config_peer_count(console_config(c)));
     list_row(r, "pools", pools);
-    list_row(r, "peer_pools", 0);
+    list_row(r, "peer_pools", (int64_t)config_peer_count(console_config(c)));
     list_row(r, "free_clients", 0);
     list_row(r, "used_clients", used);
     list_row(r, "login_clients", max_0(clients - used));

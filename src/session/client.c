@@ -29,7 +29,7 @@ static const uint16_t client_moves[CLIENT_STATES] = {
     [CLIENT_WAITING] = TO(ACTIVE) | TO(IDLE) | TO(CLOSING),
     [CLIENT_ACTIVE] = TO(IDLE) | TO(WAITING) | TO(CLOSING),
     [CLIENT_CONSOLE] = TO(CLOSING),
-    [CLIENT_CANCEL] = TO(CLOSING),
+    [CLIENT_CANCEL] = 0, /* nobody reads what it would be told */
     [CLIENT_CLOSING] = 0,
 };
 #undef TO
@@ -173,7 +173,10 @@ void client_free(struct client *c)
     c->console_user = NULL;
     free(c->long_key);
     c->long_key = NULL;
+    cancel_forget_key(c);
     handle_free(&sh->clients, c->handle);
+    if (c->state == CLIENT_CANCEL)
+        sh->n_cancel_clients--;
     if (c->is_counted)
         atomic_fetch_sub_explicit(&sh->instance->clients, 1, memory_order_release);
     places_refused_leave(c);
@@ -249,7 +252,7 @@ void client_close_error(struct client *c, enum close_reason why, const char *sql
     const struct server *s = c->server;
     if (s != NULL && s->remain_bytes > 0 && !s->is_dropping)
         c->is_mid_message = true;
-    bool can_tell = message != NULL && !c->is_mid_message && !c->told_fatal;
+    bool can_tell = message != NULL && !c->is_mid_message && !c->told_fatal && c->state != CLIENT_CANCEL;
     log_close(c, why, message != NULL ? message : close_reason_text(why), message != NULL);
     client_leave(c);
     if (!can_tell && !c->told_fatal) {

@@ -158,6 +158,72 @@ static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_byte
     return flush_range(s, data, at) ? at : len_bytes;
 }
 
+/* ---- a cancelled request ---- */
+
+static void skip_ends(struct client *c)
+{
+    struct buf b;
+
+    c->skip = SKIP_NONE;
+    buf_init(&b, 64);
+    wire_put_ready(&b, 'I');
+    if (b.failed || !stream_send(&c->stream, b.data, b.len))
+        client_close(c, CLOSE_CLIENT_EOF, NULL);
+    buf_free(&b);
+}
+
+/*
+ * Drops input up to the end of the cancelled request, then says ReadyForQuery: as PostgreSQL does after an
+ * error. Returns bytes dealt with (0: a header is not complete, or the client has gone).
+ */
+static uint32_t skip_request(struct client *c, const uint8_t *data, uint32_t len_bytes)
+{
+    uint32_t n = len_bytes < c->remain_bytes ? len_bytes : c->remain_bytes;
+
+    if (c->is_dropping) {
+        c->remain_bytes -= n;
+        c->is_dropping = c->remain_bytes > 0;
+    } else {
+        if (len_bytes < WIRE_HEADER_BYTES)
+            return 0;
+        uint8_t type = data[0];
+        uint32_t len = wire_u32(data + 1);
+        if (!is_plain_header(c, type, len) && !check_header(c, type, len))
+            return 0;
+        if (type == 'S' || ((type == 'Q' || type == 'F') && c->skip == SKIP_REQUEST))
+            c->skip = SKIP_REST;
+        else if (type == 'P' || type == 'B' || type == 'D' || type == 'E' || type == 'C')
+            c->skip = SKIP_TO_SYNC;
+        n = WIRE_HEADER_BYTES;
+        c->remain_bytes = len - 4;
+        c->is_dropping = c->remain_bytes > 0;
+    }
+    if (!c->is_dropping && c->skip == SKIP_REST)
+        skip_ends(c);
+    return n;
+}
+
+void client_cancel_unsent(struct client *c)
+{
+    struct buf b;
+
+    if (c->state == CLIENT_WAITING) {
+        (void)pool_cancel(c->pool, &c->ticket, c->shard->now_us); /* a server on its way finds nobody */
+        client_set_state(c, CLIENT_IDLE);
+    }
+    c->skip = SKIP_REQUEST;
+    buf_init(&b, 4096);
+    wire_put_error(&b, "ERROR", "57014", "canceling statement due to user request", NULL, NULL);
+    bool is_told = !b.failed && stream_send(&c->stream, b.data, b.len);
+    buf_free(&b);
+    if (is_told)
+        client_resume(c);
+    else
+        client_close(c, CLOSE_CLIENT_EOF, NULL);
+}
+
+/* ---- without a server ---- */
+
 /*
  * The client has no server: what does it want? Returns bytes dealt with (0: a header is not complete, or a
  * server is needed and asked for).
@@ -205,7 +271,9 @@ void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes)
 
     while (at < len_bytes) {
         uint32_t used = 0;
-        if (can_forward(c)) {
+        if (unlikely(c->skip != SKIP_NONE)) {
+            used = skip_request(c, data + at, len_bytes - at);
+        } else if (can_forward(c)) {
             used = forward(c, data + at, len_bytes - at);
         } else if (c->state == CLIENT_IDLE) {
             used = first_message(c, data + at, len_bytes - at);
@@ -273,7 +341,8 @@ static void take_input(struct client *c, const uint8_t *data, uint32_t len_bytes
         client_process(c, data, len_bytes);
         return;
     }
-    if (client_keep_input(c, data, len_bytes) && (can_forward(c) || c->state == CLIENT_IDLE))
+    if (client_keep_input(c, data, len_bytes) &&
+        (can_forward(c) || c->state == CLIENT_IDLE || c->skip != SKIP_NONE))
         client_resume(c);
 }
 

@@ -67,8 +67,13 @@ static bool send_settings(struct server *s, bool *failed)
 static void setup_finished(struct server *s)
 {
     struct client *c = s->client;
+    bool was_set_up = s->state == SERVER_SETUP;
     server_set_state(s, SERVER_ACTIVE);
-    client_resume(c);
+    /* meanwhile the client has cancelled what it wanted the server for */
+    if (was_set_up && c->pool_mode != POOL_MODE_SESSION && (c->input == NULL || c->skip != SKIP_NONE))
+        server_release(s);
+    else
+        client_resume(c);
 }
 
 /* The settings come after the check; a server that agrees with its client is ready at once. */
@@ -212,8 +217,12 @@ static bool wants_reset(const struct server *s)
 /* No client any more, nothing owed: clean up and give back. */
 static void server_retire_client(struct server *s)
 {
-    if (s->cancel_refs > 0) {
+    if (!cancel_lets_go(s)) {
         server_set_state(s, SERVER_HELD);
+        return;
+    }
+    if (s->may_be_hit) {
+        server_give_back(s, CLOSE_CANCEL_WAIT_TIMEOUT);
         return;
     }
     if (!wants_reset(s)) {

@@ -72,9 +72,7 @@ static int need_of(const struct client *c)
 {
     if (c->state == CLIENT_CLOSING)
         return 0;
-    if (c->state == CLIENT_CANCEL)
-        return 2;
-    return c->login != NULL && c->login->is_console ? 3 : 1;
+    return c->login != NULL && c->login->is_console ? 2 : 1;
 }
 
 static struct client *least_needy(const struct shard *sh)

@@ -41,6 +41,9 @@ void server_set_state(struct server *s, enum server_state state)
 {
     debug_assert(s->state == state || (server_moves[s->state] & (1u << state)) != 0);
     bool was_moving = s->state == SERVER_MOVING;
+    if (s->state == SERVER_HELD || state == SERVER_HELD)
+        atomic_fetch_add_explicit(&s->pool->cancels.held, state == SERVER_HELD ? 1 : -1,
+                                  memory_order_relaxed);
     list_del(&s->node);
     s->state = (uint8_t)state;
     if (state != SERVER_MOVING)
@@ -106,6 +109,7 @@ void server_free(struct server *s)
 {
     struct shard *sh = s->shard;
 
+    cancel_server_gone(s);
     list_del(&s->node);
     dial_cancel(&s->dial);
     server_login_free(s);
@@ -129,10 +133,7 @@ void server_finish_close(struct server *s)
     struct shard *sh = s->shard;
 
     s->slot = NULL;
-    if (s->cancel_refs == 0)
-        server_free(s);
-    else
-        stream_close(&s->stream); /* a cancel request still points here, and frees it in the end */
+    server_free(s);
     if (slot == NULL)
         return;
     slot->server = NULL;

@@ -15,6 +15,7 @@
 #include "auth/scram.h"
 #include "base/mem.h"
 #include "base/secret.h"
+#include "session/peer.h"
 #include "session_int.h"
 
 #define MAX_DERIVED 500 /* users beyond this are derived when they log in */
@@ -84,6 +85,7 @@ struct session_config *session_config_new(const struct config *config, struct tl
         c->has_scram_secrets = cred != NULL && cred->kind == CREDENTIAL_SCRAM;
     }
     derive_all(c, process_secret, before);
+    c->peers = peers_new(config, before);
     return c;
 }
 
@@ -113,6 +115,7 @@ void session_config_unref(struct session_config *c)
         secret_wipe(&d->secret, sizeof(d->secret));
         free(d);
     }
+    peers_free(c->peers, c->config);
     config_unref(c->config);
     tls_context_unref(c->server_tls);
     free(c);

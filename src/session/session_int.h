@@ -5,8 +5,10 @@
 #define SESSION_INT_H
 
 #include "base/log.h"
+#include "session/cancel.h"
 #include "session/client.h"
 #include "session/mail.h"
+#include "session/peer.h"
 #include "session/server.h"
 #include "session/shard.h"
 #include "wire/codec.h"
@@ -80,6 +82,8 @@ void client_login_finish(struct client *c);
 /* client_flow.c */
 extern const struct stream_ops client_stream_ops;
 void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes);
+/* Its request has been cancelled before a server got any of it: told so, and the request is dropped. */
+void client_cancel_unsent(struct client *c);
 /* Goes on with what was kept: linked, answered, drained. */
 void client_resume(struct client *c);
 
@@ -140,18 +144,30 @@ struct client *server_detach_client(struct server *s);
 /* Gives an idle, clean server back to the ledger. */
 void server_give_back(struct server *s, enum close_reason why);
 
-/* cancel.c */
+/* cancel.c: requests and keys */
 void cancel_request(struct client *c, uint32_t pid, const uint8_t *key, uint32_t key_bytes);
 void cancel_on_mail(struct shard *sh, struct mail_cancel *m);
-/* Asks PostgreSQL to cancel what s, a server of this worker, is doing; s is held until the request has ended.
- * m: taken over and answered then; NULL when no client asked. False: it cannot be asked (no key, no memory,
- * too many under way). */
-bool cancel_send(struct server *s, struct mail_cancel *m) must_check;
 void cancel_on_done(struct shard *sh, struct mail_cancel *m);
+/* The request has ended: its requester is told. Takes m over. */
+void cancel_answer(struct shard *sh, struct mail_cancel *m, enum close_reason outcome);
+/* Sets the client's BackendKeyData, and takes it back. False when memory is out. */
+bool cancel_make_key(struct client *c, bool is_long) must_check;
+void cancel_forget_key(struct client *c);
+
+/* cancel_carry.c: the connections that carry requests */
+/* Asks PostgreSQL to cancel what s, a server of this worker, is doing; from when it has been sent until its
+ * end s is held. m: taken over and answered then; NULL when no client asked. False: it cannot be asked (no
+ * key, no memory). */
+bool cancel_send(struct server *s, struct mail_cancel *m) must_check;
+/* Forwards m, whose hops have been counted, to a peer. m: as for cancel_send(). */
+bool cancel_forward(struct shard *sh, struct peer *peer, const struct peer_config *line,
+                    struct mail_cancel *m) must_check;
+/* The server's client is done with it. False: it is to be held, cancel_carry.c releases it. */
+bool cancel_lets_go(struct server *s) must_check;
+/* The server is freed. */
+void cancel_server_gone(struct server *s);
 void cancel_tick(struct shard *sh, int64_t now_us);
 void cancel_close_all(struct shard *sh);
-/* Sets the client's BackendKeyData. False when memory is out. */
-bool cancel_make_key(struct client *c, bool is_long) must_check;
 
 /* console_client.c */
 bool console_open(struct client *c, const char *user, bool is_admin) must_check;

@@ -24,7 +24,8 @@ static bool has_deadlines(const struct shard *sh)
            !list_is_empty(&sh->server_lists[SERVER_CONNECTING]) ||
            !list_is_empty(&sh->server_lists[SERVER_SETUP]) ||
            !list_is_empty(&sh->server_lists[SERVER_RESET]) ||
-           !list_is_empty(&sh->server_lists[SERVER_CLOSING]) || !list_is_empty(&sh->cancels);
+           !list_is_empty(&sh->server_lists[SERVER_CLOSING]) || !list_is_empty(&sh->cancels) ||
+           !list_is_empty(&sh->cancels_queued);
 }
 
 static bool is_empty(const struct shard *sh)
@@ -98,6 +99,8 @@ bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct ses
     for (int i = 0; i < SERVER_STATES; i++)
         list_init(&sh->server_lists[i]);
     list_init(&sh->cancels);
+    list_init(&sh->cancels_queued);
+    cancel_table_init(&sh->cancel_keys);
     if (!loop_init(&sh->loop, on_mail, sh))
         return false;
     return event_assign(&sh->tick_event, sh->loop.base, -1, 0, tick_cb, sh) == 0;
@@ -108,6 +111,7 @@ void shard_destroy(struct shard *sh)
     event_del(&sh->tick_event);
     loop_destroy(&sh->loop);
     handle_table_destroy(&sh->clients);
+    cancel_table_destroy(&sh->cancel_keys);
     slab_destroy(&sh->client_slab);
     session_config_unref(sh->config);
     free(sh->acts);

@@ -14,6 +14,7 @@
 #include <sys/un.h>
 
 #include "base/str.h"
+#include "session/cancel.h"
 #include "session/client.h"
 #include "session/server.h"
 #include "wire/params.h"
@@ -27,7 +28,8 @@ static const char *client_state_text(const struct client *c)
     case CLIENT_WAITING: return "waiting";
     case CLIENT_ACTIVE: return c->server != NULL ? "active" : "idle";
     case CLIENT_CONSOLE: return "active";
-    case CLIENT_CANCEL: return "active_cancel_req";
+    case CLIENT_CANCEL:
+        return atomic_load(&c->cancel->is_active) ? "active_cancel_req" : "waiting_cancel_req";
     case CLIENT_CLOSING: return "closing";
     default: return "idle";
     }
@@ -38,7 +40,7 @@ static const char *server_state_text(const struct server *s)
     switch (s->state) {
     case SERVER_CONNECTING: return "new";
     case SERVER_SETUP:
-    case SERVER_ACTIVE: return s->cancel_refs > 0 ? "being_canceled" : "active";
+    case SERVER_ACTIVE: return "active";
     case SERVER_RESET: return "tested";
     case SERVER_HELD: return "being_canceled";
     case SERVER_CLOSING: return "closing";
@@ -90,9 +92,10 @@ static int64_t to_wall(int64_t us)
 static void fill_client(const struct client *c, struct session_row *r)
 {
     r->state = client_state_text(c);
-    if (c->pool != NULL) {
-        str_copy(r->database, c->pool->database->name, sizeof(r->database));
-        str_copy(r->user, c->pool->user->name, sizeof(r->user));
+    const struct pool *pool = c->state == CLIENT_CANCEL ? atomic_load(&c->cancel->pool) : c->pool;
+    if (pool != NULL) {
+        str_copy(r->database, pool->database->name, sizeof(r->database));
+        str_copy(r->user, pool->user->name, sizeof(r->user));
     } else if (c->state == CLIENT_CONSOLE) {
         str_copy(r->database, "pgsluice", sizeof(r->database));
         str_copy(r->user, c->console_user, sizeof(r->user));
@@ -131,6 +134,19 @@ static void fill_server(const struct server *s, struct session_row *r)
     set_application_name(s->params, r);
 }
 
+/* A connection that carries a cancel request. */
+static void fill_cancel(const struct cancel *x, struct session_row *r)
+{
+    r->is_server = true;
+    r->state = x->stage == CANCEL_SENT ? "active_cancel" : "new";
+    str_copy(r->database, x->pool != NULL ? x->pool->database->name : "(nodb)", sizeof(r->database));
+    str_copy(r->user, x->pool != NULL ? x->pool->user->name : "(nouser)", sizeof(r->user));
+    set_addresses(x->stream.fd, r);
+    r->connect_time_us = r->request_time_us = to_wall(x->started_us);
+    r->id = x->id;
+    stream_tls_describe(&x->stream, r->tls, sizeof(r->tls));
+}
+
 static uint32_t fill_rows(const struct shard *sh, struct mail_gather *m)
 {
     uint32_t n = 0;
@@ -148,6 +164,10 @@ static uint32_t fill_rows(const struct shard *sh, struct mail_gather *m)
             fill_server(list_entry(it, struct server, node), &m->rows[n]);
             m->rows[n++].worker = sh->index;
         }
+    LIST_FOR_EACH (it, &sh->cancels) {
+        fill_cancel(list_entry(it, struct cancel, node), &m->rows[n]);
+        m->rows[n++].worker = sh->index;
+    }
     return n;
 }
 
@@ -159,6 +179,10 @@ void worker_describe(struct shard *sh, struct mail_gather *m)
 
     for (int state = 0; state < states; state++)
         LIST_FOR_EACH (it, &lists[state]) {
+            n++;
+        }
+    if (m->kind == GATHER_SERVERS)
+        LIST_FOR_EACH (it, &sh->cancels) {
             n++;
         }
     m->n_rows = 0;

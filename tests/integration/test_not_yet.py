@@ -29,9 +29,7 @@ SETTINGS = [
     ("pgbouncer", "dns_zone_check_period", "1"),
     ("pgbouncer", "idle_transaction_timeout", "1"),
     ("pgbouncer", "max_prepared_statements", "100"),
-    ("pgbouncer", "peer_id", "1"),
     ("pgbouncer", "query_timeout", "1"),
-    ("pgbouncer", "so_reuseport", "1"),
     ("pgbouncer", "transaction_timeout", "1"),
     ("databases", "auth_dbname", "app"),
     ("databases", "auth_query", "x"),
@@ -40,10 +38,9 @@ SETTINGS = [
     ("users", "idle_transaction_timeout", "1"),
     ("users", "query_timeout", "1"),
     ("users", "transaction_timeout", "1"),
-    ("peers", "1", "host=127.0.0.1"),
 ]
 
-COMMANDS = [f"SHOW {name}" for name in ("ACTIVE_SOCKETS", "SOCKETS", "DNS_HOSTS", "DNS_ZONES", "MEM", "PEERS", "PEER_POOLS")]
+COMMANDS = [f"SHOW {name}" for name in ("ACTIVE_SOCKETS", "SOCKETS", "DNS_HOSTS", "DNS_ZONES", "MEM")]
 
 
 @pytest.mark.parametrize("section, name, value", SETTINGS, ids=[f"{s}-{n}-{v}"[:60] for s, n, v in SETTINGS])
@@ -53,14 +50,13 @@ def test_setting_is_refused_by_name(make_pooler, pg, section, name, value):
         "pgbouncer": {"settings": {name: value}},
         "databases": {"databases": {"app": f"{pg.dsn} dbname=app {name}={value}"}},
         "users": {"users": {"app": f"{name}={value}"}},
-        "peers": {"peers": {name: value}},
     }[section]
     pooler = make_pooler(start=False, **extra)
     done = pooler.run(pooler.path("pgsluice.ini"))
     assert done.returncode == 1
     refused = [line for line in (done.stdout + done.stderr).splitlines() if "is not supported by this version yet" in line]
     assert len(refused) == 1 and "pgsluice.ini:" in refused[0], done.stderr
-    assert ("section [peers]" if section == "peers" else name) in refused[0]
+    assert name in refused[0]
     if name == "auth_type":
         assert value in refused[0]
 

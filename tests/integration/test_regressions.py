@@ -457,7 +457,7 @@ def test_server_held_for_a_cancel_request(make_pooler, fake, end):
         request.send(struct.pack("!III", 16, wire.CANCEL_REQUEST, client.pid) + client.key)
         assert client.trace() == "TDCZ"
         assert cancelled.is_set()
-        wait_until(lambda: [s["state"] for s in pooler.servers()] == ["being_canceled"], "the server to be held")
+        wait_until(lambda: "being_canceled" in [s["state"] for s in pooler.servers()], "the server to be held")
         other.send(wire.query("SELECT next"))
         assert other.silent_for(0.2), "a cancel request must not hit the next query"
         if end == "server":

@@ -97,7 +97,8 @@ static void trace_change(const struct config_change *change, void *arg)
     static const char *const kinds[] = {
         [CHANGE_SETTING] = "setting",      [CHANGE_DATABASE_ADDED] = "+db", [CHANGE_DATABASE_CHANGED] = "~db",
         [CHANGE_DATABASE_REMOVED] = "-db", [CHANGE_USER_ADDED] = "+user",   [CHANGE_USER_CHANGED] = "~user",
-        [CHANGE_USER_REMOVED] = "-user",
+        [CHANGE_USER_REMOVED] = "-user",   [CHANGE_PEER_ADDED] = "+peer",   [CHANGE_PEER_CHANGED] = "~peer",
+        [CHANGE_PEER_REMOVED] = "-peer",
     };
     struct buf *trace = arg;
     buf_printf(trace, "%s %s", kinds[change->kind], change->name);
@@ -197,6 +198,10 @@ static void test_diff(void **state)
         {"[databases]\na=\n", "[databases]\na=query_wait_timeout=0\n", "~db a;"},
         {"[users]\na=\nb=pool_size=1\n", "[users]\nb=pool_size=2\nc=\n", "-user a;~user b;+user c;"},
         {"[users]\na=\n", "[users]\na=query_wait_timeout=3\n", "~user a;"},
+        {"[peers]\n1=host=x\n10=host=x\n", "[peers]\n10=host=y\n9=host=x\n", "-peer 1;+peer 9;~peer 10;"},
+        {"[peers]\n1=host=x\n", "[peers]\n1=host=x port=6432\n", ""},
+        {"[peers]\n1=host=x\n", "[peers]\n1=host=x pool_size=3\n", "~peer 1;"},
+        {"[peers]\n1=host=x\n", "[peers]\n1=host=x port=1\n", "~peer 1;"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

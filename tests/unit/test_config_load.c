@@ -70,7 +70,14 @@ static void test_refusals(void **state)
         {"[users]\nu = pool_siz=3\n", "unknown key pool_siz: did you mean pool_size?"},
         {"[users]\nu = max_user_connections=x\n", "error: max_user_connections: \"x\" is not a number"},
         {"[users]\n\"u\"x = pool_size=3\n", "the name of the user is not properly quoted"},
-        {"[peers]\n1 = host=x\n", "t.ini:2: error: section [peers] is not supported by this version yet"},
+        /* peers */
+        {"[peers]\n0 = host=x\n", "t.ini:2: error: id of a peer: 0 is not between 1 and 65535"},
+        {"[peers]\n65536 = host=x\n", "id of a peer: 65536 is not between 1 and 65535"},
+        {"[peers]\na = host=x\n", "id of a peer: \"a\" is not a number"},
+        {"[peers]\n1 = port=1\n", "t.ini:2: error: host was not provided for peer 1"},
+        {"[peers]\n1 = host=''\n", "host was not provided for peer 1"},
+        {"[peers]\n1 = host=x port=0\n", "port: 0 is not between 1 and 65535"},
+        {"[peers]\n1 = host=x dbname=y\n", "unknown key dbname"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -117,8 +124,6 @@ static void test_settings_of_later_versions(void **state)
         {"idle_transaction_timeout", "1", "0s"},
         {"transaction_timeout", "1ms", "0ms"},
         {"client_idle_timeout", "1", "0"},
-        {"peer_id", "1", "0"},
-        {"so_reuseport", "1", "0"},
         {"dns_zone_check_period", "1", "0"},
         {"max_prepared_statements", "100", "200"},
         {"max_prepared_statements", "1", "0"},

@@ -51,6 +51,9 @@ static const struct {
      "max_client_connections i, current_client_connections i, paused i, disabled i",
      false},
     {"LISTS", "list s, items i", true},
+    {"PEERS", "peer_id i, host s, port i, pool_size i", true},
+    {"PEER_POOLS",
+     "peer_id i, cl_active_cancel_req i, cl_waiting_cancel_req i, sv_active_cancel i, sv_login i", true},
     {"POOLS",
      "database s, user s, cl_active i, cl_waiting i, cl_active_cancel_req i, cl_waiting_cancel_req i, "
      "sv_active i, sv_active_cancel i, sv_being_canceled i, sv_idle i, sv_used i, sv_tested i, sv_login i, "

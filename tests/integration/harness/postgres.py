@@ -110,6 +110,12 @@ class Postgres:
         except psycopg.OperationalError:
             return False
 
+    def wait_running(self, text, count=1):
+        """Until so many sessions are at work on a query with this text, as PostgreSQL itself says."""
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s AND pid <> pg_backend_pid()"
+        with self.connect(dbname="postgres") as conn:
+            wait_until(lambda: conn.execute(sql, [f"%{text}%"]).fetchone()[0] >= count, f"{text} to run")
+
     def stop(self, how=signal.SIGINT):
         """SIGINT is a fast shutdown, SIGQUIT an immediate one."""
         if self.process and self.process.poll() is None:
