@@ -30,6 +30,7 @@ def test_crash_of_a_worker_leaves_a_backtrace(make_pooler):
     """A signal that a crash raises kills without its handler in a thread that blocks it."""
     pooler = make_pooler()
     pooler.expect_trouble = True
+    wait_until(lambda: "worker-0" in threads(pooler.pid), "the worker to have its name")
     worker = threads(pooler.pid)["worker-0"][0]
     assert ctypes.CDLL(None).syscall(TGKILL[platform.machine()], pooler.pid, worker, signal.SIGSEGV) == 0
     assert pooler.wait_exit() != 0

@@ -185,20 +185,21 @@ def client_ok(messages):
 
 
 @pytest.mark.own
-def test_pipeliner_lets_a_waiter_in_between_syncs(make_pooler):
+def test_pipeliner_lets_a_waiter_in_between_syncs(make_pooler, pg):
     """While somebody waits, nothing beyond the current Sync is forwarded."""
     pooler = make_pooler(settings={"default_pool_size": 1})
-    with pooler.wire() as busy, pooler.wire() as other:
-        busy.send(wire.query("SELECT pg_sleep(0.3)"))
+    now = wire.query("SELECT extract(epoch FROM clock_timestamp())")
+    with pooler.wire() as busy, pooler.wire() as other, pg.connect() as holder:
+        holder.execute("SELECT pg_advisory_lock(188)")
+        busy.send(wire.query("SELECT pg_advisory_lock(188), pg_advisory_unlock(188)"))
         wait_until(lambda: pooler.pool()["sv_active"] == 1, "the server to be in use")
-        other.send(wire.query("SELECT 'here'"))
+        other.send(now)
         wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the other to wait")
-        busy.send(b"".join(wire.query("SELECT pg_sleep(0.02)") for _ in range(100)))
-        started = time.monotonic()
-        assert other.until()[1].row() == ["here"]
-        assert time.monotonic() - started < 1.5
+        busy.send(b"".join([*(wire.query("SELECT 1") for _ in range(100)), now]))
+        holder.execute("SELECT pg_advisory_unlock(188)")
         for _ in range(101):
             assert client_ok(busy.until())
+        assert float(other.until()[1].row()[0]) < float(busy.until()[1].row()[0])
 
 
 # ---- COPY
