@@ -245,7 +245,9 @@ class Watcher(threading.Thread):
     def look(self, row):
         pool = row["database"], row["user"]
         number = {key: int(value) for key, value in row.items() if key.startswith(("sv_", "cl_", "maxwait"))}
-        servers = sum(number[key] for key in number if key.startswith("sv_") and "cancel" not in key)
+        # as in PgBouncer, connections for cancel requests are among those that log in
+        skipped = "sv_login" if number["cl_waiting_cancel_req"] + number["cl_active_cancel_req"] else "cancel"
+        servers = sum(number[key] for key in number if key.startswith("sv_") and "cancel" not in key and skipped not in key)
         if row["database"] in self.limits and servers > self.limits[row["database"]]:
             self.report(pool, f"{servers} servers, more than the limit: {row}")
         judged = time.monotonic() > self.operator.disturbed_until
