@@ -183,7 +183,7 @@ static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t le
         return WIRE_HEADER_BYTES;
     }
     struct pool_acts acts;
-    pool_checkout(c->pool, &c->ticket, c->request_us, &acts);
+    pool_checkout(c->pool, &c->ticket, c->shard->now_us, &acts);
     if (likely(acts.n == 1 && !acts.more && acts.act[0].kind == POOL_ACT_LINK)) {
         /* the usual case: a server of our own was idle */
         server_link(acts.act[0].slot->server, c, &acts.act[0].grant);
