@@ -107,7 +107,7 @@ static void on_ready(struct server *s, uint32_t facts)
         counter_add(&st->counters.xact_time_us, (uint64_t)took_us);
         stats_shard_record(st, LATENCY_TRANSACTION, took_us);
     }
-    bool has_more = s->tracker.ready_due > 0;
+    bool has_more = tracker_is_busy(&s->tracker) || s->tracker.is_open;
     s->query_start_us = has_more ? now_us : 0;
     if (status == 'I')
         s->xact_start_us = has_more ? now_us : 0;
