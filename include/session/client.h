@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "config/config.h"
 #include "net/stream.h"
 #include "session/shard.h"
 
@@ -21,6 +22,14 @@ enum client_hold {
     HOLD_NONE,
     HOLD_TURN, /* others wait: not beyond this Sync */
     HOLD_FULL, /* too many requests unanswered */
+};
+
+/* Its transaction was ended by a timeout (timeout_action = cancel): see lost_transaction.c. */
+enum client_lost {
+    LOST_NOTHING,
+    LOST_UNTOLD,   /* its next statement fails with the reason */
+    LOST_SKIPPING, /* has been told; what follows is dropped up to its Sync */
+    LOST_TOLD,     /* needs a server with a failed transaction, in which PostgreSQL answers the rest */
 };
 
 struct client {
@@ -44,14 +53,16 @@ struct client {
     int64_t connected_us;
     int64_t request_us; /* last request received */
     int64_t state_since_us;
-    int64_t query_wait_timeout_us; /* in effect for database and user */
-    uint32_t remain_bytes;         /* of the message that is being forwarded (or dropped) */
+    struct config_timeouts timeouts; /* in effect for database and user */
+    uint32_t remain_bytes;           /* of the message that is being forwarded (or dropped) */
     uint16_t peer_port;
     uint8_t peer_addr[16];
     uint8_t peer_family;     /* AF_INET, AF_INET6, AF_UNIX */
     uint8_t state;           /* enum client_state */
     uint8_t pool_mode;       /* enum config_pool_mode in effect */
     uint8_t hold;            /* enum client_hold */
+    uint8_t lost;            /* enum client_lost */
+    uint8_t lost_why;        /* enum close_reason: the timeout that took its transaction */
     bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
     bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */
     bool is_counted;         /* in instance->clients */

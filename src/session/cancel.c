@@ -112,6 +112,8 @@ static void let_go(struct server *s)
         return;
     if (s->state == SERVER_HELD)
         server_release(s);
+    else if (s->state == SERVER_BARRED)
+        timeouts_unbar(s);
     else if (s->state == SERVER_CLOSING && s->slot == NULL)
         server_free(s);
 }
