@@ -183,7 +183,7 @@ def test_server_connect_timeout(make_pooler, pg, fake, stage):
         pooler.wire()
     assert time.monotonic() - started >= 1
     assert "connect timeout" in caught.value.msg.text
-    assert pooler.log_lines("S-.*closing because: connect timeout")
+    pooler.wait_log("S-.*closing because: connect timeout")
     assert pooler.closes("connect_timeout") >= 1
     with pooler.wire(database="app2") as other:
         assert other.value("SELECT 1") == "1"
@@ -212,7 +212,7 @@ def test_queries_of_ours_are_bounded(make_pooler, fake, what):
         else:
             assert client.trace() == "TDCZ"
         assert time.monotonic() - started >= 1
-    assert pooler.log_lines("S-.*closing because: (test|reset) query failed: timeout")
+    pooler.wait_log("S-.*closing because: (test|reset) query failed: timeout")
 
 
 def test_server_login_retry(make_pooler, fake):
