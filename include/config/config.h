@@ -168,8 +168,18 @@ int config_max_db_connections(const struct config *c, const struct database_conf
 int config_max_user_connections(const struct config *c, const struct user_config *user);
 int config_max_db_client_connections(const struct config *c, const struct database_config *db);
 int config_max_user_client_connections(const struct config *c, const struct user_config *user);
-int64_t config_query_wait_timeout_us(const struct config *c, const struct database_config *db,
-                                     const struct user_config *user);
+/* Times after which something of a client's is ended, in microseconds; 0 = never. */
+struct config_timeouts {
+    int64_t query_wait_us;
+    int64_t query_us;
+    int64_t transaction_us;
+    int64_t idle_transaction_us;
+    int64_t client_idle_us;
+};
+void config_timeouts(const struct config *c, const struct database_config *db, const struct user_config *user,
+                     struct config_timeouts *out);
+/* The shortest of each that any database and user may have. */
+void config_shortest_timeouts(const struct config *c, struct config_timeouts *out);
 int64_t config_server_lifetime_us(const struct config *c, const struct database_config *db);
 
 /* ---- printing: i is an index of the option table ---- */

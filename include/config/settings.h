@@ -48,6 +48,9 @@ enum config_target_session_attrs {
     TARGET_PREFER_STANDBY,
 };
 
+/* What the timeouts that end a running query or a transaction do. */
+enum config_timeout_action { TIMEOUT_ACTION_DISCONNECT, TIMEOUT_ACTION_CANCEL };
+
 /* Enum fields are int, so that the table can set them all alike; 0/1 switches are int as in
  * PgBouncer, where every value but 0 means on. */
 /* What SIGTERM does. */
@@ -167,6 +170,7 @@ struct settings {
     const char *environment;  /* name of the profile in force, "" none */
     int64_t handoff_slack_us; /* T: how long a waiter may be overtaken by waiters of the freeing worker */
     int handoff_burst;        /* K: by how many later ones it may be overtaken */
+    int timeout_action;       /* enum config_timeout_action */
     int workers;              /* 0 = auto */
 
     /* accepted, not shown */

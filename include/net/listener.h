@@ -35,6 +35,8 @@ struct listeners *listeners_open(struct loop *loop, const struct listener_option
  * sockets. */
 void listeners_close(struct listeners *l, bool keep_unix);
 void listeners_free(struct listeners *l);
+/* tcp_defer_accept has changed. */
+void listeners_defer_accept(struct listeners *l, bool defer);
 /* Port that TCP listens on (for listen_port 0 in tests), or 0. */
 int listeners_port(const struct listeners *l);
 

@@ -93,19 +93,17 @@ struct pool {
     int64_t starving_since_us;  /* its age in the ring; kept when it goes from one ring to the other */
     struct list ring;           /* [limits.lock too] */
 
-    /* [control thread] */
-    int64_t unused_since_us; /* no clients since then; 0 = there are some */
-
     /* [atomic] */
-    _Atomic int waiting_hint;      /* n_waiters, for a look without the lock */
-    _Atomic int slots_hint;        /* nslots, likewise: a pause is complete when it is 0 */
-    _Atomic int64_t retry_hint_us; /* somebody waits for this time: from then on a worker whose clients
-                                     wait calls pool_pump; 0 = nobody */
-    _Atomic int clients;           /* client sessions logged in to this pool: reference count */
-    _Atomic bool is_retired;       /* see registry_retire() */
-    _Atomic uint32_t turn;         /* of the next connection among the hosts of a list */
-    _Atomic int64_t suspected_us;  /* when a server was last thought to have changed its role */
-    struct cancel_gauge cancels;   /* against servers of this pool */
+    _Atomic int waiting_hint;        /* n_waiters, for a look without the lock */
+    _Atomic int slots_hint;          /* nslots, likewise: a pause is complete when it is 0 */
+    _Atomic int64_t retry_hint_us;   /* somebody waits for this time: from then on a worker whose clients
+                                       wait calls pool_pump; 0 = nobody */
+    _Atomic int clients;             /* client sessions logged in to this pool: reference count */
+    _Atomic int64_t unused_since_us; /* its last client left then; 0 = it has had none yet */
+    _Atomic bool is_retired;         /* see registry_retire() */
+    _Atomic uint32_t turn;           /* of the next connection among the hosts of a list */
+    _Atomic int64_t suspected_us;    /* when a server was last thought to have changed its role */
+    struct cancel_gauge cancels;     /* against servers of this pool */
 };
 
 /* Checkout: ticket has client and worker set. Acts: LINK when a server of this worker was idle; otherwise the

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "config/config.h"
 #include "net/stream.h"
 #include "session/shard.h"
 
@@ -29,6 +30,14 @@ enum client_skip {
     SKIP_REQUEST, /* nothing of it has been seen: a Query is all of it, other messages go on to a Sync */
     SKIP_TO_SYNC,
     SKIP_REST, /* of the message that ends it */
+};
+
+/* Its transaction was ended by a timeout (timeout_action = cancel): see lost_transaction.c. */
+enum client_lost {
+    LOST_NOTHING,
+    LOST_UNTOLD,   /* its next statement fails with the reason */
+    LOST_SKIPPING, /* has been told; what follows is dropped up to its Sync */
+    LOST_TOLD,     /* needs a server with a failed transaction, in which PostgreSQL answers the rest */
 };
 
 struct client {
@@ -53,8 +62,8 @@ struct client {
     int64_t connected_us;
     int64_t request_us; /* last request received */
     int64_t state_since_us;
-    int64_t query_wait_timeout_us; /* in effect for database and user */
-    uint32_t remain_bytes;         /* of the message that is being forwarded (or dropped) */
+    struct config_timeouts timeouts; /* in effect for database and user */
+    uint32_t remain_bytes;           /* of the message that is being forwarded (or dropped) */
     uint16_t peer_port;
     uint8_t peer_addr[16];
     uint8_t peer_family;     /* AF_INET, AF_INET6, AF_UNIX */
@@ -62,6 +71,8 @@ struct client {
     uint8_t pool_mode;       /* enum config_pool_mode in effect */
     uint8_t hold;            /* enum client_hold */
     uint8_t skip;            /* enum client_skip */
+    uint8_t lost;            /* enum client_lost */
+    uint8_t lost_why;        /* enum close_reason: the timeout that took its transaction */
     bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
     bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */
     bool is_counted;         /* in instance->clients */

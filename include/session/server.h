@@ -20,6 +20,16 @@
 
 struct server_login;
 
+/* SETUP: which query of ours runs. */
+enum server_step {
+    STEP_NONE,
+    STEP_CHECK,    /* the check query */
+    STEP_SETTINGS, /* SETs for what client and server do not agree on */
+    STEP_VERIFY,   /* the question about its role; its client has had its answer */
+    STEP_ROLLBACK, /* its client's transaction has been ended by a timeout */
+    STEP_FAIL,     /* makes the failed transaction in which its client believes itself */
+};
+
 struct server {
     struct mail mail; /* ADOPT, YIELD or CLOSE_SERVER: one at a time, as the slot's state says */
     struct deferred deferred;
@@ -45,7 +55,8 @@ struct server {
     bool is_dead;           /* lost while MOVING away: the YIELD mail decides */
     bool setup_failed;      /* an ErrorResponse to our own query */
     bool is_fresh;          /* has just connected: needs no check query */
-    bool is_checking;       /* SETUP: the check query runs, not SETs */
+    uint8_t step;           /* enum server_step */
+    bool is_first;          /* linked, and nothing of its client's has been sent yet */
     bool needs_reset;       /* its last client was in session mode */
     char setup_sqlstate[6]; /* of that ErrorResponse */
     char setup_error[200];
@@ -54,7 +65,6 @@ struct server {
     bool was_ready;              /* a ReadyForQuery came and no request since: may be released */
     bool sent_fatal;             /* PostgreSQL's last word was FATAL: it is going */
     bool is_suspect;             /* its role may have changed: asked when it is quiet */
-    bool is_verifying;           /* SETUP: the question about its role runs */
     bool must_recycle;           /* its role has changed: all servers there are replaced after the batch */
     uint8_t wanted;              /* enum config_target_session_attrs */
     struct server_role role;     /* as far as it is known */
@@ -64,11 +74,14 @@ struct server {
     enum close_reason close_reason;
     int64_t connected_us;
     int64_t state_since_us;
-    int64_t idle_since_us;   /* kept while it moves, for server_check_delay */
-    int64_t request_us;      /* linked or last request */
-    int64_t query_start_us;  /* 0: none is running */
-    int64_t xact_start_us;   /* 0: no transaction */
-    int64_t idle_in_xact_us; /* since when its client is idle in a transaction; 0: is not */
+    int64_t idle_since_us; /* kept while it moves, for server_check_delay */
+    int64_t request_us;    /* linked or last request */
+    int64_t turn_us;   /* when the client's turn came or ended: its last message, or the end of its query */
+    int64_t struck_us; /* when the query was cancelled for that timeout */
+    enum close_reason struck; /* the timeout that has struck the query or transaction; CLOSE_NONE: none */
+    int64_t query_start_us;   /* 0: none is running */
+    int64_t xact_start_us;    /* 0: no transaction */
+    int64_t idle_in_xact_us;  /* since when its client is idle in a transaction; 0: is not */
     struct sockaddr_storage peer;
     socklen_t peer_bytes;
     int port; /* as configured when it was opened */

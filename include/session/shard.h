@@ -16,6 +16,7 @@
 #include "base/handle.h"
 #include "base/mem.h"
 #include "session/cancel_key.h"
+#include "session/deadlines.h"
 #include "session/instance.h"
 
 enum client_state {
@@ -35,6 +36,8 @@ enum server_state {
     SERVER_IDLE,
     SERVER_SETUP,   /* linked; check query or SET run before the client may send */
     SERVER_ACTIVE,  /* linked */
+    SERVER_BARRED,  /* linked, but nothing of the client's may come: a cancel is under way, or it has to hear
+                       first  that its transaction has ended */
     SERVER_RESET,   /* no client; server_reset_query runs */
     SERVER_HELD,    /* done, but a cancel request for its last client is still under way */
     SERVER_MOVING,  /* on its way to another worker; in no list */
@@ -66,10 +69,12 @@ struct shard {
     struct handle_table clients;
     struct list client_lists[CLIENT_STATES];
     struct list server_lists[SERVER_STATES];
+    struct deadlines idle;   /* of the clients in IDLE */
+    struct deadlines linked; /* of the servers in ACTIVE and BARRED */
     struct event tick_event; /* runs only while some deadline may come */
-    bool tick_is_armed;
-    int64_t now_us;   /* time of the event that is being handled: shard_touch() */
-    bool is_stopping; /* closing everything; the loop ends when all have gone */
+    int64_t tick_at_us;      /* when it will; 0: not armed */
+    int64_t now_us;          /* time of the event that is being handled: shard_touch() */
+    bool is_stopping;        /* closing everything; the loop ends when all have gone */
     int64_t stopping_since_us;
     struct mail_order *stop_order; /* acknowledged when that is so */
     struct pending_act *acts;      /* performed in order by shard_perform() */

@@ -104,6 +104,12 @@ static const struct config_option_name targets[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name timeout_actions[] = {
+    {"disconnect", TIMEOUT_ACTION_DISCONNECT, false},
+    {"cancel", TIMEOUT_ACTION_CANCEL, false},
+    {NULL, 0, false},
+};
+
 #define AUTH_QUERY_DEFAULT                                                                                   \
     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "         \
     "WHERE rolname=$1 AND rolcanlogin"
@@ -140,8 +146,9 @@ static const struct config_option options[] = {
         "it is "
         "disconnected, and a server that might still be hit by it is not given to another client. 0: without "
         "limit."),
-    TIME(client_idle_timeout, "0", R | LATER,
-         "Clients that send nothing for this long are disconnected; 0: never."),
+    TIME(client_idle_timeout, "0", R,
+         "Clients that are idle outside of a transaction for this long are disconnected; 0: never. Also a "
+         "key of [users]."),
     TIME(client_login_timeout, "60", R,
          "Clients that have not logged in within this time are disconnected; 0: never."),
     STR(client_tls13_ciphers, "", R | LATER | UNSET, "Cipher suites of TLS 1.3 for clients."),
@@ -173,8 +180,9 @@ static const struct config_option options[] = {
     TIME(dns_nxdomain_ttl, "15", R, "How long it is remembered that a host name has no address."),
     TIME(dns_zone_check_period, "0", R | LATER,
          "How often the serial number of DNS zones is looked at; 0: never."),
-    TIME(idle_transaction_timeout, "0", R | LATER,
-         "Clients that sit idle in a transaction for this long are disconnected; 0: never."),
+    TIME(idle_transaction_timeout, "0", R,
+         "Clients that sit idle in a transaction for this long are disconnected, or see timeout_action; 0: "
+         "never. Also a key of [users]."),
     STR(ignore_startup_parameters, "", R,
         "Startup parameters that are accepted and dropped; a comma-separated list. extra_float_digits needs "
         "no "
@@ -229,8 +237,10 @@ static const struct config_option options[] = {
     TIME(pool_idle_timeout, "0", R,
          "Pools without clients close their servers and are forgotten after this long; 0: never. Databases "
          "of the * entry go by autodb_idle_timeout."),
-    TIME(query_timeout, "0", R | LATER,
-         "Queries that run longer than this are canceled by closing their connection; 0: never."),
+    TIME(query_timeout, "0", R,
+         "Queries that take longer than this, the wait for a server connection included, are canceled and "
+         "their clients disconnected, or see timeout_action; 0: never. It counts from what the client sent "
+         "last, so COPY FROM STDIN may go on for as long as data come. Also a key of [users]."),
     INT(query_wait_notify, "5", 0, INT_MAX, R,
         "Seconds after which a client that waits for a server connection is told so by a notice; 0: never."),
     TIME(query_wait_timeout, "120", R,
@@ -309,8 +319,9 @@ static const struct config_option options[] = {
         "Milliseconds that sent data may stay unacknowledged; 0: the system's."),
     STR(track_extra_parameters, "IntervalStyle", 0,
         "Parameters that are kept per client beside the usual ones; a comma-separated list."),
-    TIME(transaction_timeout, "0", R | LATER,
-         "Transactions that last longer than this are ended by disconnecting the client; 0: never."),
+    TIME(transaction_timeout, "0", R,
+         "Transactions that last longer than this, single statements included, are ended by disconnecting "
+         "the client, or see timeout_action; 0: never. Also a key of [users]."),
     STR(unix_socket_dir, "/tmp", 0,
         "Directory of the Unix socket, or @NAME for an abstract one; empty: none."),
     STR(unix_socket_group, "", 0, "Group that the Unix socket is given to."),
@@ -338,6 +349,12 @@ static const struct config_option options[] = {
          "What SIGTERM does. wait_for_clients, as in PgBouncer: ends when the last client has gone; drain: "
          "SHUTDOWN DRAIN, what an orchestrator needs; wait_for_servers: ends when transactions have ended; "
          "immediate. A second signal ends at once."),
+    ENUM(timeout_action, "disconnect", timeout_actions, R | OURS,
+         "What query_timeout, transaction_timeout and idle_transaction_timeout do to a client that has a "
+         "server connection: disconnect; or cancel: the query is canceled (57014) and the client keeps its "
+         "session. A transaction that is to end is rolled back; the client's next statement fails (25P03 or "
+         "25P04), and so does what follows until the client ends the transaction. Who does not heed the "
+         "cancel within cancel_wait_timeout is disconnected."),
     {"workers", OPTION_WORKERS, OURS, FIELD(int, workers), "auto", 0, 1024, NULL, NULL,
      "Threads that carry clients; auto: as many as there are processors, at most 8."},
 

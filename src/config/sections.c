@@ -65,10 +65,10 @@ static const struct key user_keys[] = {
     {"max_user_connections", KEY_INT, USER(max_user_connections), false},
     {"max_user_client_connections", KEY_INT, USER(max_user_client_connections), false},
     {"query_wait_timeout", KEY_TIME, USER(query_wait_timeout_us), false},
-    {"transaction_timeout", KEY_TIME, USER(transaction_timeout_us), true},
-    {"idle_transaction_timeout", KEY_TIME, USER(idle_transaction_timeout_us), true},
-    {"query_timeout", KEY_TIME, USER(query_timeout_us), true},
-    {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us), true},
+    {"transaction_timeout", KEY_TIME, USER(transaction_timeout_us), false},
+    {"idle_transaction_timeout", KEY_TIME, USER(idle_transaction_timeout_us), false},
+    {"query_timeout", KEY_TIME, USER(query_timeout_us), false},
+    {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us), false},
 };
 
 static const struct key peer_keys[] = {

@@ -226,12 +226,63 @@ int config_max_user_client_connections(const struct config *c, const struct user
                      c->settings.max_user_client_connections);
 }
 
-int64_t config_query_wait_timeout_us(const struct config *c, const struct database_config *db,
-                                     const struct user_config *user)
+/* Here 0 is no value, but PgBouncer's way of leaving it to the global setting. */
+static int64_t first_positive(int64_t a, int64_t otherwise)
+{
+    return a > 0 ? a : otherwise;
+}
+
+static int64_t query_wait_us(const struct config *c, const struct database_config *db,
+                             const struct user_config *user)
 {
     if (user != NULL && user->query_wait_timeout_us >= 0)
         return user->query_wait_timeout_us;
     return db->query_wait_timeout_us >= 0 ? db->query_wait_timeout_us : c->settings.query_wait_timeout_us;
+}
+
+void config_timeouts(const struct config *c, const struct database_config *db, const struct user_config *user,
+                     struct config_timeouts *out)
+{
+    static const struct user_config nobody;
+    const struct settings *s = &c->settings;
+    const struct user_config *u = user != NULL ? user : &nobody;
+
+    *out = (struct config_timeouts){
+        .query_wait_us = query_wait_us(c, db, user),
+        .query_us = first_positive(u->query_timeout_us, s->query_timeout_us),
+        .transaction_us = first_positive(u->transaction_timeout_us, s->transaction_timeout_us),
+        .idle_transaction_us = first_positive(u->idle_transaction_timeout_us, s->idle_transaction_timeout_us),
+        .client_idle_us = first_positive(u->client_idle_timeout_us, s->client_idle_timeout_us),
+    };
+}
+
+static void take_shorter(int64_t *shortest_us, int64_t timeout_us)
+{
+    if (timeout_us > 0 && (*shortest_us <= 0 || timeout_us < *shortest_us))
+        *shortest_us = timeout_us;
+}
+
+void config_shortest_timeouts(const struct config *c, struct config_timeouts *out)
+{
+    const struct settings *s = &c->settings;
+
+    *out = (struct config_timeouts){
+        .query_wait_us = s->query_wait_timeout_us,
+        .query_us = s->query_timeout_us,
+        .transaction_us = s->transaction_timeout_us,
+        .idle_transaction_us = s->idle_transaction_timeout_us,
+        .client_idle_us = s->client_idle_timeout_us,
+    };
+    for (size_t i = 0; i < config_database_count(c); i++)
+        take_shorter(&out->query_wait_us, config_database_at(c, i)->query_wait_timeout_us);
+    for (size_t i = 0; i < config_user_count(c); i++) {
+        const struct user_config *u = config_user_at(c, i);
+        take_shorter(&out->query_wait_us, u->query_wait_timeout_us);
+        take_shorter(&out->query_us, u->query_timeout_us);
+        take_shorter(&out->transaction_us, u->transaction_timeout_us);
+        take_shorter(&out->idle_transaction_us, u->idle_transaction_timeout_us);
+        take_shorter(&out->client_idle_us, u->client_idle_timeout_us);
+    }
 }
 
 int64_t config_server_lifetime_us(const struct config *c, const struct database_config *db)

@@ -233,6 +233,7 @@ static bool add_timers(struct control *ctl)
 {
     static const struct timeval second = {.tv_sec = 1};
     return event_assign(&ctl->tick_event, ctl->loop.base, -1, 0, tick_cb, ctl) == 0 &&
+           event_assign(&ctl->forget_event, ctl->loop.base, -1, 0, control_forget_cb, ctl) == 0 &&
            event_assign(&ctl->maintain_event, ctl->loop.base, -1, EV_PERSIST, control_maintain_cb, ctl) ==
                0 &&
            event_add(&ctl->maintain_event, &second) == 0;
@@ -299,6 +300,7 @@ void control_destroy(struct control *ctl)
             event_free(ctl->signals[i]);
     event_del(&ctl->tick_event);
     event_del(&ctl->maintain_event);
+    event_del(&ctl->forget_event);
     workers_free(&ctl->in, ctl->workers);
     loop_destroy(&ctl->loop);
     dial_cache_destroy();

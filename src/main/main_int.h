@@ -70,6 +70,7 @@ struct control {
     struct event tick_event; /* control_arm_tick(): shutdown, waiting console commands */
     bool tick_is_armed;
     struct event maintain_event; /* a second: min_pool_size, idle timeout, lifetime */
+    struct event forget_event;   /* sooner than that: idle timeouts of pools */
     int64_t next_stats_us;
     int64_t next_util_us;
     int workers_to_stop; /* ORDER_STOP sent and not acknowledged */
@@ -100,6 +101,7 @@ void control_forget_order(struct order *order);
 
 /* maintain.c */
 void control_maintain_cb(evutil_socket_t fd, short what, void *arg);
+void control_forget_cb(evutil_socket_t fd, short what, void *arg);
 
 /* userlist_watch.c: once a second */
 void control_watch_userlist(struct control *ctl);

@@ -1,5 +1,6 @@
 /*
- * maintain.c - once a second: what pools need when nobody asks them for anything.
+ * maintain.c - once a second: what pools need when nobody asks them for anything; and in time
+ * for a pool's idle timeout.
  *
  * min_pool_size, idle timeout and lifetime (the ledger decides), host names whose addresses have
  * changed, utilization and statistics periods, and pools that nobody has used for long.
@@ -76,27 +77,30 @@ static int64_t unused_timeout_us(const struct control *ctl, const struct pool *p
     return is_auto_database(ctl, pool) ? s->autodb_idle_timeout_us : s->pool_idle_timeout_us;
 }
 
-/* A pool without clients closes its servers after the timeout and is then left out of SHOW. */
-static void forget_unused(struct control *ctl, struct pool *pool, int64_t now_us)
+/* A pool without clients closes its servers after the timeout and is then left out of SHOW. Returns when it
+ * will be due, INT64_MAX when that is not in sight. */
+static int64_t forget_unused(struct control *ctl, struct pool *pool, int64_t now_us)
 {
     int64_t timeout_us = unused_timeout_us(ctl, pool);
     struct pool_numbers n;
     struct pool_acts acts;
 
     if (atomic_load(&pool->clients) > 0) {
-        pool->unused_since_us = 0;
         atomic_store(&pool->is_retired, false);
-        return;
+        return INT64_MAX;
     }
-    if (pool->unused_since_us == 0)
-        pool->unused_since_us = now_us;
-    if (timeout_us <= 0 || now_us - pool->unused_since_us < timeout_us || atomic_load(&pool->is_retired))
-        return;
+    if (atomic_load(&pool->unused_since_us) == 0)
+        atomic_store(&pool->unused_since_us, now_us);
+    if (timeout_us <= 0 || atomic_load(&pool->is_retired))
+        return INT64_MAX;
+    int64_t due_us = atomic_load(&pool->unused_since_us) + timeout_us;
+    if (now_us < due_us)
+        return due_us;
     pool_read(pool, 0, now_us, &n);
     if (n.nslots > 0) {
         pool_recycle(pool, CLOSE_POOL_IDLE, now_us, &acts);
         instance_perform(&ctl->in, pool, &acts);
-        return;
+        return INT64_MAX;
     }
     log_debug("pool %s/%s has not been used for long and is forgotten", pool->database->name,
               pool->user->name);
@@ -105,6 +109,32 @@ static void forget_unused(struct control *ctl, struct pool *pool, int64_t now_us
         !registry_database_is_paused(ctl->in.registry, pool->database) &&
         !registry_is_disabled(ctl->in.registry, pool->database))
         registry_retire_database(ctl->in.registry, pool->database);
+    return INT64_MAX;
+}
+
+/* All pools; a timeout that comes before the next second does is waited for. */
+static void forget_all_unused(struct control *ctl, int64_t now_us)
+{
+    int64_t next_us = INT64_MAX;
+
+    for (int i = 0; i < registry_count(ctl->in.registry); i++) {
+        int64_t due_us = forget_unused(ctl, registry_pool(ctl->in.registry, i), now_us);
+        next_us = due_us < next_us ? due_us : next_us;
+    }
+    if (next_us >= now_us + USEC_PER_SEC)
+        return;
+    struct timeval wait = {.tv_usec = next_us - now_us};
+    (void)event_add(&ctl->forget_event, &wait); /* else the second that comes anyway sees to it */
+}
+
+void control_forget_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct control *ctl = arg;
+
+    (void)fd;
+    (void)what;
+    loop_enter(&ctl->loop);
+    forget_all_unused(ctl, clock_now_us());
 }
 
 void control_maintain_cb(evutil_socket_t fd, short what, void *arg)
@@ -127,7 +157,6 @@ void control_maintain_cb(evutil_socket_t fd, short what, void *arg)
         struct pool *pool = registry_pool(r, i);
         keep_servers(ctl, pool, now_us);
         follow_names(ctl, pool, now_us);
-        forget_unused(ctl, pool, now_us);
         if (is_util_due) {
             lock_acquire(&pool->lock);
             util_tick(&pool->util, now_us);
@@ -136,6 +165,7 @@ void control_maintain_cb(evutil_socket_t fd, short what, void *arg)
         if (is_stats_due)
             pool_stats_tick(&pool->stats, now_us);
     }
+    forget_all_unused(ctl, now_us);
     if (is_stats_due)
         log_stats(ctl);
 }

@@ -171,6 +171,8 @@ static void publish(struct control *ctl, struct session_config *next, struct con
     }
     config_diff(old->config, next->config, on_change, &p);
     log_changes(changes);
+    if (config_settings(old->config)->tcp_defer_accept != config_settings(next->config)->tcp_defer_accept)
+        listeners_defer_accept(ctl->listeners, config_settings(next->config)->tcp_defer_accept != 0);
     apply_to_ledgers(ctl);
     session_config_unref(old);
     control_make_forced_pools(ctl);

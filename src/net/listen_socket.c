@@ -64,16 +64,22 @@ static bool is_listened(const struct listeners *l, const struct sockaddr_storage
     return false;
 }
 
+void listen_socket_defer(int fd, bool defer)
+{
+    const int defer_s = defer ? DEFER_ACCEPT_S : 0;
+    setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer_s, sizeof(defer_s));
+}
+
 static void tcp_options_set(int fd, int family, const struct listener_options *o)
 {
-    const int on = 1, defer_s = DEFER_ACCEPT_S;
+    const int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     if (o->reuse_port)
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
     if (o->defer_accept)
-        setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer_s, sizeof(defer_s));
+        listen_socket_defer(fd, true);
 }
 
 /* 0, or errno. */

@@ -186,6 +186,13 @@ void listeners_free(struct listeners *l)
     free(l);
 }
 
+void listeners_defer_accept(struct listeners *l, bool defer)
+{
+    for (int i = 0; i < l->count; i++)
+        if (l->sockets[i].fd >= 0 && !l->sockets[i].is_unix)
+            listen_socket_defer(l->sockets[i].fd, defer);
+}
+
 int listeners_port(const struct listeners *l)
 {
     return l->tcp_port;

@@ -33,6 +33,8 @@ struct listeners {
     struct event resume_timer;
 };
 
+/* Sets TCP_DEFER_ACCEPT, or takes it back. */
+void listen_socket_defer(int fd, bool defer);
 /* Makes all sockets and listens on them; false with a text in err (the caller frees l). */
 bool listen_sockets_open(struct listeners *l, const struct listener_options *o, char *err,
                          size_t err_size) must_check;

@@ -207,7 +207,7 @@ void cancel_on_mail(struct shard *sh, struct mail_cancel *m)
     }
     if (c->state == CLIENT_CONSOLE)
         console_cancel(c);
-    else if (c->skip == SKIP_NONE &&
+    else if (c->skip == SKIP_NONE && c->input != NULL &&
              (c->state == CLIENT_WAITING || (c->state == CLIENT_ACTIVE && s->state == SERVER_SETUP)))
         client_cancel_unsent(c);
     cancel_answer(sh, m, CLOSE_CANCEL_DONE);

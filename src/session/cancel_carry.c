@@ -269,6 +269,8 @@ static void cancel_end(struct cancel *x, enum close_reason outcome)
     loop_defer(&x->shard->loop, &x->deferred);
     if (s != NULL && s->state == SERVER_HELD)
         server_release(s);
+    else if (s != NULL && s->state == SERVER_BARRED)
+        timeouts_unbar(s);
 }
 
 /* At the end of an event of x. */

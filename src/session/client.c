@@ -41,10 +41,30 @@ void client_set_state(struct client *c, enum client_state state)
     c->state = (uint8_t)state;
     c->wait_is_notified = false;
     list_push_back(&c->shard->client_lists[state], &c->node);
-    if (state != CLIENT_ACTIVE && state != CLIENT_IDLE && state != CLIENT_CONSOLE) {
-        c->state_since_us = c->shard->now_us;
+    c->state_since_us = c->shard->now_us;
+    if (state == CLIENT_ACTIVE || state == CLIENT_CONSOLE)
+        return;
+    if (state != CLIENT_IDLE)
         shard_arm_tick(c->shard);
-    }
+    else if (deadlines_join(&c->shard->idle, c->state_since_us))
+        shard_arm_deadlines(c->shard);
+}
+
+void client_apply_config(struct client *c, const struct config *cfg)
+{
+    const struct config *newest = c->shard->config->config;
+    const struct database_config *db = config_find_database(newest, c->pool->database->name);
+
+    if (db != NULL)
+        cfg = newest;
+    else
+        db = config_find_database(cfg, c->pool->database->name);
+    if (db == NULL)
+        return; /* removed: the control thread closes its clients */
+    const struct user_config *user = config_find_user(cfg, c->pool->user->name);
+    config_timeouts(cfg, db, user, &c->timeouts);
+    /* counts from the client's next ReadyForQuery on; a server that it has keeps its reset query */
+    c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
 }
 
 void client_peer_text(const struct client *c, char *out, size_t size)
@@ -339,27 +359,38 @@ static void notify_wait(struct client *c, int64_t now_us)
     buf_free(&b);
 }
 
-/* Waited too long? Not when a server is on its way: that is microseconds off. */
+/* When its wait ends, and as what: query_timeout counts the wait for a server too. A login is no query. */
+static struct deadline wait_deadline(const struct client *c)
+{
+    struct deadline_times since = {.query_us = c->state == CLIENT_WAITING ? c->ticket.since_us : 0};
+    struct deadline d = deadline_earliest(&since, &c->timeouts);
+    int64_t wait_us = deadline_after(c->ticket.since_us, c->timeouts.query_wait_us);
+
+    if (wait_us <= d.at_us)
+        d = (struct deadline){.at_us = wait_us, .why = CLOSE_QUERY_WAIT_TIMEOUT};
+    return d;
+}
+
+/* Waited too long, since it first asked, however often it was put back? Not when a server is on its way: that
+ * is microseconds off. */
 static void check_wait(struct client *c, int64_t now_us)
 {
     char sqlstate[6], text[POOL_ERROR_BYTES], message[POOL_ERROR_BYTES + 32];
 
     notify_wait(c, now_us);
-    int64_t waited_us = now_us - c->ticket.since_us; /* since it first asked, however often it was put back */
-    if (c->query_wait_timeout_us <= 0 || waited_us < c->query_wait_timeout_us)
+    struct deadline d = wait_deadline(c);
+    if (now_us < d.at_us)
         return;
-    if (!pool_cancel_if_waiting(c->pool, &c->ticket, now_us) &&
-        waited_us < c->query_wait_timeout_us + SESSION_LOST_GRANT_US)
+    if (!pool_cancel_if_waiting(c->pool, &c->ticket, now_us) && now_us < d.at_us + SESSION_LOST_GRANT_US)
         return;
     pool_last_error(c->pool, sqlstate, text, sizeof(text));
     if (text[0] == '\0') {
-        client_close(c, CLOSE_QUERY_WAIT_TIMEOUT, NULL);
+        client_close(c, d.why, NULL);
         return;
     }
     /* without the hint at busy servers: this is the cause */
-    snprintf(message, sizeof(message), "%s: %s", close_reason_message(CLOSE_QUERY_WAIT_TIMEOUT), text);
-    client_close_error(c, CLOSE_QUERY_WAIT_TIMEOUT, close_reason_sqlstate(CLOSE_QUERY_WAIT_TIMEOUT), message,
-                       NULL);
+    snprintf(message, sizeof(message), "%s: %s", close_reason_message(d.why), text);
+    client_close_error(c, d.why, close_reason_sqlstate(d.why), message, NULL);
 }
 
 /* A pool for which a client waits and whose pause between attempts to connect is over, or NULL. */

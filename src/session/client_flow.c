@@ -83,6 +83,10 @@ static void note_request(struct client *c, struct server *s, int64_t now_us)
         s->idle_in_xact_us = 0;
     }
     s->request_us = now_us;
+    if (s->is_first)
+        s->is_first = false; /* began when the client asked for a server */
+    else
+        s->turn_us = now_us;
     s->was_ready = false;
     if (s->query_start_us == 0)
         s->query_start_us = now_us;
@@ -162,11 +166,14 @@ static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_byte
 
 static void skip_ends(struct client *c)
 {
+    char status = c->server != NULL ? c->server->tracker.tx_status : 'I';
     struct buf b;
 
+    if (c->lost != LOST_NOTHING) /* it believes itself in the transaction that a timeout has ended */
+        status = 'E';
     c->skip = SKIP_NONE;
     buf_init(&b, 64);
-    wire_put_ready(&b, 'I');
+    wire_put_ready(&b, status);
     if (b.failed || !stream_send(&c->stream, b.data, b.len))
         client_close(c, CLOSE_CLIENT_EOF, NULL);
     buf_free(&b);
@@ -225,8 +232,8 @@ void client_cancel_unsent(struct client *c)
 /* ---- without a server ---- */
 
 /*
- * The client has no server: what does it want? Returns bytes dealt with (0: a header is not complete, or a
- * server is needed and asked for).
+ * The client has no server (or none that it may use yet): what does it want? Returns bytes dealt with (0: a
+ * header is not complete, or a server is needed and asked for).
  */
 static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t len_bytes)
 {
@@ -248,8 +255,13 @@ static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t le
         c->is_dropping = c->remain_bytes > 0;
         return WIRE_HEADER_BYTES;
     }
+    if (unlikely(c->lost != LOST_NOTHING) && lost_take_message(c, data, len_bytes)) {
+        c->remain_bytes = len - 4;
+        c->is_dropping = c->remain_bytes > 0;
+        return WIRE_HEADER_BYTES;
+    }
     struct pool_acts acts;
-    pool_checkout(c->pool, &c->ticket, c->request_us, &acts);
+    pool_checkout(c->pool, &c->ticket, c->shard->now_us, &acts);
     if (likely(acts.n == 1 && !acts.more && acts.act[0].kind == POOL_ACT_LINK)) {
         /* the usual case: a server of our own was idle */
         server_link(acts.act[0].slot->server, c, &acts.act[0].grant);
@@ -265,6 +277,13 @@ static bool can_forward(const struct client *c)
     return c->state == CLIENT_ACTIVE && c->server != NULL && c->server->state == SERVER_ACTIVE;
 }
 
+/* Without a server: is what it sends looked at now? */
+static bool is_heard(const struct client *c)
+{
+    return c->state == CLIENT_IDLE || (c->state == CLIENT_ACTIVE && c->server->state == SERVER_BARRED &&
+                                       (lost_must_be_told(c) || c->is_dropping));
+}
+
 void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes)
 {
     uint32_t at = 0;
@@ -275,7 +294,7 @@ void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes)
             used = skip_request(c, data + at, len_bytes - at);
         } else if (can_forward(c)) {
             used = forward(c, data + at, len_bytes - at);
-        } else if (c->state == CLIENT_IDLE) {
+        } else if (is_heard(c)) {
             used = first_message(c, data + at, len_bytes - at);
             if (used == 0 && can_forward(c))
                 continue; /* served at once */
@@ -295,6 +314,8 @@ void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes)
     /* no ReadyForQuery will come to end it */
     if (c->server != NULL && c->server->was_ready && c->remain_bytes == 0 && c->input == NULL)
         server_release_late(c->server);
+    if (c->server != NULL && unlikely(c->server->state == SERVER_BARRED))
+        timeouts_unbar(c->server);
 }
 
 void client_resume(struct client *c)
@@ -341,8 +362,7 @@ static void take_input(struct client *c, const uint8_t *data, uint32_t len_bytes
         client_process(c, data, len_bytes);
         return;
     }
-    if (client_keep_input(c, data, len_bytes) &&
-        (can_forward(c) || c->state == CLIENT_IDLE || c->skip != SKIP_NONE))
+    if (client_keep_input(c, data, len_bytes) && (can_forward(c) || is_heard(c) || c->skip != SKIP_NONE))
         client_resume(c);
 }
 

@@ -355,7 +355,6 @@ static bool enter_pool(struct client *c, const struct database_config *db)
     const struct config *cfg = l->config->config;
     struct registry *reg = c->shard->instance->registry;
     const char *name = db->user != NULL ? db->user : l->user;
-    const struct user_config *user = config_find_user(cfg, name);
     bool is_new = false, is_any = config_settings(cfg)->auth_type == AUTH_TYPE_ANY;
 
     struct pool *pool = registry_get_pool(reg, l->database, name, &is_new);
@@ -372,8 +371,7 @@ static bool enter_pool(struct client *c, const struct database_config *db)
     c->pool = pool;
     if (is_new)
         session_configure_pool(c->shard->instance, c->shard, cfg, pool);
-    c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
-    c->query_wait_timeout_us = config_query_wait_timeout_us(cfg, db, user);
+    client_apply_config(c, cfg);
     enum close_reason why = places_take(c, is_any ? pool->user : login_user);
     if (why != CLOSE_NONE)
         client_close(c, why, NULL);

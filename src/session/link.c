@@ -64,13 +64,21 @@ static bool send_settings(struct server *s, bool *failed)
 
 /* ---- linking ---- */
 
-static void setup_finished(struct server *s)
+void server_setup_finish(struct server *s)
 {
     struct client *c = s->client;
     bool was_set_up = s->state == SERVER_SETUP;
+
+    if (unlikely(c->lost == LOST_TOLD) && s->step != STEP_FAIL) {
+        if (!lost_send_failure(s))
+            server_close(s, CLOSE_WORKER_IO, NULL);
+        return;
+    }
+    s->step = STEP_NONE;
     server_set_state(s, SERVER_ACTIVE);
     /* meanwhile the client has cancelled what it wanted the server for */
-    if (was_set_up && c->pool_mode != POOL_MODE_SESSION && (c->input == NULL || c->skip != SKIP_NONE))
+    if (was_set_up && c->pool_mode != POOL_MODE_SESSION && s->tracker.tx_status == 'I' &&
+        (c->input == NULL || c->skip != SKIP_NONE))
         server_release(s);
     else
         client_resume(c);
@@ -81,7 +89,7 @@ static void setup_settings(struct server *s)
 {
     bool failed = false;
 
-    s->is_checking = false;
+    s->step = STEP_SETTINGS;
     if (s->params != s->client->params && send_settings(s, &failed)) {
         if (s->state != SERVER_SETUP)
             server_set_state(s, SERVER_SETUP);
@@ -91,7 +99,7 @@ static void setup_settings(struct server *s)
         server_close(s, CLOSE_WORKER_IO, NULL);
         return;
     }
-    setup_finished(s);
+    server_setup_finish(s);
 }
 
 void server_link(struct server *s, struct client *c, const struct grant *grant)
@@ -119,6 +127,9 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     s->setup_failed = false;
     s->needs_reset = c->pool_mode == POOL_MODE_SESSION;
     s->request_us = now_us;
+    s->turn_us = grant->since_us;
+    s->is_first = true;
+    s->struck = CLOSE_NONE;
     s->query_start_us = s->xact_start_us = s->idle_in_xact_us = 0;
     client_set_state(c, CLIENT_ACTIVE);
     bool is_due = is_check_due(s, now_us);
@@ -127,49 +138,72 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
         setup_settings(s);
         return;
     }
-    s->is_checking = true;
+    s->step = STEP_CHECK;
     server_set_state(s, SERVER_SETUP);
     if (!server_send_internal(s, check_query(s)))
         server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
 }
 
-void server_setup_done(struct server *s)
+static void settings_done(struct server *s)
 {
     struct client *c = s->client;
 
-    if (s->is_verifying) {
-        server_verify_done(s);
-        return;
-    }
-    if (c == NULL) {
-        /* it left meanwhile; what was SET for it, and not reported, nobody would take back */
-        if (!s->is_checking)
-            server_close(s, CLOSE_UNCLEAN, "its client left while it was being set up");
-        else if (s->setup_failed)
-            server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
-        else
-            server_release(s);
-        return;
-    }
     if (!s->setup_failed) {
-        if (s->is_checking) {
-            setup_settings(s);
-            return;
-        }
         /* also what the server does not report (track_extra_parameters may name such) */
         params_unref(s->params);
         s->params = params_ref(c->params);
-        setup_finished(s);
-        return;
-    }
-    if (s->is_checking) {
-        server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
+        server_setup_finish(s);
         return;
     }
     /* a value that PostgreSQL does not take: nothing was set, so the server is as good as before */
     (void)server_detach_client(s);
     client_close_error(c, CLOSE_LOGIN_REJECTED, s->setup_sqlstate, s->setup_error, NULL);
     server_release(s);
+}
+
+void server_setup_done(struct server *s)
+{
+    struct client *c = s->client;
+
+    if (s->step == STEP_VERIFY) {
+        server_verify_done(s);
+        return;
+    }
+    if (c == NULL) {
+        /* it left meanwhile; what was SET for it, and not reported, nobody would take back */
+        if (s->step != STEP_CHECK && s->step != STEP_ROLLBACK)
+            server_close(s, CLOSE_UNCLEAN, "its client left while it was being set up");
+        else if (s->setup_failed)
+            server_close(s, s->step == STEP_CHECK ? CLOSE_CHECK_QUERY_FAILED : s->struck, NULL);
+        else
+            server_release(s);
+        return;
+    }
+    switch ((enum server_step)s->step) {
+    case STEP_NONE:
+    case STEP_VERIFY: return;
+    case STEP_CHECK:
+        if (s->setup_failed)
+            server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
+        else
+            setup_settings(s);
+        return;
+    case STEP_SETTINGS: settings_done(s); return;
+    case STEP_ROLLBACK:
+        if (s->setup_failed)
+            server_close(s, s->struck, NULL);
+        else
+            lost_rolled_back(s);
+        return;
+    case STEP_FAIL:
+        if (!lost_has_failed(s)) {
+            server_close(s, CLOSE_INTERNAL, "a statement that must fail did not");
+            return;
+        }
+        c->lost = LOST_NOTHING;
+        server_setup_finish(s);
+        return;
+    }
 }
 
 /* ---- parting ---- */
@@ -283,7 +317,7 @@ void server_after_batch(struct server *s)
 
     switch (s->state) {
     case SERVER_SETUP:
-        if (is_quiet)
+        if (is_quiet || (s->step == STEP_FAIL && lost_has_failed(s)))
             server_setup_done(s);
         return;
     case SERVER_RESET:
@@ -313,6 +347,8 @@ void server_after_batch(struct server *s)
             client_resume(c);
         return;
     }
+    if (unlikely(s->struck != CLOSE_NONE || s->cancel != NULL) && timeouts_after_answer(s))
+        return;
     if (c->pool_mode == POOL_MODE_STATEMENT && s->tracker.tx_status != 'I') {
         client_close(c, CLOSE_TRANSACTION_IN_STATEMENT_MODE, NULL);
         return;

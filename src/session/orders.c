@@ -17,6 +17,12 @@ static bool is_open(const struct client *c)
     return c->state != CLIENT_CLOSING && c->stream.fd >= 0;
 }
 
+/* Its client has no need of it: also one that has not been told yet that its transaction has ended. */
+static bool is_at_rest(const struct server *s)
+{
+    return (s->state == SERVER_ACTIVE || s->state == SERVER_BARRED) && tracker_is_releasable(&s->tracker);
+}
+
 static bool is_meant(const struct client *c, const struct mail_order *m)
 {
     switch (m->kind) {
@@ -25,8 +31,7 @@ static bool is_meant(const struct client *c, const struct mail_order *m)
     case ORDER_KILL_CLIENT: return c->id == m->client_id;
     case ORDER_SHUTDOWN: /* in, and without a server, or in no need of it; logins: see end_logins() */
         return (c->state != CLIENT_LOGIN && c->state < CLIENT_ACTIVE) ||
-               (c->state == CLIENT_ACTIVE && c->server->state == SERVER_ACTIVE &&
-                tracker_is_releasable(&c->server->tracker));
+               (c->state == CLIENT_ACTIVE && is_at_rest(c->server));
     case ORDER_STOP: break;
     }
     return false;
@@ -154,8 +159,7 @@ static void drain_sessions(struct shard *sh)
 
     LIST_FOR_EACH (it, &sh->client_lists[CLIENT_ACTIVE]) {
         const struct client *c = list_entry(it, struct client, node);
-        if (n < DRAIN_SESSIONS && c->server->state == SERVER_ACTIVE && c->remain_bytes == 0 &&
-            tracker_is_releasable(&c->server->tracker))
+        if (n < DRAIN_SESSIONS && c->remain_bytes == 0 && is_at_rest(c->server))
             found[n++] = c->handle;
     }
     for (int i = 0; i < n; i++) {

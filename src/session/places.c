@@ -48,7 +48,8 @@ void places_give_back(struct client *c)
 {
     if (c->login_user == NULL)
         return;
-    atomic_fetch_sub_explicit(&c->pool->clients, 1, memory_order_relaxed);
+    if (atomic_fetch_sub_explicit(&c->pool->clients, 1, memory_order_relaxed) == 1)
+        atomic_store_explicit(&c->pool->unused_since_us, c->shard->now_us, memory_order_relaxed);
     atomic_fetch_sub(&c->pool->database->clients, 1);
     atomic_fetch_sub(&c->login_user->clients, 1);
     c->login_user = NULL;

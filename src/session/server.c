@@ -22,8 +22,9 @@
 static const uint16_t server_moves[SERVER_STATES] = {
     [SERVER_CONNECTING] = TO(IDLE) | TO(CLOSING),
     [SERVER_IDLE] = TO(SETUP) | TO(ACTIVE) | TO(MOVING) | TO(CLOSING),
-    [SERVER_SETUP] = TO(ACTIVE) | TO(RESET) | TO(HELD) | TO(IDLE) | TO(CLOSING),
-    [SERVER_ACTIVE] = TO(SETUP) | TO(RESET) | TO(HELD) | TO(IDLE) | TO(CLOSING),
+    [SERVER_SETUP] = TO(ACTIVE) | TO(BARRED) | TO(RESET) | TO(HELD) | TO(IDLE) | TO(CLOSING),
+    [SERVER_ACTIVE] = TO(SETUP) | TO(BARRED) | TO(RESET) | TO(HELD) | TO(IDLE) | TO(CLOSING),
+    [SERVER_BARRED] = TO(SETUP) | TO(ACTIVE) | TO(RESET) | TO(HELD) | TO(IDLE) | TO(CLOSING),
     [SERVER_RESET] = TO(IDLE) | TO(HELD) | TO(CLOSING),
     [SERVER_HELD] = TO(RESET) | TO(IDLE) | TO(CLOSING),
     [SERVER_MOVING] = TO(IDLE),
@@ -48,6 +49,8 @@ void server_set_state(struct server *s, enum server_state state)
     s->state = (uint8_t)state;
     if (state != SERVER_MOVING)
         list_push_back(&s->shard->server_lists[state], &s->node);
+    if ((state == SERVER_ACTIVE || state == SERVER_BARRED) && deadlines_join(&s->shard->linked, s->turn_us))
+        shard_arm_deadlines(s->shard);
     if (state == SERVER_ACTIVE)
         return;
     s->state_since_us = s->shard->now_us;
@@ -211,7 +214,7 @@ void server_close(struct server *s, enum close_reason why, const char *detail)
         server_finish_close(s);
         return;
     }
-    bool was_checking = s->state == SERVER_SETUP && s->is_checking;
+    bool was_checking = s->state == SERVER_SETUP && s->step == STEP_CHECK;
     struct client *c = s->client;
     if (c != NULL) {
         c->told_fatal = s->sent_fatal;
@@ -236,6 +239,17 @@ void server_close(struct server *s, enum close_reason why, const char *detail)
         give_up_client(c, why, detail, was_checking);
 }
 
+/* A query of ours takes as long as a login may not take. */
+static void own_query_timed_out(struct server *s)
+{
+    if (s->state == SERVER_SETUP && s->step == STEP_ROLLBACK)
+        server_close(s, s->struck, NULL);
+    else if (s->state == SERVER_SETUP && s->step == STEP_CHECK)
+        server_close(s, CLOSE_CHECK_QUERY_FAILED, "timeout");
+    else
+        server_close(s, CLOSE_RESET_QUERY_FAILED, "timeout");
+}
+
 void server_tick(struct shard *sh, int64_t now_us)
 {
     const struct settings *set = shard_settings(sh);
@@ -248,17 +262,15 @@ void server_tick(struct shard *sh, int64_t now_us)
         else
             server_login_tick(s, now_us);
     }
-    for (int state = SERVER_SETUP; state <= SERVER_RESET; state++) {
-        if (state == SERVER_ACTIVE)
-            continue;
-        LIST_FOR_EACH_SAFE (it, &sh->server_lists[state]) {
+    static const enum server_state ours[] = {SERVER_SETUP, SERVER_RESET};
+    for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+        LIST_FOR_EACH_SAFE (it, &sh->server_lists[ours[i]]) {
             struct server *s = list_entry(it, struct server, node);
             if (now_us - s->state_since_us < set->server_connect_timeout_us ||
                 set->server_connect_timeout_us <= 0)
                 break;
-            server_close(s, s->is_checking ? CLOSE_CHECK_QUERY_FAILED : CLOSE_RESET_QUERY_FAILED, "timeout");
+            own_query_timed_out(s);
         }
-    }
     LIST_FOR_EACH_SAFE (it, &sh->server_lists[SERVER_CLOSING]) {
         struct server *s = list_entry(it, struct server, node);
         if (now_us - s->state_since_us < SESSION_SERVER_CLOSE_US)

@@ -69,6 +69,9 @@ static void on_error(struct server *s, const uint8_t *body, uint32_t len_bytes, 
 
     if (!wire_parse_error(body, len_bytes, &e))
         return;
+    if ((facts & TRACKER_INTERNAL) != 0 && s->state == SERVER_SETUP && s->step == STEP_FAIL &&
+        strcmp(e.severity, "ERROR") == 0)
+        return; /* as it should */
     stats_errors_count_sqlstate(s->shard->instance->errors, s->shard->index, e.sqlstate);
     bool is_fatal = strcmp(e.severity, "FATAL") == 0 || strcmp(e.severity, "PANIC") == 0;
     server_role_error(s, e.sqlstate, is_fatal);
@@ -107,7 +110,8 @@ static void on_ready(struct server *s, uint32_t facts)
         counter_add(&st->counters.xact_time_us, (uint64_t)took_us);
         stats_shard_record(st, LATENCY_TRANSACTION, took_us);
     }
-    bool has_more = s->tracker.ready_due > 0;
+    bool has_more = tracker_is_busy(&s->tracker) || s->tracker.is_open;
+    s->turn_us = now_us;
     s->query_start_us = has_more ? now_us : 0;
     if (status == 'I')
         s->xact_start_us = has_more ? now_us : 0;
@@ -117,7 +121,7 @@ static void on_ready(struct server *s, uint32_t facts)
 /* Rows need nothing but passing on, unless they answer a question of our own. */
 static inline bool is_inspected(const struct server *s, uint8_t type)
 {
-    return type == 'Z' || type == 'S' || type == 'E' || (type == 'D' && unlikely(s->is_verifying));
+    return type == 'Z' || type == 'S' || type == 'E' || (type == 'D' && unlikely(s->step == STEP_VERIFY));
 }
 
 /* ---- passing on ---- */

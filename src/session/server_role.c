@@ -129,8 +129,7 @@ void server_role_act(struct server *s)
 void server_verify_begin(struct server *s)
 {
     s->is_suspect = false;
-    s->is_verifying = true;
-    s->is_checking = false;
+    s->step = STEP_VERIFY;
     s->setup_failed = false;
     s->verified = (struct server_role){0};
     server_set_state(s, SERVER_SETUP);
@@ -155,7 +154,7 @@ static void take_back(struct server *s)
 
 void server_verify_done(struct server *s)
 {
-    s->is_verifying = false;
+    s->step = STEP_NONE;
     if (s->verified.in_hot_standby != TRI_UNKNOWN) {
         const char *now = params_get(s->params, read_only_name);
         s->role = s->verified;

@@ -35,7 +35,10 @@ static inline int64_t shard_touch(struct shard *sh)
 }
 
 /* shard.c */
+/* The next tick is at most SESSION_TICK_US away. */
 void shard_arm_tick(struct shard *sh);
+/* The next tick comes in time for sh->idle and sh->linked. */
+void shard_arm_deadlines(struct shard *sh);
 
 /* orders.c */
 void orders_on_mail(struct shard *sh, struct mail_order *m);
@@ -59,6 +62,34 @@ struct stats_shard *client_stats(struct client *c);
 bool client_keep_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
 void client_drop_input(struct client *c);
 void client_tick(struct shard *sh, int64_t now_us);
+/* Takes what the client keeps of the settings from those of its worker, or from cfg if they lack its
+ * database. */
+void client_apply_config(struct client *c, const struct config *cfg);
+
+/* timeouts.c: timeouts of what is logged in and not waiting */
+void timeouts_tick(struct shard *sh, int64_t now_us);
+/* An answer to the client is complete and a cancel or a timeout has to do with it. True: that is seen to, the
+ * server is not to be looked at as usual. */
+bool timeouts_after_answer(struct server *s);
+/* A reason why s is BARRED may have gone. If none is left, its client goes on. */
+void timeouts_unbar(struct server *s);
+
+/* lost_transaction.c: a transaction is ended and its client keeps the session */
+/* s is ACTIVE and its client idle in a transaction. False: it cannot be done without harm. */
+bool lost_begin(struct server *s, enum close_reason why) must_check;
+/* STEP_ROLLBACK has been answered well; s has a client. */
+void lost_rolled_back(struct server *s);
+/* Starts STEP_FAIL on a linked server. */
+bool lost_send_failure(struct server *s) must_check;
+/* STEP_FAIL has been answered, as it should be. */
+bool lost_has_failed(const struct server *s) must_check;
+/* A message (header at data) of a client whose c->lost is set, and which has no server that it may use. True:
+ * dealt with, to be dropped (or the client has gone). */
+bool lost_take_message(struct client *c, const uint8_t *data, uint32_t len_bytes) must_check;
+static inline bool lost_must_be_told(const struct client *c)
+{
+    return c->lost == LOST_UNTOLD || c->lost == LOST_SKIPPING;
+}
 
 /* Away at once, without a word. */
 void client_drop(struct client *c, enum close_reason why);
@@ -128,7 +159,10 @@ extern const struct stream_ops server_stream_ops;
 void server_read(struct server *s);
 
 /* link.c */
-bool server_send_internal(struct server *s, const char *sql);
+/* Sends a query of our own. False: memory is out, or the server is not at rest. */
+bool server_send_internal(struct server *s, const char *sql) must_check;
+/* The query of ours before the client's first message has been answered: what is next? */
+void server_setup_finish(struct server *s);
 void server_link(struct server *s, struct client *c, const struct grant *grant);
 /* Its client goes: the server is released when it is clean, else closed. */
 void server_client_gone(struct server *s);

@@ -2,8 +2,9 @@
  * shard.c - the sessions of one worker: construction, mail, deadlines, the end.
  *
  * Deadlines are kept without cost per query: the lists of the states are in the
- * order in which the state was entered, and a tick of 20 ms looks at them; it runs only
- * while there is something to look at (see shard_arm_tick()).
+ * order in which the state was entered, and a tick of 20 ms looks at those that are passed
+ * through quickly; it runs only while there is something to look at (see shard_arm_tick()).
+ * Clients that work or rest are looked at when the first of their timeouts may strike (deadlines.h).
  *
  * Threads: the worker's own.
  */
@@ -66,23 +67,41 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     loop_enter(&sh->loop);
-    sh->tick_is_armed = false;
+    sh->tick_at_us = 0;
     client_tick(sh, now_us);
     server_tick(sh, now_us);
+    timeouts_tick(sh, now_us);
     cancel_tick(sh, now_us);
     bool is_ending = orders_tick(sh, now_us);
     if (sh->is_stopping)
         stop_tick(sh, now_us);
     if (has_deadlines(sh) || sh->is_stopping || is_ending)
         shard_arm_tick(sh);
+    else
+        shard_arm_deadlines(sh);
+}
+
+static void arm_in(struct shard *sh, int64_t in_us)
+{
+    if (sh->tick_at_us != 0 && sh->tick_at_us <= sh->now_us + in_us)
+        return;
+    struct timeval interval = {.tv_sec = in_us / USEC_PER_SEC, .tv_usec = in_us % USEC_PER_SEC};
+    if (event_add(&sh->tick_event, &interval) == 0)
+        sh->tick_at_us = sh->now_us + in_us;
 }
 
 void shard_arm_tick(struct shard *sh)
 {
-    static const struct timeval interval = {.tv_usec = SESSION_TICK_US};
-    if (sh->tick_is_armed)
-        return;
-    sh->tick_is_armed = event_add(&sh->tick_event, &interval) == 0;
+    arm_in(sh, SESSION_TICK_US);
+}
+
+void shard_arm_deadlines(struct shard *sh)
+{
+    const int64_t due_us[] = {sh->idle.due_us, sh->linked.due_us};
+
+    for (size_t i = 0; i < ARRAY_SIZE(due_us); i++)
+        if (due_us[i] != 0)
+            arm_in(sh, due_us[i] - sh->now_us > USEC_PER_MSEC ? due_us[i] - sh->now_us : USEC_PER_MSEC);
 }
 
 bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct session_config *config,
@@ -93,7 +112,6 @@ bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct ses
     sh->acts = xcalloc(sh->acts_capacity, sizeof(*sh->acts));
     slab_init(&sh->client_slab, sizeof(struct client));
     handle_table_init(&sh->clients);
-    shard_apply_config(sh);
     for (int i = 0; i < CLIENT_STATES; i++)
         list_init(&sh->client_lists[i]);
     for (int i = 0; i < SERVER_STATES; i++)
@@ -103,7 +121,11 @@ bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct ses
     cancel_table_init(&sh->cancel_keys);
     if (!loop_init(&sh->loop, on_mail, sh))
         return false;
-    return event_assign(&sh->tick_event, sh->loop.base, -1, 0, tick_cb, sh) == 0;
+    if (event_assign(&sh->tick_event, sh->loop.base, -1, 0, tick_cb, sh) != 0)
+        return false;
+    shard_touch(sh);
+    shard_apply_config(sh);
+    return true;
 }
 
 void shard_destroy(struct shard *sh)
@@ -154,6 +176,23 @@ bool shard_on_mail(struct shard *sh, struct mail *m)
     }
 }
 
+static int64_t shorter(int64_t a, int64_t b)
+{
+    return a <= 0 || (b > 0 && b < a) ? b : a;
+}
+
+/* The next tick looks at everybody: with the new settings, some may be late already. */
+static void apply_timeouts(struct shard *sh, const struct config *cfg)
+{
+    struct config_timeouts t;
+
+    config_shortest_timeouts(cfg, &t);
+    int64_t linked_us = shorter(shorter(t.query_us, t.transaction_us), t.idle_transaction_us);
+    deadlines_configure(&sh->idle, t.client_idle_us, sh->now_us);
+    deadlines_configure(&sh->linked, shorter(linked_us, t.client_idle_us), sh->now_us);
+    shard_arm_deadlines(sh);
+}
+
 void shard_apply_config(struct shard *sh)
 {
     const struct config *cfg = sh->config->config;
@@ -161,14 +200,8 @@ void shard_apply_config(struct shard *sh)
     sh->settings = config_settings(cfg);
     for (uint32_t i = 0; i < sh->clients.used; i++) {
         struct client *c = handle_at(&sh->clients, i);
-        if (c == NULL || c->pool == NULL)
-            continue;
-        const struct database_config *db = config_find_database(cfg, c->pool->database->name);
-        const struct user_config *user = config_find_user(cfg, c->pool->user->name);
-        if (db == NULL)
-            continue; /* removed: the control thread closes its clients */
-        c->query_wait_timeout_us = config_query_wait_timeout_us(cfg, db, user);
-        /* counts from the client's next ReadyForQuery on; a server that it has keeps its reset query */
-        c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
+        if (c != NULL && c->pool != NULL)
+            client_apply_config(c, cfg);
     }
+    apply_timeouts(sh, cfg);
 }

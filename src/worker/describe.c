@@ -40,7 +40,8 @@ static const char *server_state_text(const struct server *s)
     switch (s->state) {
     case SERVER_CONNECTING: return "new";
     case SERVER_SETUP:
-    case SERVER_ACTIVE: return "active";
+    case SERVER_ACTIVE:
+    case SERVER_BARRED: return "active";
     case SERVER_RESET: return "tested";
     case SERVER_HELD: return "being_canceled";
     case SERVER_CLOSING: return "closing";

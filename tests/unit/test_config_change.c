@@ -47,7 +47,7 @@ static void test_set(void **state)
         {"client_tls_sslmode", "require", NULL,
          "error: setting client_tls_sslmode is not supported by this version"},
         {"auth_type", "hba", NULL, "error: setting auth_type = hba is not supported by this version"},
-        {"query_timeout", "1", NULL, "error: setting query_timeout is not supported by this version"},
+        {"auth_hba_file", "x", NULL, "error: setting auth_hba_file is not supported by this version"},
     };
     (void)state;
     struct config *old = load(P "[databases]\na = host=x\n");
@@ -361,11 +361,54 @@ static void test_values_in_effect(void **state)
     assert_int_equal(config_max_user_connections(c, NULL), 40);
     assert_int_equal(config_max_user_connections(c, someone), 40);
     assert_int_equal(config_max_user_connections(c, user), 0);
-    assert_int_equal(config_query_wait_timeout_us(c, plain, NULL), 50000000);
-    assert_int_equal(config_query_wait_timeout_us(c, own, someone), 0);
-    assert_int_equal(config_query_wait_timeout_us(c, own, user), 52000000);
     assert_int_equal(config_server_lifetime_us(c, plain), 60000000);
     assert_int_equal(config_server_lifetime_us(c, own), 61000000);
+    config_unref(c);
+}
+
+static int64_t wait_us(const struct config *c, const struct database_config *db,
+                       const struct user_config *user)
+{
+    struct config_timeouts t;
+    config_timeouts(c, db, user, &t);
+    return t.query_wait_us;
+}
+
+static void test_timeouts(void **state)
+{
+    (void)state;
+    struct config_timeouts t;
+    struct config *c = load(P "query_wait_timeout = 50\nquery_timeout = 60\ntransaction_timeout = 70\n"
+                              "[databases]\nplain =\nown = query_wait_timeout=0\n"
+                              "[users]\nplain = query_timeout=0 query_wait_timeout=0\n"
+                              "own = query_wait_timeout=52 query_timeout=1.5 transaction_timeout=80 "
+                              "idle_transaction_timeout=90ms client_idle_timeout=100\n");
+    const struct database_config *plain = config_find_database(c, "plain"),
+                                 *own = config_find_database(c, "own");
+    const struct user_config *someone = config_find_user(c, "plain"), *user = config_find_user(c, "own");
+
+    /* 0 is a value for the wait ... */
+    assert_int_equal(wait_us(c, plain, NULL), 50000000);
+    assert_int_equal(wait_us(c, own, NULL), 0);
+    assert_int_equal(wait_us(c, plain, someone), 0);
+    assert_int_equal(wait_us(c, own, user), 52000000);
+    /* ... and leaves the others to the global setting, as in PgBouncer */
+    config_timeouts(c, plain, someone, &t);
+    assert_int_equal(t.query_us, 60000000);
+    assert_int_equal(t.transaction_us, 70000000);
+    assert_int_equal(t.idle_transaction_us, 0);
+    assert_int_equal(t.client_idle_us, 0);
+    config_timeouts(c, plain, user, &t);
+    assert_int_equal(t.query_us, 1500000);
+    assert_int_equal(t.transaction_us, 80000000);
+    assert_int_equal(t.idle_transaction_us, 90000);
+    assert_int_equal(t.client_idle_us, 100000000);
+    config_shortest_timeouts(c, &t);
+    assert_int_equal(t.query_wait_us, 50000000);
+    assert_int_equal(t.query_us, 1500000);
+    assert_int_equal(t.transaction_us, 70000000);
+    assert_int_equal(t.idle_transaction_us, 90000);
+    assert_int_equal(t.client_idle_us, 100000000);
     config_unref(c);
 }
 
@@ -393,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_userlist_alone),
         cmocka_unit_test(test_diff_of_secrets),
         cmocka_unit_test(test_values_in_effect),
+        cmocka_unit_test(test_timeouts),
         cmocka_unit_test(test_printing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,10 +120,6 @@ static void test_settings_of_later_versions(void **state)
          "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "
          "WHERE rolname=$1 AND rolcanlogin"},
         {"auth_query", "select 1", ""},
-        {"query_timeout", "1", "0"},
-        {"idle_transaction_timeout", "1", "0s"},
-        {"transaction_timeout", "1ms", "0ms"},
-        {"client_idle_timeout", "1", "0"},
         {"dns_zone_check_period", "1", "0"},
         {"max_prepared_statements", "100", "200"},
         {"max_prepared_statements", "1", "0"},
@@ -161,10 +157,6 @@ static void test_keys_of_later_versions(void **state)
         {"databases", "auth_user", "x", "''"},
         {"databases", "auth_dbname", "x", "''"},
         {"databases", "auth_query", "'select 1'", "''"},
-        {"users", "transaction_timeout", "1", "0"},
-        {"users", "idle_transaction_timeout", "1s", "0"},
-        {"users", "query_timeout", "1", "0"},
-        {"users", "client_idle_timeout", "1ms", "0"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

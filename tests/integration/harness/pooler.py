@@ -250,6 +250,10 @@ class Pooler:
     def clients(self, database="app"):
         return [row for row in self.show("CLIENTS") if row["database"] == database]
 
+    def closes(self, reason):
+        """How many connections ended for this reason (a name of SHOW ERRORS)."""
+        return sum(row["count"] for row in self.show("ERRORS") if row["kind"] == "close" and row["name"] == reason)
+
     def config(self, key):
         for row in self.show("CONFIG"):
             if row["key"] == key:
