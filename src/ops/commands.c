@@ -68,7 +68,8 @@ static enum command_outcome run_show(struct session *s, const struct statement *
         return command_done(s, "SHOW");
     }
     command_done(s, "SHOW");
-    if (relation->fill == NULL) {
+    if (relation->gather != 0) {
+        s->gathers_for = relation;
         if (!gather_start(s, relation->gather))
             return command_failed(s, "53200", "out of memory", NULL);
         return COMMAND_WAITS;

@@ -27,7 +27,7 @@ struct prepared {
 struct portal {
     struct list node; /* session->portals */
     struct statement statement;
-    uint32_t binary; /* bit per column */
+    struct column_set binary;
     bool has_run;
     struct buf rows;  /* DataRow messages, and notices of a command without rows */
     uint32_t rows_at; /* handed out so far */
@@ -167,12 +167,13 @@ static bool on_parse(struct session *s, struct wire_reader *r)
 /* ---- Bind ---- */
 
 /* Result formats of a Bind: none, one for all, or one each. False: an error has been written. */
-static bool read_formats(struct session *s, struct wire_reader *r, uint16_t n_columns, uint32_t *binary)
+static bool read_formats(struct session *s, struct wire_reader *r, uint16_t n_columns,
+                         struct column_set *binary)
 {
     uint16_t n = wire_read_u16(r);
     const uint8_t *formats = wire_read_bytes(r, (size_t)n * 2);
 
-    *binary = 0;
+    memset(binary, 0, sizeof(*binary));
     if (!wire_reader_done(r))
         return true; /* the caller sees it */
     if (n > 1 && n != n_columns) {
@@ -186,12 +187,14 @@ static bool read_formats(struct session *s, struct wire_reader *r, uint16_t n_co
             extended_error(s, "22023", "unsupported format code", NULL);
             return false;
         }
-        *binary |= (uint32_t)format << i;
+        if (format == 1)
+            column_set_add(binary, i);
     }
     return true;
 }
 
-static void portal_new(struct session *s, const char *name, const struct prepared *from, uint32_t binary)
+static void portal_new(struct session *s, const char *name, const struct prepared *from,
+                       const struct column_set *binary)
 {
     size_t name_bytes = strlen(name) + 1;
     struct portal *p = calloc(1, sizeof(*p) + name_bytes);
@@ -201,7 +204,7 @@ static void portal_new(struct session *s, const char *name, const struct prepare
         return;
     }
     p->statement = from->statement;
-    p->binary = binary;
+    p->binary = *binary;
     buf_init(&p->rows, 0);
     memcpy(p->name, name, name_bytes);
     list_push_back(&s->portals, &p->node);
@@ -215,7 +218,7 @@ static bool on_bind(struct session *s, struct wire_reader *r)
     const char *from_name = wire_read_cstr(r);
     uint16_t n_formats = wire_read_u16(r), n_parameters, n_columns;
     struct prepared *from;
-    uint32_t binary;
+    struct column_set binary;
 
     (void)wire_read_bytes(r, (size_t)n_formats * 2);
     n_parameters = wire_read_u16(r);
@@ -244,13 +247,13 @@ static bool on_bind(struct session *s, struct wire_reader *r)
     if (s->n_portals >= CONSOLE_MAX_KEPT)
         extended_error(s, "54000", "too many portals", NULL);
     else
-        portal_new(s, name, from, binary);
+        portal_new(s, name, from, &binary);
     return true;
 }
 
 /* ---- Describe, Close ---- */
 
-static void describe(struct session *s, const struct statement *st, uint32_t binary)
+static void describe(struct session *s, const struct statement *st, const struct column_set *binary)
 {
     uint16_t n;
     const struct column *columns = statement_columns(st, &n);
@@ -279,14 +282,14 @@ static bool on_describe(struct session *s, struct wire_reader *r)
         offset = wire_begin(&s->out, 't'); /* ParameterDescription: none */
         wire_put_u16(&s->out, 0);
         wire_end(&s->out, offset);
-        describe(s, &p->statement, 0);
+        describe(s, &p->statement, NULL);
     } else {
         struct portal *p = portal_find(s, name);
 
         if (p == NULL)
             no_such(s, "34000", "portal", name);
         else
-            describe(s, &p->statement, p->binary);
+            describe(s, &p->statement, &p->binary);
     }
     return true;
 }

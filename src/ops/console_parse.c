@@ -223,6 +223,13 @@ static bool parse_show(const char **p, struct statement *st, struct parse_error 
     st->relation = relation_find(name);
     if (st->relation != NULL)
         return true;
+    if (strcasecmp(name, "FDS") == 0) {
+        str_copy(e->hint, "SHOW SOCKETS lists the connections.", sizeof(e->hint));
+        return fail(e, "0A000",
+                    "SHOW FDS is not supported: PgBouncer has removed it, and no descriptors are handed to "
+                    "another process here",
+                    NULL);
+    }
     relation_hint(name, e->hint, sizeof(e->hint));
     e->sqlstate = "42601";
     snprintf(e->message, sizeof(e->message), "invalid command '%s %.*s', use SHOW HELP;", st->command->name,

@@ -151,11 +151,15 @@ struct gathering {
 };
 
 /* False when memory is out. */
-bool gather_start(struct session *s, enum gather_kind kind) must_check;
+/* kinds: enum gather_kind. */
+bool gather_start(struct session *s, unsigned kinds) must_check;
 /* The session goes, or has what it wanted; what is still under way is freed when it comes. */
 void gather_abandon(struct session *s);
 void gather_free(struct gathering *g);
 void gather_tick(struct console *c, int64_t now_us);
+/* The rows of a relation; g: what it asks for has been gathered (NULL when it asks for nothing). */
+void relation_fill(const struct relation *relation, struct console *c, struct result *r,
+                   const struct gathering *g);
 
 /* ---- sessions: console.c, console_extended.c ---- */
 
@@ -198,7 +202,8 @@ struct session {
     bool undoes_pause;               /* WAIT_PAUSE: this command began it, so when given up it ends it */
     struct order *order;             /* WAIT_KILL, WAIT_KILL_CLIENT: as the hooks gave it */
     struct gathering *gathering;     /* WAIT_GATHER */
-    struct statement statement;      /* of a simple Query */
+    const struct relation *gathers_for;
+    struct statement statement; /* of a simple Query */
     struct result result;
     struct portal *portal; /* being executed; NULL: simple Query */
     int32_t max_rows;

@@ -409,7 +409,7 @@ static void test_gather(void **state)
     harness_query(h, "SHOW CLIENTS; SHOW VERSION");
     check_trace(h, "");
     assert_int_equal(h->n_asked, 2);
-    assert_int_equal(h->asked[0]->kind, GATHER_CLIENTS);
+    assert_int_equal(h->asked[0]->kinds, GATHER_CLIENTS);
     assert_int_equal(h->asked[1]->worker, 1);
     harness_gathered(h, 1, one_row(false, 12, 7), 1);
     check_trace(h, "");
@@ -420,7 +420,7 @@ static void test_gather(void **state)
     /* memory was out at a worker */
     h->n_asked = 0;
     harness_query(h, "SHOW SERVERS");
-    assert_int_equal(h->asked[0]->kind, GATHER_SERVERS);
+    assert_int_equal(h->asked[0]->kinds, GATHER_SERVERS);
     harness_gathered(h, 0, NULL, 0);
     harness_gathered(h, 1, NULL, 3);
     check_trace(h, "E ERROR 53200 out of memory\nZ I\n");

@@ -44,6 +44,17 @@ static const struct {
 } compat[] = {
     {"CLIENTS", SESSION_COLUMNS, false},
     {"SERVERS", SESSION_COLUMNS, false},
+    {"SOCKETS",
+     SESSION_COLUMNS
+     ", recv_pos i, pkt_pos i, pkt_remain i, send_pos i, send_remain i, pkt_avail i, send_avail i",
+     false},
+    {"ACTIVE_SOCKETS",
+     SESSION_COLUMNS
+     ", recv_pos i, pkt_pos i, pkt_remain i, send_pos i, send_remain i, pkt_avail i, send_avail i",
+     false},
+    {"DNS_HOSTS", "hostname s, ttl q, addrs s", true},
+    {"DNS_ZONES", "zonename s, serial q, count i", true},
+    {"MEM", "name s, size i, used i, free i, memtotal i", true},
     {"CONFIG", "key s, value s, default s, changeable s", false},
     {"DATABASES",
      "name s, host s, port i, database s, force_user s, pool_size i, min_pool_size i, reserve_pool_size i, "
