@@ -95,6 +95,12 @@ static void gather_finish(struct gathering *g)
     struct session *s = g->session;
     enum command_outcome outcome = COMMAND_FAILED;
 
+    if (g->outstanding == 0 && !g->is_incomplete && s->select != NULL) {
+        select_gathered(s, g);
+        return;
+    }
+    if (s->select != NULL)
+        select_abandon(s);
     if (g->outstanding > 0) {
         session_error(s, "57014", "a worker does not answer", NULL, NULL);
     } else if (g->is_incomplete) {

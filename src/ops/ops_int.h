@@ -25,12 +25,15 @@
 struct command;
 struct relation;
 struct fixed;
+struct select_plan;
+struct wire_reader;
 
 /* What stands behind the first word. */
 enum command_arg {
     ARG_NONE,
     ARG_RELATION,      /* SHOW */
-    ARG_EXPRESSION,    /* SELECT: a relation, or one of the fixed answers */
+    ARG_EXPRESSION,    /* SELECT: a relation, one of the fixed answers, or a query */
+    ARG_QUERY,         /* WITH, VALUES: a query */
     ARG_OPTIONAL_NAME, /* a database */
     ARG_NAME,
     ARG_MODE,     /* SHUTDOWN */
@@ -42,6 +45,9 @@ struct statement {
     const struct command *command;   /* NULL: empty */
     const struct relation *relation; /* SHOW: one of these two, or neither for SHOW alone */
     const struct fixed *fixed;
+    const char *query; /* a query, in the text that was parsed; NULL: none */
+    uint32_t query_bytes;
+    struct select_plan *plan; /* what is known of it; a reference of whoever keeps the statement */
     enum shutdown_mode mode;
     char name[CONSOLE_NAME_BYTES]; /* "" = none */
     char value[CONSOLE_VALUE_BYTES];
@@ -161,6 +167,58 @@ void gather_tick(struct console *c, int64_t now_us);
 void relation_fill(const struct relation *relation, struct console *c, struct result *r,
                    const struct gathering *g);
 
+/* ---- queries: select.c and its siblings (select_int.h) ---- */
+
+struct select_job;
+
+/* A value of a parameter. */
+struct select_value {
+    char kind; /* 'n' NULL, 'i', 'f', 's' */
+    int64_t i;
+    double f;
+    char *text; /* as it was sent, terminated; free() */
+    uint32_t len;
+};
+
+/* False without SQLite: then no statement has a query. */
+bool select_is_built(void);
+/* current_user and the like, which are queries although they look like names. */
+bool select_is_keyword(const char *name);
+/* Where the statement at sql ends: its ; or the end. NULL: a quote or comment is open. */
+const char *select_find_end(const char *sql, size_t len);
+
+/* NULL when memory is out. Plans are counted; the control thread's. */
+struct select_plan *select_plan_new(const char *sql, uint32_t sql_bytes) must_check;
+struct select_plan *select_plan_ref(struct select_plan *plan);
+void select_plan_unref(struct select_plan *plan);
+const struct column *select_plan_columns(const struct select_plan *plan, uint16_t *n);
+/* Type OIDs. */
+const uint32_t *select_plan_parameters(const struct select_plan *plan, uint16_t *n);
+/* The types that the client gives; before the plan is prepared. False: too many. */
+bool select_plan_set_types(struct select_plan *plan, const uint8_t *oids, uint16_t n) must_check;
+
+/* Starts a job; the session waits, and session_finish() follows. False when memory is out. Without parameters
+ * and with session->preparing NULL the query runs as soon as it is prepared. */
+bool select_prepare(struct session *s, struct select_plan *plan) must_check;
+bool select_execute(struct session *s, struct select_plan *plan, const struct select_value *values,
+                    uint16_t n_values) must_check;
+/* What the workers tell has come. */
+void select_gathered(struct session *s, const struct gathering *g);
+/* The session's query fails with an error. */
+void select_fail(struct session *s, const char *sqlstate, const char *message, const char *hint);
+/* The client cancels. False: no query is under way. */
+bool select_cancel(struct session *s);
+/* The session goes. */
+void select_abandon(struct session *s);
+void select_interrupt_all(struct console *c);
+void select_free_all(struct console *c);
+
+/* Reads n parameters of a Bind. values: zeroed; to be freed in either case. False: e says why. */
+bool select_read_values(struct wire_reader *r, const uint8_t *formats, uint16_t n_formats,
+                        const uint32_t *types, struct select_value *values, uint16_t n,
+                        struct parse_error *e) must_check;
+void select_values_free(struct select_value *values, uint16_t n);
+
 /* ---- sessions: console.c, console_extended.c ---- */
 
 enum session_wait {
@@ -170,9 +228,11 @@ enum session_wait {
     WAIT_KILL,        /* for the workers, then for servers to go */
     WAIT_KILL_CLIENT, /* for the workers */
     WAIT_CLOSE,       /* for servers that are to go */
+    WAIT_SELECT,      /* for a query */
 };
 
 struct portal;
+struct prepared;
 
 /* One client of the console. */
 struct session {
@@ -202,10 +262,12 @@ struct session {
     bool undoes_pause;               /* WAIT_PAUSE: this command began it, so when given up it ends it */
     struct order *order;             /* WAIT_KILL, WAIT_KILL_CLIENT: as the hooks gave it */
     struct gathering *gathering;     /* WAIT_GATHER */
-    const struct relation *gathers_for;
+    const struct relation *gathers_for; /* SHOW; NULL: a query */
+    struct select_job *select;          /* the query under way, also while its rows are gathered */
     struct statement statement; /* of a simple Query */
     struct result result;
-    struct portal *portal; /* being executed; NULL: simple Query */
+    struct portal *portal;      /* being executed; NULL: simple Query */
+    struct prepared *preparing; /* Parse of a query */
     int32_t max_rows;
     char tag[CONSOLE_NAME_BYTES + CONSOLE_VALUE_BYTES + 8];
 
@@ -220,6 +282,7 @@ struct console {
     struct registry *registry;
     struct list sessions;
     struct list gatherings;
+    struct list selects; /* of struct select_job: in order; the first one is with the helpers */
     int n_sessions;
     uint64_t next_gathering;
 };
@@ -242,9 +305,13 @@ void session_finish(struct session *s, enum command_outcome outcome);
 
 /* One message of the extended protocol. False: it is a protocol violation. */
 bool extended_message(struct session *s, uint8_t type, const uint8_t *body, uint32_t len_bytes) must_check;
+/* The Parse of session->preparing has ended. */
+void extended_parsed(struct session *s, enum command_outcome outcome);
 /* After command_run() of a portal. */
 void extended_finish(struct session *s, enum command_outcome outcome);
 void extended_close_all(struct session *s);
 void extended_close_portals(struct session *s);
+/* Values of the portal that is being executed. */
+const struct select_value *extended_values(const struct session *s, uint16_t *n);
 
 #endif

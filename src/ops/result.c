@@ -18,7 +18,7 @@
 #include "ops_int.h"
 #include "wire/codec.h"
 
-#define NUMERIC_MAX_DIGITS 64 /* decimal digits; ours have 20 before the point and 3 behind it */
+#define NUMERIC_MAX_DIGITS 340 /* decimal digits; the largest number of a query has 309 */
 
 struct type {
     char code;
