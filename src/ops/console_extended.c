@@ -287,13 +287,14 @@ static bool check_parameters(struct session *s, const struct prepared *from, uin
     if (from->statement.plan != NULL)
         (void)select_plan_parameters(from->statement.plan, &n_wanted);
     if (n != n_wanted) {
-        snprintf(message, sizeof(message), "bind message supplies %u parameters, but the statement requires %u", n,
-                 n_wanted);
+        snprintf(message, sizeof(message),
+                 "bind message supplies %u parameters, but the statement requires %u", n, n_wanted);
         extended_error(s, "08P01", message, NULL);
         return false;
     }
     if (n_formats > 1 && n_formats != n) {
-        extended_error(s, "08P01", "number of parameter formats does not match the number of parameters", NULL);
+        extended_error(s, "08P01", "number of parameter formats does not match the number of parameters",
+                       NULL);
         return false;
     }
     for (uint16_t i = 0; i < n_formats; i++) {

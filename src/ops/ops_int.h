@@ -14,6 +14,7 @@
 #include "base/list.h"
 #include "ops/console.h"
 #include "pool/registry.h"
+#include "query_int.h"
 #include "show_int.h"
 
 #define CONSOLE_NAME_BYTES  64   /* identifiers, as in PostgreSQL */
@@ -25,8 +26,6 @@
 struct command;
 struct relation;
 struct fixed;
-struct select_plan;
-struct wire_reader;
 
 /* What stands behind the first word. */
 enum command_arg {
@@ -143,82 +142,6 @@ void session_forget_order(struct session *s);
 /* A pause of database (NULL = the whole) that somebody waits for is no longer theirs to undo. */
 void console_keep_pause(struct console *c, const struct pool_database *database);
 
-/* ---- gathering: gather.c ---- */
-
-/* A SHOW that waits for the workers. */
-struct gathering {
-    struct list node;        /* console->gatherings */
-    struct session *session; /* cleared by gather_abandon() */
-    uint64_t number;
-    int64_t started_us;
-    int outstanding;
-    bool is_incomplete; /* a worker had no memory */
-    struct mail_gather *answers[POOL_MAX_WORKERS];
-};
-
-/* False when memory is out. */
-/* kinds: enum gather_kind. */
-bool gather_start(struct session *s, unsigned kinds) must_check;
-/* The session goes, or has what it wanted; what is still under way is freed when it comes. */
-void gather_abandon(struct session *s);
-void gather_free(struct gathering *g);
-void gather_tick(struct console *c, int64_t now_us);
-/* The rows of a relation; g: what it asks for has been gathered (NULL when it asks for nothing). */
-void relation_fill(const struct relation *relation, struct console *c, struct result *r,
-                   const struct gathering *g);
-
-/* ---- queries: select.c and its siblings (select_int.h) ---- */
-
-struct select_job;
-
-/* A value of a parameter. */
-struct select_value {
-    char kind; /* 'n' NULL, 'i', 'f', 's' */
-    int64_t i;
-    double f;
-    char *text; /* as it was sent, terminated; free() */
-    uint32_t len;
-};
-
-/* False without SQLite: then no statement has a query. */
-bool select_is_built(void);
-/* current_user and the like, which are queries although they look like names. */
-bool select_is_keyword(const char *name);
-/* Where the statement at sql ends: its ; or the end. NULL: a quote or comment is open. */
-const char *select_find_end(const char *sql, size_t len);
-
-/* NULL when memory is out. Plans are counted; the control thread's. */
-struct select_plan *select_plan_new(const char *sql, uint32_t sql_bytes) must_check;
-struct select_plan *select_plan_ref(struct select_plan *plan);
-void select_plan_unref(struct select_plan *plan);
-const struct column *select_plan_columns(const struct select_plan *plan, uint16_t *n);
-/* Type OIDs. */
-const uint32_t *select_plan_parameters(const struct select_plan *plan, uint16_t *n);
-/* The types that the client gives; before the plan is prepared. False: too many. */
-bool select_plan_set_types(struct select_plan *plan, const uint8_t *oids, uint16_t n) must_check;
-
-/* Starts a job; the session waits, and session_finish() follows. False when memory is out. Without parameters
- * and with session->preparing NULL the query runs as soon as it is prepared. */
-bool select_prepare(struct session *s, struct select_plan *plan) must_check;
-bool select_execute(struct session *s, struct select_plan *plan, const struct select_value *values,
-                    uint16_t n_values) must_check;
-/* What the workers tell has come. */
-void select_gathered(struct session *s, const struct gathering *g);
-/* The session's query fails with an error. */
-void select_fail(struct session *s, const char *sqlstate, const char *message, const char *hint);
-/* The client cancels. False: no query is under way. */
-bool select_cancel(struct session *s);
-/* The session goes. */
-void select_abandon(struct session *s);
-void select_interrupt_all(struct console *c);
-void select_free_all(struct console *c);
-
-/* Reads n parameters of a Bind. values: zeroed; to be freed in either case. False: e says why. */
-bool select_read_values(struct wire_reader *r, const uint8_t *formats, uint16_t n_formats,
-                        const uint32_t *types, struct select_value *values, uint16_t n,
-                        struct parse_error *e) must_check;
-void select_values_free(struct select_value *values, uint16_t n);
-
 /* ---- sessions: console.c, console_extended.c ---- */
 
 enum session_wait {
@@ -258,13 +181,13 @@ struct session {
 
     /* the command being run */
     enum session_wait wait;
-    struct pool_database *waits_for; /* of an order; NULL = the whole */
-    bool undoes_pause;               /* WAIT_PAUSE: this command began it, so when given up it ends it */
-    struct order *order;             /* WAIT_KILL, WAIT_KILL_CLIENT: as the hooks gave it */
-    struct gathering *gathering;     /* WAIT_GATHER */
+    struct pool_database *waits_for;    /* of an order; NULL = the whole */
+    bool undoes_pause;                  /* WAIT_PAUSE: this command began it, so when given up it ends it */
+    struct order *order;                /* WAIT_KILL, WAIT_KILL_CLIENT: as the hooks gave it */
+    struct gathering *gathering;        /* WAIT_GATHER */
     const struct relation *gathers_for; /* SHOW; NULL: a query */
     struct select_job *select;          /* the query under way, also while its rows are gathered */
-    struct statement statement; /* of a simple Query */
+    struct statement statement;         /* of a simple Query */
     struct result result;
     struct portal *portal;      /* being executed; NULL: simple Query */
     struct prepared *preparing; /* Parse of a query */

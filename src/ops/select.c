@@ -239,8 +239,8 @@ static bool load(struct session *s, const struct gathering *g)
     const struct relation *relation;
 
     for (size_t i = 0; (relation = select_relation_at(i)) != NULL; i++) {
-        struct result r = {.out = &job->rows[i], .columns = relation->columns,
-                           .n_columns = relation->n_columns};
+        struct result r = {
+            .out = &job->rows[i], .columns = relation->columns, .n_columns = relation->n_columns};
 
         if ((job->plan->relations >> i & 1) == 0)
             continue;
@@ -323,7 +323,8 @@ static void on_rows(struct session *s, const struct select_job *job)
 
 void console_on_worked(struct console *c, struct mail *mail)
 {
-    struct select_job *job = container_of(container_of(mail, struct helper_job, mail), struct select_job, helper);
+    struct select_job *job =
+        container_of(container_of(mail, struct helper_job, mail), struct select_job, helper);
     struct session *s = job->session;
 
     job->is_running = false;

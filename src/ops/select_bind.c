@@ -91,7 +91,8 @@ static bool read_binary(uint32_t type, struct select_value *v, struct parse_erro
     float f;
 
     v->kind = 's';
-    if (type == OID_TEXT || type == OID_UNKNOWN || type == OID_NAME || type == OID_BPCHAR || type == OID_VARCHAR)
+    if (type == OID_TEXT || type == OID_UNKNOWN || type == OID_NAME || type == OID_BPCHAR ||
+        type == OID_VARCHAR)
         return true;
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         if (sizes[i].type != type)
@@ -127,8 +128,8 @@ void select_values_free(struct select_value *values, uint16_t n)
     free(values);
 }
 
-bool select_read_values(struct wire_reader *r, const uint8_t *formats, uint16_t n_formats, const uint32_t *types,
-                        struct select_value *values, uint16_t n, struct parse_error *e)
+bool select_read_values(struct wire_reader *r, const uint8_t *formats, uint16_t n_formats,
+                        const uint32_t *types, struct select_value *values, uint16_t n, struct parse_error *e)
 {
     for (uint16_t i = 0; i < n; i++) {
         uint16_t format = n_formats == 0 ? 0 : wire_u16(formats + 2 * (n_formats == 1 ? 0 : i));

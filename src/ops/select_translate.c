@@ -17,7 +17,7 @@
 struct translation {
     const struct sql_tokens *t;
     struct buf *out;
-    uint32_t primary_at;       /* where in out the last operand begins: what :: applies to */
+    uint32_t primary_at;         /* where in out the last operand begins: what :: applies to */
     uint32_t open_at[MAX_DEPTH]; /* the same for brackets that are open */
     uint32_t depth;
 };
@@ -26,9 +26,9 @@ static const struct {
     const char *name;
     char type;
 } type_names[] = {
-    {"int", 'i'},     {"int2", 'i'},   {"int4", 'i'},    {"integer", 'i'}, {"smallint", 'i'}, {"oid", 'i'},
-    {"int8", 'q'},    {"bigint", 'q'}, {"numeric", 'N'}, {"decimal", 'N'}, {"float", 'N'},    {"float4", 'N'},
-    {"float8", 'N'},  {"real", 'N'},   {"double", 'N'},  {"bool", 'B'},    {"boolean", 'B'},
+    {"int", 'i'},    {"int2", 'i'},   {"int4", 'i'},    {"integer", 'i'}, {"smallint", 'i'}, {"oid", 'i'},
+    {"int8", 'q'},   {"bigint", 'q'}, {"numeric", 'N'}, {"decimal", 'N'}, {"float", 'N'},    {"float4", 'N'},
+    {"float8", 'N'}, {"real", 'N'},   {"double", 'N'},  {"bool", 'B'},    {"boolean", 'B'},
 };
 
 char sql_type_named(const struct sql_token *t)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "ops/console.h"
 #include "pool/registry.h"
 
@@ -72,6 +73,9 @@ bool result_binary(struct buf *out, char type, const char *text) must_check;
 
 /* ---- SHOW: show.c and its siblings ---- */
 
+struct gathering;
+struct session;
+
 struct relation {
     const char *name;
     const struct column *columns;
@@ -116,5 +120,29 @@ void show_workers(struct console *c, struct result *r);
 
 /* Pools in use, by database and user; NULL when memory is out, else free(). */
 struct pool **pools_sorted(struct registry *registry, int *n);
+
+/* ---- gathering: gather.c ---- */
+
+/* A SHOW that waits for the workers. */
+struct gathering {
+    struct list node;        /* console->gatherings */
+    struct session *session; /* cleared by gather_abandon() */
+    uint64_t number;
+    int64_t started_us;
+    int outstanding;
+    bool is_incomplete; /* a worker had no memory */
+    struct mail_gather *answers[POOL_MAX_WORKERS];
+};
+
+/* False when memory is out. */
+/* kinds: enum gather_kind. */
+bool gather_start(struct session *s, unsigned kinds) must_check;
+/* The session goes, or has what it wanted; what is still under way is freed when it comes. */
+void gather_abandon(struct session *s);
+void gather_free(struct gathering *g);
+void gather_tick(struct console *c, int64_t now_us);
+/* The rows of a relation; g: what it asks for has been gathered (NULL when it asks for nothing). */
+void relation_fill(const struct relation *relation, struct console *c, struct result *r,
+                   const struct gathering *g);
 
 #endif
