@@ -48,7 +48,7 @@ static enum command_outcome run_fixed(struct session *s, const struct fixed *fix
 {
     result_begin(r);
     result_row(r);
-    result_text(r, fixed->value != NULL ? fixed->value : console_version_text());
+    result_text(r, fixed->value);
     result_row_end(r);
     return command_done(s, fixed->is_select ? "SELECT 1" : "SHOW");
 }
@@ -221,7 +221,7 @@ static const struct fixed fixed_answers[] = {
     {false, "server_version_num", {"server_version_num", 's'}, "150000"},
     {false, "max_identifier_length", {"max_identifier_length", 's'}, "63"},
     {true, "1", {"?column?", 'i'}, "1"},
-    {true, "version()", {"version", 's'}, NULL},
+    {true, "version()", {"version", 's'}, CONSOLE_POSTGRES_VERSION},
     {true, "current_database()", {"current_database", 's'}, "pgsluice"},
     {true, "current_schema()", {"current_schema", 's'}, "public"},
     {true, "pg_is_in_recovery()", {"pg_is_in_recovery", 'B'}, "f"},

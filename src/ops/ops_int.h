@@ -86,12 +86,15 @@ struct command {
     const char *help;  /* NULL: not in SHOW HELP */
 };
 
+/* ORMs and dashboards choose their SQL by the version, and read it from this text. */
+#define CONSOLE_POSTGRES_VERSION "PostgreSQL 15.0 (" PACKAGE_NAME " " PACKAGE_VERSION ")"
+
 /* An answer that clients ask for at start-up, always the same. */
 struct fixed {
     bool is_select; /* SELECT text, else SHOW text */
     const char *text;
     struct column column;
-    const char *value; /* NULL: the version text */
+    const char *value;
 };
 
 const struct command *command_find(const char *name);

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "config.h"
 #include "select_db_int.h"
 
 /* ---- results ---- */
@@ -202,7 +203,7 @@ bool select_db_add_functions(struct select_db *db)
         void (*f)(sqlite3_context *ctx, int n, sqlite3_value **v);
         const char *text;
     } functions[] = {
-        {"version", 0, f_constant, console_version_text()},
+        {"version", 0, f_constant, CONSOLE_POSTGRES_VERSION},
         {"current_database", 0, f_constant, "pgsluice"},
         {"current_catalog", 0, f_constant, "pgsluice"},
         {"current_schema", 0, f_constant, "public"},

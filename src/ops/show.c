@@ -46,6 +46,8 @@ static const struct column databases_columns[] = {
     {"max_client_connections", 'i'}, {"current_client_connections", 'i'}, {"paused", 'i'}, {"disabled", 'i'},
     /* ours */
     {"target_session_attrs", 's'},
+    /* its name until PgBouncer 1.24: Debian's exporter reads it */
+    {"reserve_pool", 'i'},
 };
 
 static const struct column dns_hosts_columns[] = {
@@ -109,6 +111,8 @@ static const struct column stats_columns[] = {
     {"avg_sent", 'N'}, {"avg_xact_time", 'N'}, {"avg_query_time", 'N'}, {"avg_wait_time", 'N'},
     {"avg_client_parse_count", 'N'}, {"avg_server_parse_count", 'N'}, {"avg_bind_count", 'N'},
     {"avg_client_login_count", 'N'},
+    /* total_query_count until PgBouncer 1.8: Debian's exporter reads it */
+    {"total_requests", 'N'},
 };
 
 static const struct column stats_averages_columns[] = {

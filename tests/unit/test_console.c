@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "config.h"
 #include "ops_harness.h"
+#include "ops_int.h"
 #include "wire/codec.h"
 
 #define OUR_VERSION "pgsluice " PACKAGE_VERSION
@@ -95,7 +96,7 @@ static void test_simple(void **state)
         {"SELECT", "E ERROR 42601 syntax error at end of input\nZ I\n"},
         {"SELECT 1", "T ?column?:23\nD 1\nC SELECT 1\nZ I\n"},
         {"select pg_catalog.pg_is_in_recovery()", "T pg_is_in_recovery:16\nD f\nC SELECT 1\nZ I\n"},
-        {"SELECT version ( )", "T version:25\nD " OUR_VERSION "\nC SELECT 1\nZ I\n"},
+        {"SELECT version ( )", "T version:25\nD " CONSOLE_POSTGRES_VERSION "\nC SELECT 1\nZ I\n"},
         {"SHOW client_encoding", "T client_encoding:25\nD UTF8\nC SHOW\nZ I\n"},
         {"SHOW TRANSACTION ISOLATION LEVEL", "T transaction_isolation:25\nD read committed\nC SHOW\nZ I\n"},
         {"SET client_encoding = 'UTF8'", "N NOTICE 00000 SET ignored\nC SET\nZ I\n"},
