@@ -108,6 +108,7 @@ bool select_plan_set_types(struct select_plan *plan, const uint8_t *oids, uint16
         return false;
     for (uint16_t i = 0; i < n; i++)
         plan->parameter_types[i] = wire_u32(oids + 4 * i);
+    plan->n_parameters = n; /* at least: they may not all be used */
     return true;
 }
 

@@ -330,6 +330,7 @@ static void test_bounds(void **state)
 {
     struct harness *h = *state;
     struct buf sql;
+    char *trace;
 
     check(h, "WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x) SELECT n FROM x",
           "E ERROR 54000 the result has too many rows: use LIMIT\nZ I\n");
@@ -338,11 +339,14 @@ static void test_bounds(void **state)
           "FROM x) "
           "SELECT max(length(t)) FROM x",
           "E ERROR 54000 a value is too large for the console\nZ I\n");
-    check(h,
-          "WITH RECURSIVE s(n, t) AS (SELECT 1, '0123456789abcdef' UNION ALL SELECT n + 1, t || t FROM s "
-          "WHERE n < 15), x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x WHERE n < 5000) "
-          "SELECT t || x.n FROM s, x WHERE s.n = 15 ORDER BY 1",
-          "E ERROR 53200 the query needs more memory than the console gives it\nZ I\n");
+    /* on a slow machine the time is up first */
+    harness_query(
+        h, "WITH RECURSIVE s(n, t) AS (SELECT 1, '0123456789abcdef' UNION ALL SELECT n + 1, t || t FROM s "
+           "WHERE n < 15), x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x WHERE n < 5000) "
+           "SELECT t || x.n FROM s, x WHERE s.n = 15 ORDER BY 1");
+    trace = harness_trace(h);
+    assert_true(str_has_prefix(trace, "E ERROR 53200 ") || str_has_prefix(trace, "E ERROR 57014 "));
+    free(trace);
     buf_init(&sql, 0);
     buf_append_str(&sql, "SELECT 1");
     for (int i = 0; i < 2000; i++)
@@ -354,8 +358,8 @@ static void test_bounds(void **state)
         buf_printf(&sql, ", a%d AS (SELECT p.x FROM a%d p, a%d q)", i, i - 1, i - 1);
     buf_append_str(&sql, " SELECT count(*) FROM a59");
     harness_query(h, buf_cstr(&sql));
-    char *trace = harness_trace(h);
-    assert_int_equal(strncmp(trace, "E ERROR 5", 9), 0);
+    trace = harness_trace(h);
+    assert_true(str_has_prefix(trace, "E ERROR 5"));
     free(trace);
     buf_free(&sql);
 }
