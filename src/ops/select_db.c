@@ -13,13 +13,16 @@
  * Threads: a helper. Touches the job (which nobody else touches meanwhile, but for
  * is_cancelled) and constant tables.
  */
-#include <inttypes.h>
-#include <math.h>
+#include "config.h"
+
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#ifdef HAVE_MALLOC_TRIM
+#include <malloc.h>
+#endif
 
 #include "base/clock.h"
 #include "base/str.h"
@@ -29,6 +32,7 @@
 #define PREPARE_TIME_US  (1 * USEC_PER_SEC)
 #define RUN_TIME_US      (5 * USEC_PER_SEC)
 #define HEAP_BYTES       (INT64_C(192) << 20)
+#define LARGE_BYTES      (INT64_C(16) << 20)
 #define RESULT_MAX_BYTES (16u << 20)
 #define RESULT_MAX_ROWS  100000u
 #define PROGRESS_STEPS   1000 /* of the virtual machine, between two looks at the clock */
@@ -461,6 +465,17 @@ static void work_run(struct select_db *db)
         select_db_explain(db, rc);
 }
 
+/* What a large query took goes back to the system: malloc keeps it for this thread, and the next one may run
+ * on another. */
+static void give_back_memory(void)
+{
+    if (sqlite3_memory_highwater(1) < LARGE_BYTES)
+        return;
+#ifdef HAVE_MALLOC_TRIM
+    malloc_trim(0);
+#endif
+}
+
 bool select_is_built(void)
 {
     return true;
@@ -482,6 +497,7 @@ void select_work(struct helper_job *helper)
         work_run(&db);
     sqlite3_finalize(db.statement);
     sqlite3_close(db.db);
+    give_back_memory();
     free(db.tokens.at);
     if (job->has_failed)
         buf_free(&job->out);
