@@ -21,5 +21,7 @@ void istr_unref(struct istr *s);
 /* NUL-terminated. */
 const char *istr_cstr(const struct istr *s);
 uint32_t istr_len(const struct istr *s);
+/* How many strings there are, and their bytes in memory; for SHOW MEM. Any thread. */
+void istr_memory(uint64_t *strings, uint64_t *bytes);
 
 #endif

@@ -45,6 +45,8 @@ int log_emergency_fds(int fds[2]);
 /* For pthread_sigmask() around the making of threads: all signals but those that a crash raises, which would
  * kill the process without a word while they are blocked. */
 void log_thread_signals(sigset_t *set);
+/* Bytes of the ring of lines that wait to be written, and its size. Any thread. */
+void log_memory(uint32_t *used_bytes, uint32_t *size_bytes);
 /* Lines lost so far. */
 uint64_t log_lost(void);
 

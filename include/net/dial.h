@@ -77,7 +77,8 @@ void dial_on_mail(struct mail *m);
  * accepted ones. */
 void dial_set_socket_options(int fd, const struct dial_options *o);
 
-/* Before the first dial. resolv_conf: "" for the system's. False with a text in err. */
+/* Before the first dial; helpers_start() before it. resolv_conf: "" for the system's. False with a text in
+ * err. */
 bool dial_names_start(const char *resolv_conf, char *err, size_t err_size) must_check;
 /* After the threads that dial have ended and before their loops are destroyed, since answers still go
  * there. False when a lookup could not be ended within wait_s seconds: then nothing that it may touch can be

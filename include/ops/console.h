@@ -20,6 +20,7 @@
 
 #include "base/buf.h"
 #include "config/changes.h"
+#include "net/helper.h"
 #include "session/instance.h"
 #include "session/mail.h"
 
@@ -34,6 +35,8 @@ struct console_hooks {
     void (*send)(void *arg, uint8_t worker, struct mail_console_output *m);
     /* Mails m to m->worker; it comes back by console_on_gathered(). */
     void (*gather)(void *arg, struct mail_gather *m);
+    /* Runs job->work on a helper thread; it comes back by console_on_worked(). */
+    void (*submit)(void *arg, struct helper_job *job);
     /* The settings in force; borrowed until the next call of reload() or set(). */
     const struct session_config *(*config)(void *arg);
     /* clock_now_us(), but for tests. */
@@ -69,6 +72,10 @@ void console_destroy(struct console *c);
 void console_on_input(struct console *c, struct mail_console_input *m);
 /* MAIL_GATHERED; takes it and its rows over. */
 void console_on_gathered(struct console *c, struct mail_gather *m);
+/* MAIL_CONSOLE_WORKED. */
+void console_on_worked(struct console *c, struct mail *m);
+/* What runs on helper threads is to end soon: before helpers_stop(). */
+void console_interrupt(struct console *c);
 /* A few times a second while console_is_waiting(): PAUSE that has ended, workers that do not answer. */
 void console_tick(struct console *c, int64_t now_us);
 bool console_is_waiting(const struct console *c);
@@ -77,6 +84,8 @@ int console_session_count(const struct console *c);
 
 /* "pgsluice 1.2.3": SHOW VERSION, and the first line of --version. */
 const char *console_version_text(void);
+/* Whether SELECT reads relations, for --version. */
+bool console_has_select(void);
 /* The log's line of each stats_period, of averages of the last one: "stats: 12 xacts/s, ...". */
 void console_log_stats(struct registry *registry, struct buf *line);
 

@@ -94,10 +94,11 @@ enum mail_type {
     MAIL_GATHER,         /* control: describe your clients or servers */
     MAIL_ORDER,          /* control: kill clients, shut down, stop */
     /* to the control thread */
-    MAIL_CONSOLE_INPUT, /* worker: messages of a console client, or its end */
-    MAIL_GATHERED,      /* worker: rows */
-    MAIL_CONFIG_TAKEN,  /* worker: the new settings are in force there */
-    MAIL_ORDER_DONE,    /* worker: an order has been carried out */
+    MAIL_CONSOLE_INPUT,  /* worker: messages of a console client, or its end */
+    MAIL_GATHERED,       /* worker: rows */
+    MAIL_CONSOLE_WORKED, /* helper: a query of the console */
+    MAIL_CONFIG_TAKEN,   /* worker: the new settings are in force there */
+    MAIL_ORDER_DONE,     /* worker: an order has been carried out */
 };
 
 /*

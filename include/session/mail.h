@@ -76,12 +76,14 @@ struct mail_console_output {
     uint8_t data[];
 };
 
-enum gather_kind { GATHER_CLIENTS, GATHER_SERVERS };
+/* Bits: what a gathering asks for. */
+enum gather_kind { GATHER_CLIENTS = 1, GATHER_SERVERS = 2, GATHER_MEMORY = 4 };
 
-/* What SHOW CLIENTS and SHOW SERVERS tell of a connection. */
+/* What SHOW CLIENTS, SERVERS and SOCKETS tell of a connection. */
 struct session_row {
     bool is_server;
-    const char *state; /* static text */
+    const char *state;        /* static text */
+    const char *socket_state; /* static text: of SHOW SOCKETS */
     char user[64];
     char database[64];
     char addr[108];
@@ -97,18 +99,32 @@ struct session_row {
     uint32_t remote_pid;
     char tls[64];
     char application_name[64];
+    uint32_t pkt_remain; /* bytes of the message that is being passed on which have not arrived */
+    uint32_t pkt_avail;  /* received, not yet looked at */
+    uint32_t send_avail; /* passed on, and not taken by the other side */
     uint8_t worker;
 };
+
+/* Memory of one kind that a worker has: objects, or bytes where size is 1. */
+struct memory_row {
+    const char *name; /* static text */
+    uint64_t size_bytes;
+    uint64_t used, free;
+};
+
+#define GATHER_MAX_MEMORY 8
 
 /* MAIL_GATHER to each worker, MAIL_GATHERED back: the same object, rows filled (malloc'ed, NULL when memory
  * was out). */
 struct mail_gather {
     struct mail mail;
-    enum gather_kind kind;
+    unsigned kinds; /* enum gather_kind */
     uint8_t worker;
     uint64_t request; /* the console's own number */
     struct session_row *rows;
     uint32_t n_rows;
+    struct memory_row memory[GATHER_MAX_MEMORY];
+    uint32_t n_memory;
 };
 
 enum order_kind {

@@ -38,6 +38,9 @@ struct params *params_without(struct params *p, const char *name) must_check;
 /* The value, or NULL. */
 const char *params_get(const struct params *p, const char *name);
 uint32_t params_count(const struct params *p);
+/* How many sets there are that are not empty, and the bytes of one without its items; for SHOW MEM. Any
+ * thread. */
+void params_memory(uint32_t *count, uint32_t *set_bytes);
 const char *params_name(const struct params *p, uint32_t i);
 const char *params_value(const struct params *p, uint32_t i);
 

@@ -30,8 +30,7 @@ void workers_free(struct instance *in, struct worker *workers);
  * is out. */
 void workers_dispatch(struct instance *in, int fd, bool is_unix, bool is_over_limit);
 
-/* Fills m->rows with what the shard has, for SHOW CLIENTS or SHOW SERVERS, and sends m back. The shard's
- * thread. */
+/* Fills m with what its kinds ask for, and sends it back. The shard's thread. */
 void worker_describe(struct shard *sh, struct mail_gather *m);
 
 #endif

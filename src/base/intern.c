@@ -47,6 +47,9 @@ static struct shard shards[INTERN_SHARDS] = {
     [0 ... INTERN_SHARDS - 1] = {.lock = LOCK_INITIALIZER(LOCK_RANK_LEAF)}};
 static struct istr *buckets[INTERN_BUCKETS]; /* [shard lock] */
 
+/* [atomic] of all shards, for SHOW MEM */
+static _Atomic uint64_t string_count, string_bytes;
+
 static struct lock *shard_lock(uint64_t hash)
 {
     return &shards[hash % INTERN_SHARDS].lock;
@@ -76,6 +79,15 @@ static struct istr *get_existing(uint64_t hash, const char *s, uint32_t len)
     return found;
 }
 
+/* One string more (sign 1) or less (-1) in the table. */
+static void count_string(const struct istr *s, int sign)
+{
+    uint64_t bytes = sizeof(*s) + s->len + 1;
+
+    atomic_fetch_add_explicit(&string_count, sign > 0 ? 1 : UINT64_MAX, memory_order_relaxed);
+    atomic_fetch_add_explicit(&string_bytes, sign > 0 ? bytes : 0 - bytes, memory_order_relaxed);
+}
+
 /* Enters fresh unless another thread was quicker; returns the one in the table, with a new reference. */
 static struct istr *get_or_insert(struct istr *fresh)
 {
@@ -89,6 +101,7 @@ static struct istr *get_or_insert(struct istr *fresh)
         fresh->next = *bucket;
         *bucket = fresh;
         winner = fresh;
+        count_string(fresh, 1);
     }
     lock_release(lock);
     return winner;
@@ -151,8 +164,16 @@ void istr_unref(struct istr *s)
     if (is_last)
         unlink_locked(s);
     lock_release(lock);
-    if (is_last)
-        free(s);
+    if (!is_last)
+        return;
+    count_string(s, -1);
+    free(s);
+}
+
+void istr_memory(uint64_t *strings, uint64_t *bytes)
+{
+    *strings = atomic_load_explicit(&string_count, memory_order_relaxed);
+    *bytes = atomic_load_explicit(&string_bytes, memory_order_relaxed);
 }
 
 const char *istr_cstr(const struct istr *s)

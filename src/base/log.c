@@ -370,6 +370,14 @@ void log_line(enum log_level level, const char *fmt, ...)
     va_end(ap);
 }
 
+void log_memory(uint32_t *used_bytes, uint32_t *size_bytes)
+{
+    lock_acquire(&ring_lock);
+    *used_bytes = ring_head - ring_tail;
+    lock_release(&ring_lock);
+    *size_bytes = RING_BYTES;
+}
+
 uint64_t log_lost(void)
 {
     return atomic_load(&lost);

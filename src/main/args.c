@@ -43,6 +43,7 @@ static void print_version(void)
 #else
     printf("saslprep: ASCII only\n");
 #endif
+    printf("console SELECT: %s\n", console_has_select() ? "SQLite" : "no");
 #ifdef HAVE_SYSTEMD
     printf("systemd: yes\n");
 #else

@@ -13,8 +13,9 @@
 #include "base/mem.h"
 #include "main_int.h"
 
-#define MAX_ARRIVING 256 /* connections beyond max_client_conn on their way to a worker */
-#define NAMES_WAIT_S 1   /* at the end, for name lookups under way */
+#define MAX_ARRIVING   256 /* connections beyond max_client_conn on their way to a worker */
+#define N_HELPERS      4   /* names without c-ares, and a query of the console */
+#define HELPERS_WAIT_S 1   /* at the end, for what is under way */
 
 /* ---- mail ---- */
 
@@ -50,6 +51,7 @@ static void on_mail(struct loop *loop, struct mail *m)
         return;
     }
     case MAIL_GATHERED: console_on_gathered(ctl->console, container_of(m, struct mail_gather, mail)); return;
+    case MAIL_CONSOLE_WORKED: console_on_worked(ctl->console, m); return;
     case MAIL_ORDER_DONE: on_order_done(ctl, container_of(m, struct mail_order, mail)); return;
     case MAIL_CONFIG_TAKEN:
         free(container_of(m, struct mail_config, mail));
@@ -261,6 +263,10 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
         return false;
     log_start();
     ctl->console = control_new_console(ctl);
+    if (!helpers_start(N_HELPERS)) {
+        log_fatal("cannot start the helper threads");
+        return false;
+    }
     if (!dial_names_start(s->resolv_conf, error, sizeof(error))) {
         log_fatal("%s", error);
         return false;
@@ -288,7 +294,8 @@ void control_destroy(struct control *ctl)
     process_notify("STOPPING=1");
     workers_join(&ctl->in, ctl->workers);
     listeners_close(ctl->listeners, false);
-    if (!dial_names_stop(NAMES_WAIT_S)) {
+    console_interrupt(ctl->console);
+    if (!helpers_stop(HELPERS_WAIT_S) || !dial_names_stop(HELPERS_WAIT_S)) {
         log_info("shutdown complete; a host name is still being looked up");
         return;
     }

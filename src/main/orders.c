@@ -110,6 +110,12 @@ static void hook_gather(void *arg, struct mail_gather *m)
     loop_post(&ctl->in.shards[m->worker]->loop, &m->mail);
 }
 
+static void hook_submit(void *arg, struct helper_job *job)
+{
+    job->reply_to = &((struct control *)arg)->loop;
+    helper_submit(job);
+}
+
 static const struct session_config *hook_config(void *arg)
 {
     return ((struct control *)arg)->config;
@@ -198,6 +204,7 @@ struct console *control_new_console(struct control *ctl)
         .instance = &ctl->in,
         .send = hook_send,
         .gather = hook_gather,
+        .submit = hook_submit,
         .config = hook_config,
         .now_us = hook_now,
         .reload = hook_reload,

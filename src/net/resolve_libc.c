@@ -13,8 +13,6 @@
 #include "base/str.h"
 #include "resolve_int.h"
 
-#define N_HELPERS 4
-
 static bool is_temporary(int rc)
 {
     return rc == EAI_AGAIN || rc == EAI_SYSTEM || rc == EAI_MEMORY || rc == EAI_FAIL;
@@ -66,15 +64,14 @@ bool lookups_start(const char *resolv_conf, char *err, size_t err_size)
         snprintf(err, err_size, "resolv_conf needs c-ares, which is not built in");
         return false;
     }
-    if (helpers_start(N_HELPERS))
-        return true;
-    snprintf(err, err_size, "cannot start the threads for host names");
-    return false;
+    return true;
 }
 
+/* The helpers are stopped by whoever started them. */
 bool lookups_stop(int wait_s)
 {
-    return helpers_stop(wait_s);
+    (void)wait_s;
+    return true;
 }
 
 /* The library looks at the time of resolv.conf itself. */

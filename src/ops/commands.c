@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/str.h"
+#include "config.h"
 #include "ops_int.h"
 #include "wire/codec.h"
 
@@ -47,7 +48,7 @@ static enum command_outcome run_fixed(struct session *s, const struct fixed *fix
 {
     result_begin(r);
     result_row(r);
-    result_text(r, fixed->value != NULL ? fixed->value : console_version_text());
+    result_text(r, fixed->value);
     result_row_end(r);
     return command_done(s, fixed->is_select ? "SELECT 1" : "SHOW");
 }
@@ -68,7 +69,8 @@ static enum command_outcome run_show(struct session *s, const struct statement *
         return command_done(s, "SHOW");
     }
     command_done(s, "SHOW");
-    if (relation->fill == NULL) {
+    if (relation->gather != 0) {
+        s->gathers_for = relation;
         if (!gather_start(s, relation->gather))
             return command_failed(s, "53200", "out of memory", NULL);
         return COMMAND_WAITS;
@@ -76,6 +78,27 @@ static enum command_outcome run_show(struct session *s, const struct statement *
     result_begin(r);
     relation->fill(s->console, r);
     return COMMAND_DONE;
+}
+
+/* A simple Query is prepared first; what Parse has prepared runs. */
+static enum command_outcome run_query(struct session *s, const struct statement *st, struct result *r)
+{
+    const struct select_value *values;
+    struct select_plan *plan;
+    uint16_t n_values;
+    bool is_begun;
+
+    if (st->query == NULL && st->plan == NULL)
+        return run_show(s, st, r);
+    if (st->plan != NULL) {
+        values = extended_values(s, &n_values);
+        is_begun = select_execute(s, st->plan, values, n_values);
+    } else {
+        plan = select_plan_new(st->query, st->query_bytes);
+        is_begun = plan != NULL && select_prepare(s, plan);
+        select_plan_unref(plan);
+    }
+    return is_begun ? COMMAND_WAITS : command_failed(s, "53200", "out of memory", NULL);
 }
 
 /* ---- settings ---- */
@@ -147,7 +170,10 @@ static enum command_outcome run_discard(struct session *s, const struct statemen
 /* clang-format off */
 static const struct command commands[] = {
     {"SHOW", ARG_RELATION, false, run_show, NULL, NULL}, /* SHOW HELP lists its relations */
-    {"SELECT", ARG_EXPRESSION, false, run_show, NULL, NULL},
+    {"SELECT", ARG_EXPRESSION, false, run_query, "...",
+     "a query over the relations of SHOW, such as SELECT database, sum(cl_waiting) FROM pools GROUP BY 1"},
+    {"WITH", ARG_QUERY, false, run_query, NULL, NULL},
+    {"VALUES", ARG_QUERY, false, run_query, NULL, NULL},
     {"SET", ARG_SETTING, false, run_set, "key = value",
      "change a setting until the next RELOAD or restart"},
     {"RELOAD", ARG_NONE, true, run_reload, "", "read the configuration files again; says what has changed"},
@@ -189,9 +215,15 @@ static const struct fixed fixed_answers[] = {
     {false, "in_hot_standby", {"in_hot_standby", 's'}, "off"},
     {false, "transaction isolation level", {"transaction_isolation", 's'}, "read committed"},
     {false, "transaction_isolation", {"transaction_isolation", 's'}, "read committed"},
+    {false, "search_path", {"search_path", 's'}, "public"},
+    {false, "server_version", {"server_version", 's'}, PACKAGE_VERSION "/bouncer"},
+    /* a dashboard's choice of SQL depends on it */
+    {false, "server_version_num", {"server_version_num", 's'}, "150000"},
+    {false, "max_identifier_length", {"max_identifier_length", 's'}, "63"},
     {true, "1", {"?column?", 'i'}, "1"},
-    {true, "version()", {"version", 's'}, NULL},
+    {true, "version()", {"version", 's'}, CONSOLE_POSTGRES_VERSION},
     {true, "current_database()", {"current_database", 's'}, "pgsluice"},
+    {true, "current_schema()", {"current_schema", 's'}, "public"},
     {true, "pg_is_in_recovery()", {"pg_is_in_recovery", 'B'}, "f"},
     {true, "pg_advisory_unlock_all()", {"pg_advisory_unlock_all", 's'}, ""}, /* asyncpg's reset */
 };
@@ -270,7 +302,7 @@ void show_help(struct buf *detail)
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         const struct command *c = &commands[i];
 
-        if (c->help != NULL)
+        if (c->help != NULL && (c->arg != ARG_EXPRESSION || select_is_built()))
             buf_printf(detail, "\t%s%s%s\n\t\t%s\n", c->name, c->usage[0] != '\0' ? " " : "", c->usage,
                        c->help);
     }

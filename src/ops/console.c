@@ -38,6 +38,11 @@ static const char *const welcome_parameters[][2] = {
     {"integer_datetimes", "on"},
 };
 
+bool console_has_select(void)
+{
+    return select_is_built();
+}
+
 const char *console_version_text(void)
 {
     return PACKAGE_NAME " " PACKAGE_VERSION;
@@ -51,6 +56,7 @@ struct console *console_new(const struct console_hooks *hooks)
     c->registry = hooks->instance->registry;
     list_init(&c->sessions);
     list_init(&c->gatherings);
+    list_init(&c->selects);
     return c;
 }
 
@@ -58,6 +64,8 @@ static void session_free(struct session *s)
 {
     gather_abandon(s);
     session_forget_order(s);
+    select_abandon(s);
+    select_plan_unref(s->statement.plan);
     list_del(&s->node);
     s->console->n_sessions--;
     extended_close_all(s);
@@ -74,7 +82,13 @@ void console_destroy(struct console *c)
         session_free(list_entry(it, struct session, node));
     LIST_FOR_EACH_SAFE (it, &c->gatherings)
         gather_free(list_entry(it, struct gathering, node));
+    select_free_all(c);
     free(c);
+}
+
+void console_interrupt(struct console *c)
+{
+    select_interrupt_all(c);
 }
 
 int console_session_count(const struct console *c)
@@ -162,6 +176,8 @@ static void simple_end(struct session *s)
 
 static void simple_finish(struct session *s, enum command_outcome outcome)
 {
+    select_plan_unref(s->statement.plan);
+    s->statement.plan = NULL;
     if (outcome == COMMAND_DONE)
         wire_put_command_complete(&s->out, s->tag);
     else
@@ -271,7 +287,9 @@ static void session_run(struct session *s)
 void session_finish(struct session *s, enum command_outcome outcome)
 {
     s->wait = WAIT_NONE;
-    if (s->portal != NULL)
+    if (s->preparing != NULL)
+        extended_parsed(s, outcome);
+    else if (s->portal != NULL)
         extended_finish(s, outcome);
     else
         simple_finish(s, outcome);

@@ -223,11 +223,54 @@ static bool parse_show(const char **p, struct statement *st, struct parse_error 
     st->relation = relation_find(name);
     if (st->relation != NULL)
         return true;
+    if (strcasecmp(name, "FDS") == 0) {
+        str_copy(e->hint, "SHOW SOCKETS lists the connections.", sizeof(e->hint));
+        return fail(e, "0A000",
+                    "SHOW FDS is not supported: PgBouncer has removed it, and no descriptors are handed to "
+                    "another process here",
+                    NULL);
+    }
     relation_hint(name, e->hint, sizeof(e->hint));
     e->sqlstate = "42601";
     snprintf(e->message, sizeof(e->message), "invalid command '%s %.*s', use SHOW HELP;", st->command->name,
              CONSOLE_NAME_BYTES, text);
     return false;
+}
+
+/* The whole statement, as it stands. */
+static bool parse_query(const char **p, const char *start, struct statement *st, struct parse_error *e)
+{
+    const char *end = select_find_end(start, strlen(start));
+
+    if (end == NULL)
+        return fail(e, "42601", "syntax error: unterminated quoted string or comment", NULL);
+    memset(e, 0, sizeof(*e));
+    st->query = start;
+    st->query_bytes = (uint32_t)(end - start);
+    *p = end;
+    return true;
+}
+
+/* SELECT x with a name that is nobody's: rather a SHOW mistyped than a query. */
+static bool is_lone_name(const char *start)
+{
+    struct token t;
+    const char *p = token_read(token_read(start, &t), &t);
+
+    if ((t.kind != TOKEN_WORD && t.kind != TOKEN_QUOTED) || select_is_keyword(t.text) ||
+        (t.text[0] >= '0' && t.text[0] <= '9') || strpbrk(t.text, "+-*/.:") != NULL)
+        return t.kind == TOKEN_END;
+    (void)token_read(p, &t);
+    return t.kind == TOKEN_END;
+}
+
+static bool parse_expression(const char **p, const char *start, struct statement *st, struct parse_error *e)
+{
+    if (!parse_show(p, st, e) && (!select_is_built() || is_lone_name(start)))
+        return false;
+    if (st->fixed != NULL || st->relation != NULL)
+        return true;
+    return parse_query(p, start, st, e);
 }
 
 static bool parse_name(const char **p, struct statement *st, struct parse_error *e)
@@ -325,14 +368,18 @@ static bool parse_set(const char **p, struct statement *st, struct parse_error *
     return parse_value(p, st, e);
 }
 
-static bool parse_argument(const char **p, struct statement *st, struct parse_error *e)
+static bool parse_argument(const char **p, const char *start, struct statement *st, struct parse_error *e)
 {
     struct token t;
 
     switch (st->command->arg) {
     case ARG_NONE: return true;
-    case ARG_RELATION:
-    case ARG_EXPRESSION: return parse_show(p, st, e);
+    case ARG_RELATION: return parse_show(p, st, e);
+    case ARG_EXPRESSION: return parse_expression(p, start, st, e);
+    case ARG_QUERY:
+        if (!select_is_built())
+            return fail(e, "42601", FAIL_INVALID, st->command->name);
+        return parse_query(p, start, st, e);
     case ARG_OPTIONAL_NAME:
     case ARG_NAME: return parse_name(p, st, e);
     case ARG_MODE: return parse_mode(p, st, e);
@@ -344,7 +391,7 @@ static bool parse_argument(const char **p, struct statement *st, struct parse_er
 
 bool statement_parse(const char **sql, struct statement *st, struct parse_error *e)
 {
-    const char *p = *sql;
+    const char *p = *sql, *start;
     struct token t;
 
     memset(st, 0, sizeof(*st));
@@ -356,13 +403,14 @@ bool statement_parse(const char **sql, struct statement *st, struct parse_error 
     }
     if (t.kind == TOKEN_BAD || t.kind == TOKEN_PARAMETER)
         return fail_token(e, &t);
+    start = t.start;
     if (t.kind == TOKEN_WORD)
         st->command = command_find(t.text);
     if (st->command == NULL) {
         command_hint(t.text, e->hint, sizeof(e->hint));
         return fail(e, "42601", FAIL_INVALID, t.text);
     }
-    if (!parse_argument(&p, st, e))
+    if (!parse_argument(&p, start, st, e))
         return false;
     p = token_read(p, &t);
     if (t.kind != TOKEN_END)
@@ -383,6 +431,8 @@ bool statement_is_last(const char *sql)
 
 const struct column *statement_columns(const struct statement *st, uint16_t *n)
 {
+    if (st->plan != NULL)
+        return select_plan_columns(st->plan, n);
     if (st->fixed != NULL) {
         *n = 1;
         return &st->fixed->column;

@@ -110,7 +110,8 @@ static enum command_outcome check(struct session *s)
     case WAIT_KILL_CLIENT: return check_kill_client(s);
     case WAIT_CLOSE: return hooks->is_close_done(hooks->arg, s->waits_for) ? COMMAND_DONE : COMMAND_WAITS;
     case WAIT_NONE:
-    case WAIT_GATHER: break;
+    case WAIT_GATHER:
+    case WAIT_SELECT: break;
     }
     return COMMAND_WAITS;
 }
@@ -134,6 +135,8 @@ void session_cancel(struct session *s)
 {
     const char *message;
 
+    if (select_cancel(s))
+        return;
     switch (s->wait) {
     case WAIT_PAUSE:
         message = s->undoes_pause && find_pauser(s->console, s, s->waits_for) == NULL

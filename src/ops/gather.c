@@ -1,5 +1,5 @@
 /*
- * gather.c - rows of all workers' sessions, for SHOW CLIENTS and SHOW SERVERS.
+ * gather.c - what workers tell of their sessions and memory, for SHOW CLIENTS and the like.
  *
  * Each worker gets a mail and sends it back with its rows; when the last has come
  * the command that waits goes on. A session may go in between: the gathering
@@ -33,7 +33,7 @@ void gather_free(struct gathering *g)
     free(g);
 }
 
-bool gather_start(struct session *s, enum gather_kind kind)
+bool gather_start(struct session *s, unsigned kinds)
 {
     struct console *c = s->console;
     int n = c->hooks.instance->n_workers;
@@ -51,7 +51,7 @@ bool gather_start(struct session *s, enum gather_kind kind)
             return false;
         }
         mails[i]->mail.type = MAIL_GATHER;
-        mails[i]->kind = kind;
+        mails[i]->kinds = kinds;
         mails[i]->worker = (uint8_t)i;
         mails[i]->request = c->next_gathering + 1;
     }
@@ -79,22 +79,35 @@ void gather_abandon(struct session *s)
         gather_free(g);
 }
 
+void relation_fill(const struct relation *relation, struct console *c, struct result *r,
+                   const struct gathering *g)
+{
+    if (relation->fill_gathered == NULL) {
+        relation->fill(c, r);
+        return;
+    }
+    relation->fill_gathered(c, r, g->answers, c->hooks.instance->n_workers);
+}
+
 /* Writes the rows, or why there are none, and lets the session go on. */
 static void gather_finish(struct gathering *g)
 {
     struct session *s = g->session;
     enum command_outcome outcome = COMMAND_FAILED;
 
+    if (g->outstanding == 0 && !g->is_incomplete && s->select != NULL) {
+        select_gathered(s, g);
+        return;
+    }
+    if (s->select != NULL)
+        select_abandon(s);
     if (g->outstanding > 0) {
         session_error(s, "57014", "a worker does not answer", NULL, NULL);
     } else if (g->is_incomplete) {
         session_error(s, "53200", "out of memory", NULL, NULL);
     } else {
         result_begin(&s->result);
-        for (int i = 0; i < s->console->hooks.instance->n_workers; i++) {
-            for (uint32_t k = 0; g->answers[i] != NULL && k < g->answers[i]->n_rows; k++)
-                show_session_row(&s->result, &g->answers[i]->rows[k]);
-        }
+        relation_fill(s->gathers_for, s->console, &s->result, g);
         outcome = COMMAND_DONE;
     }
     gather_abandon(s);

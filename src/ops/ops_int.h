@@ -14,6 +14,7 @@
 #include "base/list.h"
 #include "ops/console.h"
 #include "pool/registry.h"
+#include "query_int.h"
 #include "show_int.h"
 
 #define CONSOLE_NAME_BYTES  64   /* identifiers, as in PostgreSQL */
@@ -30,7 +31,8 @@ struct fixed;
 enum command_arg {
     ARG_NONE,
     ARG_RELATION,      /* SHOW */
-    ARG_EXPRESSION,    /* SELECT: a relation, or one of the fixed answers */
+    ARG_EXPRESSION,    /* SELECT: a relation, one of the fixed answers, or a query */
+    ARG_QUERY,         /* WITH, VALUES: a query */
     ARG_OPTIONAL_NAME, /* a database */
     ARG_NAME,
     ARG_MODE,     /* SHUTDOWN */
@@ -42,6 +44,9 @@ struct statement {
     const struct command *command;   /* NULL: empty */
     const struct relation *relation; /* SHOW: one of these two, or neither for SHOW alone */
     const struct fixed *fixed;
+    const char *query; /* a query, in the text that was parsed; NULL: none */
+    uint32_t query_bytes;
+    struct select_plan *plan; /* what is known of it; a reference of whoever keeps the statement */
     enum shutdown_mode mode;
     char name[CONSOLE_NAME_BYTES]; /* "" = none */
     char value[CONSOLE_VALUE_BYTES];
@@ -81,12 +86,15 @@ struct command {
     const char *help;  /* NULL: not in SHOW HELP */
 };
 
+/* ORMs and dashboards choose their SQL by the version, and read it from this text. */
+#define CONSOLE_POSTGRES_VERSION "PostgreSQL 15.0 (" PACKAGE_NAME " " PACKAGE_VERSION ")"
+
 /* An answer that clients ask for at start-up, always the same. */
 struct fixed {
     bool is_select; /* SELECT text, else SHOW text */
     const char *text;
     struct column column;
-    const char *value; /* NULL: the version text */
+    const char *value;
 };
 
 const struct command *command_find(const char *name);
@@ -137,26 +145,6 @@ void session_forget_order(struct session *s);
 /* A pause of database (NULL = the whole) that somebody waits for is no longer theirs to undo. */
 void console_keep_pause(struct console *c, const struct pool_database *database);
 
-/* ---- gathering: gather.c ---- */
-
-/* A SHOW that waits for the workers. */
-struct gathering {
-    struct list node;        /* console->gatherings */
-    struct session *session; /* cleared by gather_abandon() */
-    uint64_t number;
-    int64_t started_us;
-    int outstanding;
-    bool is_incomplete; /* a worker had no memory */
-    struct mail_gather *answers[POOL_MAX_WORKERS];
-};
-
-/* False when memory is out. */
-bool gather_start(struct session *s, enum gather_kind kind) must_check;
-/* The session goes, or has what it wanted; what is still under way is freed when it comes. */
-void gather_abandon(struct session *s);
-void gather_free(struct gathering *g);
-void gather_tick(struct console *c, int64_t now_us);
-
 /* ---- sessions: console.c, console_extended.c ---- */
 
 enum session_wait {
@@ -166,9 +154,11 @@ enum session_wait {
     WAIT_KILL,        /* for the workers, then for servers to go */
     WAIT_KILL_CLIENT, /* for the workers */
     WAIT_CLOSE,       /* for servers that are to go */
+    WAIT_SELECT,      /* for a query */
 };
 
 struct portal;
+struct prepared;
 
 /* One client of the console. */
 struct session {
@@ -194,13 +184,16 @@ struct session {
 
     /* the command being run */
     enum session_wait wait;
-    struct pool_database *waits_for; /* of an order; NULL = the whole */
-    bool undoes_pause;               /* WAIT_PAUSE: this command began it, so when given up it ends it */
-    struct order *order;             /* WAIT_KILL, WAIT_KILL_CLIENT: as the hooks gave it */
-    struct gathering *gathering;     /* WAIT_GATHER */
-    struct statement statement;      /* of a simple Query */
+    struct pool_database *waits_for;    /* of an order; NULL = the whole */
+    bool undoes_pause;                  /* WAIT_PAUSE: this command began it, so when given up it ends it */
+    struct order *order;                /* WAIT_KILL, WAIT_KILL_CLIENT: as the hooks gave it */
+    struct gathering *gathering;        /* WAIT_GATHER */
+    const struct relation *gathers_for; /* SHOW; NULL: a query */
+    struct select_job *select;          /* the query under way, also while its rows are gathered */
+    struct statement statement;         /* of a simple Query */
     struct result result;
-    struct portal *portal; /* being executed; NULL: simple Query */
+    struct portal *portal;      /* being executed; NULL: simple Query */
+    struct prepared *preparing; /* Parse of a query */
     int32_t max_rows;
     char tag[CONSOLE_NAME_BYTES + CONSOLE_VALUE_BYTES + 8];
 
@@ -215,6 +208,7 @@ struct console {
     struct registry *registry;
     struct list sessions;
     struct list gatherings;
+    struct list selects; /* of struct select_job: in order; the first one is with the helpers */
     int n_sessions;
     uint64_t next_gathering;
 };
@@ -237,9 +231,13 @@ void session_finish(struct session *s, enum command_outcome outcome);
 
 /* One message of the extended protocol. False: it is a protocol violation. */
 bool extended_message(struct session *s, uint8_t type, const uint8_t *body, uint32_t len_bytes) must_check;
+/* The Parse of session->preparing has ended. */
+void extended_parsed(struct session *s, enum command_outcome outcome);
 /* After command_run() of a portal. */
 void extended_finish(struct session *s, enum command_outcome outcome);
 void extended_close_all(struct session *s);
 void extended_close_portals(struct session *s);
+/* Values of the portal that is being executed. */
+const struct select_value *extended_values(const struct session *s, uint16_t *n);
 
 #endif

@@ -18,7 +18,7 @@
 #include "ops_int.h"
 #include "wire/codec.h"
 
-#define NUMERIC_MAX_DIGITS 64 /* decimal digits; ours have 20 before the point and 3 behind it */
+#define NUMERIC_MAX_DIGITS 340 /* decimal digits; the largest number of a query has 309 */
 
 struct type {
     char code;
@@ -39,7 +39,13 @@ static const struct type *type_of(char code)
     return &types[0];
 }
 
-void result_describe(struct buf *out, const struct column *columns, uint16_t n, uint32_t binary)
+uint32_t column_type_oid(char type)
+{
+    return type_of(type)->oid;
+}
+
+void result_describe(struct buf *out, const struct column *columns, uint16_t n,
+                     const struct column_set *binary)
 {
     uint32_t offset = wire_begin(out, 'T');
 
@@ -53,7 +59,7 @@ void result_describe(struct buf *out, const struct column *columns, uint16_t n, 
         wire_put_u32(out, t->oid);
         wire_put_u16(out, (uint16_t)t->len_bytes);
         wire_put_u32(out, UINT32_MAX); /* type modifier: none */
-        wire_put_u16(out, (uint16_t)(binary >> i & 1));
+        wire_put_u16(out, binary != NULL && column_set_has(binary, i));
     }
     wire_end(out, offset);
 }
@@ -61,7 +67,7 @@ void result_describe(struct buf *out, const struct column *columns, uint16_t n, 
 void result_begin(struct result *r)
 {
     if (r->describes)
-        result_describe(r->out, r->columns, r->n_columns, r->binary);
+        result_describe(r->out, r->columns, r->n_columns, &r->binary);
 }
 
 void result_row(struct result *r)
@@ -162,7 +168,7 @@ void result_text(struct result *r, const char *value)
         put_null(r->out);
         return;
     }
-    if ((r->binary >> i & 1) == 0) {
+    if (!column_set_has(&r->binary, i)) {
         wire_put_u32(r->out, (uint32_t)strlen(value));
         buf_append_str(r->out, value);
         return;

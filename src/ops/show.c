@@ -22,6 +22,17 @@ static const struct column clients_columns[] = {
     {"worker", 'i'},
 };
 
+static const struct column sockets_columns[] = {
+    {"type", 's'}, {"user", 's'}, {"database", 's'}, {"replication", 's'}, {"state", 's'}, {"addr", 's'},
+    {"port", 'i'}, {"local_addr", 's'}, {"local_port", 'i'}, {"connect_time", 'T'}, {"request_time", 'T'},
+    {"wait", 'i'}, {"wait_us", 'i'}, {"close_needed", 'i'}, {"ptr", 's'}, {"link", 's'}, {"remote_pid", 'i'},
+    {"tls", 's'}, {"application_name", 's'}, {"prepared_statements", 'i'}, {"id", 'i'}, {"recv_pos", 'i'},
+    {"pkt_pos", 'i'}, {"pkt_remain", 'i'}, {"send_pos", 'i'}, {"send_remain", 'i'}, {"pkt_avail", 'i'},
+    {"send_avail", 'i'},
+    /* ours */
+    {"worker", 'i'},
+};
+
 static const struct column config_columns[] = {
     {"key", 's'}, {"value", 's'}, {"default", 's'}, {"changeable", 's'},
     /* ours */
@@ -35,6 +46,16 @@ static const struct column databases_columns[] = {
     {"max_client_connections", 'i'}, {"current_client_connections", 'i'}, {"paused", 'i'}, {"disabled", 'i'},
     /* ours */
     {"target_session_attrs", 's'},
+    /* its name until PgBouncer 1.24: Debian's exporter reads it */
+    {"reserve_pool", 'i'},
+};
+
+static const struct column dns_hosts_columns[] = {
+    {"hostname", 's'}, {"ttl", 'q'}, {"addrs", 's'},
+};
+
+static const struct column dns_zones_columns[] = {
+    {"zonename", 's'}, {"serial", 'q'}, {"count", 'i'},
 };
 
 static const struct column environment_columns[] = {
@@ -52,6 +73,10 @@ static const struct column latency_columns[] = {
 
 static const struct column lists_columns[] = {
     {"list", 's'}, {"items", 'i'},
+};
+
+static const struct column mem_columns[] = {
+    {"name", 's'}, {"size", 'i'}, {"used", 'i'}, {"free", 'i'}, {"memtotal", 'i'},
 };
 
 static const struct column peers_columns[] = {
@@ -86,6 +111,8 @@ static const struct column stats_columns[] = {
     {"avg_sent", 'N'}, {"avg_xact_time", 'N'}, {"avg_query_time", 'N'}, {"avg_wait_time", 'N'},
     {"avg_client_parse_count", 'N'}, {"avg_server_parse_count", 'N'}, {"avg_bind_count", 'N'},
     {"avg_client_login_count", 'N'},
+    /* total_query_count until PgBouncer 1.8: Debian's exporter reads it */
+    {"total_requests", 'N'},
 };
 
 static const struct column stats_averages_columns[] = {
@@ -131,21 +158,32 @@ static const struct column workers_columns[] = {
 
 static const struct relation relations[] = {
     {.name = "HELP", .help = "this text"},
-    {.name = "CLIENTS", HAS(clients_columns), .gather = GATHER_CLIENTS, .help = "client connections"},
+    {.name = "ACTIVE_SOCKETS", HAS(sockets_columns), .fill_gathered = show_active_sockets,
+     .gather = GATHER_CLIENTS | GATHER_SERVERS, .help = "connections with something in their buffers"},
+    {.name = "CLIENTS", HAS(clients_columns), .fill_gathered = show_clients, .gather = GATHER_CLIENTS,
+     .help = "client connections"},
     {.name = "CONFIG", HAS(config_columns), .fill = show_config,
      .help = "settings, their defaults and where they come from"},
     {.name = "DATABASES", HAS(databases_columns), .fill = show_databases, .help = "databases and their limits"},
+    {.name = "DNS_HOSTS", HAS(dns_hosts_columns), .fill = show_dns_hosts, .help = "host names and addresses"},
+    {.name = "DNS_ZONES", HAS(dns_zones_columns), .fill = show_dns_zones,
+     .help = "none: the system's resolver tells of no zones"},
     {.name = "ENVIRONMENT", HAS(environment_columns), .fill = show_environment,
      .help = "the environment profile in force and what it sets"},
     {.name = "ERRORS", HAS(errors_columns), .fill = show_errors,
      .help = "why connections were closed, and errors that servers sent"},
     {.name = "LATENCY", HAS(latency_columns), .fill = show_latency, .help = "how long things took, by pool"},
     {.name = "LISTS", HAS(lists_columns), .fill = show_lists, .help = "how many of everything there are"},
+    {.name = "MEM", HAS(mem_columns), .fill_gathered = show_memory, .gather = GATHER_MEMORY,
+     .help = "memory, by what it is used for"},
     {.name = "PEERS", HAS(peers_columns), .fill = show_peers, .help = "where cancel requests are forwarded to"},
     {.name = "PEER_POOLS", HAS(peer_pools_columns), .fill = show_peer_pools,
      .help = "cancel requests under way to peers"},
     {.name = "POOLS", HAS(pools_columns), .fill = show_pools, .help = "clients and servers, by pool"},
-    {.name = "SERVERS", HAS(clients_columns), .gather = GATHER_SERVERS, .help = "server connections"},
+    {.name = "SERVERS", HAS(clients_columns), .fill_gathered = show_servers, .gather = GATHER_SERVERS,
+     .help = "server connections"},
+    {.name = "SOCKETS", HAS(sockets_columns), .fill_gathered = show_sockets,
+     .gather = GATHER_CLIENTS | GATHER_SERVERS, .help = "client and server connections, with their buffers"},
     {.name = "STATE", HAS(state_columns), .fill = show_state, .help = "whether the pooler is active or paused"},
     {.name = "STATS", HAS(stats_columns), .fill = show_stats, .help = "totals and averages, by database"},
     {.name = "STATS_AVERAGES", HAS(stats_averages_columns), .fill = show_stats_averages,

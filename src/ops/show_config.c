@@ -180,6 +180,7 @@ static void show_own_database(struct console *c, struct result *r)
     result_int(r, 0);
     result_int(r, 0);
     result_text(r, NULL);
+    result_int(r, 0);
     result_row_end(r);
 }
 
@@ -213,6 +214,7 @@ static void show_database(struct console *c, struct result *r, const struct entr
     result_int(r, registry_is_paused(c->registry, live));
     result_int(r, live != NULL && registry_is_disabled(c->registry, live));
     result_text(r, config_target_session_attrs_name(d->target_session_attrs));
+    result_int(r, config_reserve_pool_size(config, d, NULL));
     result_row_end(r);
 }
 

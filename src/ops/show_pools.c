@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "net/dial.h"
 #include "ops_int.h"
 #include "session/instance.h"
 
@@ -260,8 +261,8 @@ void show_lists(struct console *c, struct result *r)
     list_row(r, "login_clients", max_0(clients - used));
     list_row(r, "free_servers", 0);
     list_row(r, "used_servers", servers);
-    list_row(r, "dns_names", 0);
+    list_row(r, "dns_names", dial_cached_names());
     list_row(r, "dns_zones", 0);
-    list_row(r, "dns_queries", 0);
+    list_row(r, "dns_queries", dial_pending_names());
     list_row(r, "dns_pending", 0);
 }

@@ -84,6 +84,8 @@ static void stats_row(struct result *r, const char *database, const struct figur
         result_uint(r, counter_at(&f->total, i));
     for (size_t i = 0; (what & WITH_AVERAGES) != 0 && i < ARRAY_SIZE(counter_offsets); i++)
         result_uint(r, counter_at(&average, i));
+    if (what == (WITH_TOTALS | WITH_AVERAGES))
+        result_uint(r, f->total.query_count);
     result_row_end(r);
 }
 

@@ -51,6 +51,7 @@ static struct params empty_set = {.refs = 1};
 
 static struct lock sets_lock = LOCK_INITIALIZER(LOCK_RANK_LEAF);
 static struct params *sets[SETS_BUCKETS]; /* [sets_lock] */
+static uint32_t set_count;                /* [sets_lock] */
 
 /* Parameters that PostgreSQL reports, in its spelling, where that has capitals. */
 static const char *const known_spellings[] = {"DateStyle", "IntervalStyle", "TimeZone"};
@@ -83,6 +84,7 @@ static void unlink_locked(struct params *p)
         link = &(*link)->next;
     *link = p->next;
     p->next = NULL;
+    set_count--;
 }
 
 /* Frees a set that is in no table. */
@@ -145,6 +147,7 @@ static struct params *intern(struct params *fresh)
         p = fresh;
         p->next = sets[p->hash % SETS_BUCKETS];
         sets[p->hash % SETS_BUCKETS] = p;
+        set_count++;
     }
     lock_release(&sets_lock);
     if (p != fresh)
@@ -280,6 +283,14 @@ const char *params_get(const struct params *p, const char *name)
     bool is_there;
     uint32_t i = position(p, name, &is_there);
     return is_there ? params_value(p, i) : NULL;
+}
+
+void params_memory(uint32_t *count, uint32_t *set_bytes)
+{
+    lock_acquire(&sets_lock);
+    *count = set_count;
+    lock_release(&sets_lock);
+    *set_bytes = sizeof(struct params);
 }
 
 uint32_t params_count(const struct params *p)

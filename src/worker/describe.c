@@ -1,5 +1,5 @@
 /*
- * describe.c - a worker tells of its clients and servers, for SHOW CLIENTS and SHOW SERVERS.
+ * describe.c - a worker tells of its clients, servers and memory: SHOW CLIENTS, SERVERS, SOCKETS, MEM.
  *
  * Nothing stops for it: each worker copies what it has into rows and mails them back.
  *
@@ -35,9 +35,30 @@ static const char *client_state_text(const struct client *c)
     }
 }
 
+/* SHOW SOCKETS does not tell idle clients from others, and has a prefix. */
+static const char *client_socket_state(const struct client *c)
+{
+    switch (c->state) {
+    case CLIENT_LOGIN:
+    case CLIENT_LOGIN_WAIT: return "cl_login";
+    case CLIENT_WAITING: return "cl_waiting";
+    case CLIENT_CANCEL:
+        return atomic_load(&c->cancel->is_active) ? "cl_active_cancel_req" : "cl_waiting_cancel_req";
+    case CLIENT_CLOSING: return "cl_closing";
+    default: return "cl_active";
+    }
+}
+
+/* As in PgBouncer an idle server whose next use begins with the check query is "used". */
+static bool is_used(const struct server *s)
+{
+    return clock_now_us() - s->idle_since_us > s->shard->settings->server_check_delay_us;
+}
+
 static const char *server_state_text(const struct server *s)
 {
     switch (s->state) {
+    case SERVER_IDLE: return is_used(s) ? "used" : "idle";
     case SERVER_CONNECTING: return "new";
     case SERVER_SETUP:
     case SERVER_ACTIVE:
@@ -46,6 +67,20 @@ static const char *server_state_text(const struct server *s)
     case SERVER_HELD: return "being_canceled";
     case SERVER_CLOSING: return "closing";
     default: return "idle";
+    }
+}
+
+static const char *server_socket_state(const struct server *s)
+{
+    switch (s->state) {
+    case SERVER_CONNECTING: return "sv_login";
+    case SERVER_IDLE: return is_used(s) ? "sv_used" : "sv_idle";
+    case SERVER_SETUP:
+    case SERVER_ACTIVE: return "sv_active";
+    case SERVER_RESET: return "sv_tested";
+    case SERVER_HELD: return "sv_being_canceled";
+    case SERVER_CLOSING: return "sv_closing";
+    default: return "sv_idle";
     }
 }
 
@@ -90,9 +125,21 @@ static int64_t to_wall(int64_t us)
     return us == 0 ? 0 : us - clock_now_us() + clock_wall_us();
 }
 
+/* The process behind a Unix socket; 0 = not known. */
+static uint32_t peer_pid(const struct client *c)
+{
+    struct ucred who;
+    socklen_t len = sizeof(who);
+
+    if (c->peer_family != AF_UNIX || getsockopt(c->stream.fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0)
+        return 0;
+    return (uint32_t)who.pid;
+}
+
 static void fill_client(const struct client *c, struct session_row *r)
 {
     r->state = client_state_text(c);
+    r->socket_state = client_socket_state(c);
     const struct pool *pool = c->state == CLIENT_CANCEL ? atomic_load(&c->cancel->pool) : c->pool;
     if (pool != NULL) {
         str_copy(r->database, pool->database->name, sizeof(r->database));
@@ -110,8 +157,11 @@ static void fill_client(const struct client *c, struct session_row *r)
     r->id = c->id;
     if (c->server != NULL) {
         r->link = c->server->id;
-        r->remote_pid = 0;
+        r->send_avail = stream_pending(&c->server->stream);
     }
+    r->remote_pid = peer_pid(c);
+    r->pkt_remain = c->remain_bytes;
+    r->pkt_avail = c->input != NULL ? c->input->len : 0;
     stream_tls_describe(&c->stream, r->tls, sizeof(r->tls));
     set_application_name(c->params, r);
 }
@@ -120,6 +170,7 @@ static void fill_server(const struct server *s, struct session_row *r)
 {
     r->is_server = true;
     r->state = server_state_text(s);
+    r->socket_state = server_socket_state(s);
     str_copy(r->database, s->pool->database->name, sizeof(r->database));
     str_copy(r->user, s->pool->user->name, sizeof(r->user));
     set_addresses(s->stream.fd, r);
@@ -128,8 +179,12 @@ static void fill_server(const struct server *s, struct session_row *r)
     r->close_needed = s->state == SERVER_CLOSING || s->is_dead ||
                       (s->slot != NULL && pool_slot_is_marked(s->pool, s->slot));
     r->id = s->id;
-    if (s->client != NULL)
+    if (s->client != NULL) {
         r->link = s->client->id;
+        r->send_avail = stream_pending(&s->client->stream);
+    }
+    r->pkt_remain = s->remain_bytes;
+    r->pkt_avail = s->partial.len;
     r->remote_pid = s->backend_pid;
     stream_tls_describe(&s->stream, r->tls, sizeof(r->tls));
     set_application_name(s->params, r);
@@ -140,6 +195,7 @@ static void fill_cancel(const struct cancel *x, struct session_row *r)
 {
     r->is_server = true;
     r->state = x->stage == CANCEL_SENT ? "active_cancel" : "new";
+    r->socket_state = x->stage == CANCEL_SENT ? "sv_active_cancel" : "sv_login";
     str_copy(r->database, x->pool != NULL ? x->pool->database->name : "(nodb)", sizeof(r->database));
     str_copy(r->user, x->pool != NULL ? x->pool->user->name : "(nouser)", sizeof(r->user));
     set_addresses(x->stream.fd, r);
@@ -148,48 +204,111 @@ static void fill_cancel(const struct cancel *x, struct session_row *r)
     stream_tls_describe(&x->stream, r->tls, sizeof(r->tls));
 }
 
-static uint32_t fill_rows(const struct shard *sh, struct mail_gather *m)
+/* The rows of one kind of sessions, from row n on; returns the number of rows then. */
+static uint32_t fill_clients(const struct shard *sh, struct session_row *rows, uint32_t n)
 {
-    uint32_t n = 0;
+    for (int state = 0; state < CLIENT_STATES; state++)
+        LIST_FOR_EACH (it, &sh->client_lists[state]) {
+            fill_client(list_entry(it, struct client, node), &rows[n]);
+            rows[n++].worker = sh->index;
+        }
+    return n;
+}
 
-    if (m->kind == GATHER_CLIENTS) {
-        for (int state = 0; state < CLIENT_STATES; state++)
-            LIST_FOR_EACH (it, &sh->client_lists[state]) {
-                fill_client(list_entry(it, struct client, node), &m->rows[n]);
-                m->rows[n++].worker = sh->index;
-            }
-        return n;
-    }
+static uint32_t fill_servers(const struct shard *sh, struct session_row *rows, uint32_t n)
+{
     for (int state = 0; state < SERVER_STATES; state++)
         LIST_FOR_EACH (it, &sh->server_lists[state]) {
-            fill_server(list_entry(it, struct server, node), &m->rows[n]);
-            m->rows[n++].worker = sh->index;
+            fill_server(list_entry(it, struct server, node), &rows[n]);
+            rows[n++].worker = sh->index;
         }
     LIST_FOR_EACH (it, &sh->cancels) {
-        fill_cancel(list_entry(it, struct cancel, node), &m->rows[n]);
-        m->rows[n++].worker = sh->index;
+        fill_cancel(list_entry(it, struct cancel, node), &rows[n]);
+        rows[n++].worker = sh->index;
     }
     return n;
 }
 
-void worker_describe(struct shard *sh, struct mail_gather *m)
+static uint32_t count_lists(const struct list *lists, int count)
 {
     uint32_t n = 0;
-    int states = m->kind == GATHER_CLIENTS ? CLIENT_STATES : SERVER_STATES;
-    const struct list *lists = m->kind == GATHER_CLIENTS ? sh->client_lists : sh->server_lists;
 
-    for (int state = 0; state < states; state++)
+    for (int state = 0; state < count; state++)
         LIST_FOR_EACH (it, &lists[state]) {
             n++;
         }
-    if (m->kind == GATHER_SERVERS)
-        LIST_FOR_EACH (it, &sh->cancels) {
-            n++;
-        }
-    m->n_rows = 0;
+    return n;
+}
+
+static void describe_sessions(const struct shard *sh, struct mail_gather *m)
+{
+    bool clients = (m->kinds & GATHER_CLIENTS) != 0, servers = (m->kinds & GATHER_SERVERS) != 0;
+    uint32_t n = (clients ? count_lists(sh->client_lists, CLIENT_STATES) : 0) +
+                 (servers ? count_lists(sh->server_lists, SERVER_STATES) + count_lists(&sh->cancels, 1) : 0);
+
+    m->n_rows = n;
     m->rows = calloc(n > 0 ? n : 1, sizeof(*m->rows));
-    if (m->rows != NULL)
-        m->n_rows = fill_rows(sh, m);
+    if (m->rows == NULL) {
+        m->n_rows = UINT32_MAX; /* rows without rows: memory was out */
+        return;
+    }
+    n = clients ? fill_clients(sh, m->rows, 0) : 0;
+    if (servers)
+        (void)fill_servers(sh, m->rows, n);
+}
+
+/* ---- memory ---- */
+
+static void put_memory(struct mail_gather *m, const char *name, uint64_t size_bytes, uint64_t used,
+                       uint64_t unused)
+{
+    debug_assert(m->n_memory < GATHER_MAX_MEMORY);
+    m->memory[m->n_memory++] =
+        (struct memory_row){.name = name, .size_bytes = size_bytes, .used = used, .free = unused};
+}
+
+static void add_buffer(const struct buf *b, uint64_t *used, uint64_t *unused)
+{
+    if (b == NULL)
+        return;
+    *used += b->len;
+    *unused += b->capacity - b->len;
+}
+
+static void describe_memory(const struct shard *sh, struct mail_gather *m)
+{
+    uint64_t kept = 0, kept_unused = 0, pending = 0;
+
+    for (int state = 0; state < CLIENT_STATES; state++)
+        LIST_FOR_EACH (it, &sh->client_lists[state]) {
+            const struct client *c = list_entry(it, struct client, node);
+
+            add_buffer(c->input, &kept, &kept_unused);
+            pending += stream_pending(&c->stream);
+        }
+    for (int state = 0; state < SERVER_STATES; state++)
+        LIST_FOR_EACH (it, &sh->server_lists[state]) {
+            const struct server *s = list_entry(it, struct server, node);
+
+            add_buffer(&s->partial, &kept, &kept_unused);
+            pending += stream_pending(&s->stream);
+        }
+    put_memory(m, "server_cache", sizeof(struct server), count_lists(sh->server_lists, SERVER_STATES), 0);
+    put_memory(m, "client_cache", sh->client_slab.object_size, sh->client_slab.in_use,
+               sh->client_slab.total - sh->client_slab.in_use);
+    put_memory(m, "iobuf_cache", LOOP_READ_BUFFER_BYTES, 1, 0);
+    put_memory(m, "input_bytes", 1, kept, kept_unused);
+    put_memory(m, "output_bytes", 1, pending, 0);
+    put_memory(m, "acts", sizeof(struct pending_act), sh->acts_tail - sh->acts_head,
+               sh->acts_capacity - (sh->acts_tail - sh->acts_head));
+}
+
+void worker_describe(struct shard *sh, struct mail_gather *m)
+{
+    if ((m->kinds & (GATHER_CLIENTS | GATHER_SERVERS)) != 0)
+        describe_sessions(sh, m);
+    if ((m->kinds & GATHER_MEMORY) != 0)
+        describe_memory(sh, m);
     m->mail.type = MAIL_GATHERED;
     loop_post(sh->instance->control, &m->mail);
 }

@@ -3,7 +3,7 @@
  *
  * Links libops.a libpool.a libstats.a libconfig.a libwire.a libauth.a libbase.a and inih, OpenSSL, libidn.
  * The first byte chooses the user's rights and the form: raw bytes, a Query of the text, or the
- * extended protocol with binary results. Output must be whole messages, and each
+ * extended protocol with binary results, perhaps with a parameter. Output must be whole messages, and each
  * input is answered once, at the latest when what it waited for has come.
  */
 #include <stdint.h>
@@ -22,6 +22,7 @@ static const char ini[] = "[databases]\na = host=x\n* = host=y\n[pgsluice]\nauth
 static struct session_config session_config;
 static struct instance instance;
 static struct mail_gather *asked[64];
+static struct helper_job *submitted;
 static int n_asked, n_last;
 static bool is_closing, servers_left;
 
@@ -50,6 +51,13 @@ static void on_gather(void *arg, struct mail_gather *m)
     (void)arg;
     require(n_asked < 64);
     asked[n_asked++] = m;
+}
+
+static void on_submit(void *arg, struct helper_job *job)
+{
+    (void)arg;
+    require(submitted == NULL); /* one at a time */
+    submitted = job;
 }
 
 static const struct session_config *on_config(void *arg)
@@ -122,7 +130,8 @@ static void init(void)
     require(instance.shards[0] != NULL && instance.errors != NULL);
 }
 
-static void put_extended(struct buf *b, const char *sql, size_t len)
+/* with_parameter: $1 = '7'. */
+static void put_extended(struct buf *b, const char *sql, size_t len, bool with_parameter)
 {
     uint32_t at = wire_begin(b, 'P');
 
@@ -131,7 +140,15 @@ static void put_extended(struct buf *b, const char *sql, size_t len)
     wire_put_u8(b, 0);
     wire_put_u16(b, 0);
     wire_end(b, at);
-    buf_append(b, "B\0\0\0\x0e\0\0\0\0\0\0\0\1\0\1", 15);
+    if (with_parameter)
+        buf_append(b,
+                   "B\0\0\0\x13\0\0\0\0\0\1\0\0\0\1"
+                   "7"
+                   "\0\1\0\1",
+                   20);
+    else
+        buf_append(b, "B\0\0\0\x0e\0\0\0\0\0\0\0\1\0\1", 15);
+    buf_append(b, "D\0\0\0\6S\0", 7);
     buf_append(b, "D\0\0\0\6P\0", 7);
     buf_append(b, "E\0\0\0\x09\0\0\0\0\2", 10);
     buf_append(b, "E\0\0\0\x09\0\0\0\0\0", 10);
@@ -163,12 +180,24 @@ static void gathered(struct console *c, struct mail_gather *m)
     console_on_gathered(c, m);
 }
 
+static void work(struct console *c)
+{
+    while (submitted != NULL) {
+        struct helper_job *job = submitted;
+
+        submitted = NULL;
+        job->work(job);
+        console_on_worked(c, &job->mail);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const struct console_hooks hooks = {
         .instance = &instance,
         .send = on_send,
         .gather = on_gather,
+        .submit = on_submit,
         .config = on_config,
         .now_us = on_now,
         .reload = on_reload,
@@ -200,7 +229,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         wire_put_u8(&b, 0);
         wire_end(&b, at);
     } else if ((data[0] & 12) == 8) {
-        put_extended(&b, (const char *)data + 1, size - 1);
+        put_extended(&b, (const char *)data + 1, size - 1, (data[0] & 32) != 0);
     } else {
         buf_append(&b, data + 1, (uint32_t)size - 1);
     }
@@ -211,6 +240,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             servers_left = false;
             while (n_asked > 0)
                 gathered(c, asked[--n_asked]);
+            work(c);
             console_tick(c, on_now(NULL));
         }
         require(n_last == 2);
@@ -220,6 +250,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     input(c, CONSOLE_GONE, false, NULL, 0);
     while (n_asked > 0)
         gathered(c, asked[--n_asked]);
+    work(c);
     require(!console_is_waiting(c));
     console_destroy(c);
     registry_destroy(instance.registry);

@@ -18,8 +18,11 @@ def numbers(*names):
     return [("database", S)] + [(name, N) for name in names]
 
 
+SOCKETS = CONNECTION + [(name, I) for name in ("recv_pos", "pkt_pos", "pkt_remain", "send_pos", "send_remain", "pkt_avail", "send_avail")]
+
 # PgBouncer's columns, in its order; pgsluice may have more after them.
 COLUMNS = {
+    "ACTIVE_SOCKETS": SOCKETS,
     "CLIENTS": CONNECTION,
     "SERVERS": CONNECTION,
     "CONFIG": [("key", S), ("value", S), ("default", S), ("changeable", S)],
@@ -27,10 +30,14 @@ COLUMNS = {
                   ("reserve_pool_size", I), ("server_lifetime", I), ("pool_mode", S), ("load_balance_hosts", S), ("max_connections", I),
                   ("current_connections", I), ("max_client_connections", I), ("current_client_connections", I), ("paused", I),
                   ("disabled", I)],
+    "DNS_HOSTS": [("hostname", S), ("ttl", Q), ("addrs", S)],
+    "DNS_ZONES": [("zonename", S), ("serial", Q), ("count", I)],
     "LISTS": [("list", S), ("items", I)],
+    "MEM": [("name", S), ("size", I), ("used", I), ("free", I), ("memtotal", I)],
     "POOLS": [("database", S), ("user", S), ("cl_active", I), ("cl_waiting", I), ("cl_active_cancel_req", I), ("cl_waiting_cancel_req", I),
               ("sv_active", I), ("sv_active_cancel", I), ("sv_being_canceled", I), ("sv_idle", I), ("sv_used", I), ("sv_tested", I),
               ("sv_login", I), ("maxwait", I), ("maxwait_us", I), ("pool_mode", S), ("load_balance_hosts", S)],
+    "SOCKETS": SOCKETS,
     "STATE": [("key", S), ("value", S)],
     "STATS": numbers("total_server_assignment_count", "total_xact_count", "total_query_count", "total_received", "total_sent",
                      "total_xact_time", "total_query_time", "total_wait_time", "total_client_parse_count", "total_server_parse_count",

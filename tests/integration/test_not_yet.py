@@ -32,8 +32,6 @@ SETTINGS = [
     ("databases", "auth_user", "bob"),
 ]
 
-COMMANDS = [f"SHOW {name}" for name in ("ACTIVE_SOCKETS", "SOCKETS", "DNS_HOSTS", "DNS_ZONES", "MEM")]
-
 
 @pytest.mark.parametrize("section, name, value", SETTINGS, ids=[f"{s}-{n}-{v}"[:60] for s, n, v in SETTINGS])
 def test_setting_is_refused_by_name(make_pooler, pg, section, name, value):
@@ -51,19 +49,6 @@ def test_setting_is_refused_by_name(make_pooler, pg, section, name, value):
     assert name in refused[0]
     if name == "auth_type":
         assert value in refused[0]
-
-
-def test_command_is_a_clear_error(pooler):
-    """An error that names the command; the console and the clients go on."""
-    with pooler.wire() as client, pooler.raw() as console:
-        console.login("admin", "pgbouncer")
-        for command in COMMANDS:
-            messages = console.query(command)
-            assert "".join(m.kind for m in messages) == "EZ", command
-            assert messages[0].sqlstate == "42601" and command.split()[0] in messages[0].text, messages[0]
-            if command.startswith("SHOW"):
-                assert command in messages[0].text
-        assert client.value("SELECT 1") == "1"
 
 
 def test_setting_is_refused_on_the_console(pooler):

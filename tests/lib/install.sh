@@ -5,9 +5,9 @@
 # shellcheck shell=bash
 
 # What each purpose needs, in Debian's names.
-PGS_PACKAGES_BUILD="autoconf automake pkg-config gcc make libc6-dev libevent-dev libssl-dev libpq-dev libinih-dev uthash-dev libc-ares-dev libidn-dev libsystemd-dev"
+PGS_PACKAGES_BUILD="autoconf automake pkg-config gcc make libc6-dev libevent-dev libssl-dev libpq-dev libinih-dev uthash-dev libc-ares-dev libidn-dev libsqlite3-dev libsystemd-dev"
 PGS_PACKAGES_POSTGRES="postgresql postgresql-contrib postgresql-client"
-PGS_PACKAGES_TEST="clang clang-format llvm libcmocka-dev openssl python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-psycopg python3-psycopg2 iproute2 procps strace mandoc xz-utils git"
+PGS_PACKAGES_TEST="clang clang-format llvm libcmocka-dev openssl python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-psycopg python3-psycopg2 python3-asyncpg python3-sqlalchemy python3-prometheus-client python3-configargparse check-postgres iproute2 procps strace mandoc xz-utils git"
 
 pgs_say() { printf '%s\n' "$*" >&2; }
 

@@ -55,6 +55,14 @@ static void hook_gather(void *arg, struct mail_gather *m)
     h->asked[h->n_asked++] = m;
 }
 
+static void hook_submit(void *arg, struct helper_job *job)
+{
+    struct harness *h = arg;
+
+    assert_true(h->n_submitted < (int)ARRAY_SIZE(h->submitted));
+    h->submitted[h->n_submitted++] = job;
+}
+
 static const struct session_config *hook_config(void *arg)
 {
     return &((struct harness *)arg)->config;
@@ -197,6 +205,7 @@ struct harness *harness_new(const char *ini)
         .instance = &h->instance,
         .send = hook_send,
         .gather = hook_gather,
+        .submit = hook_submit,
         .config = hook_config,
         .now_us = hook_now,
         .reload = hook_reload,
@@ -270,6 +279,19 @@ static void input(struct harness *h, enum console_input_kind kind, uint8_t worke
     if (len_bytes > 0)
         memcpy(m->data, data, len_bytes);
     console_on_input(h->console, m);
+    if (!h->holds_work)
+        harness_work(h);
+}
+
+void harness_work(struct harness *h)
+{
+    while (h->n_submitted > 0) {
+        struct helper_job *job = h->submitted[--h->n_submitted];
+
+        assert_int_equal(job->mail.type, MAIL_CONSOLE_WORKED);
+        job->work(job);
+        console_on_worked(h->console, &job->mail);
+    }
 }
 
 void harness_open(struct harness *h, uint8_t worker, uint64_t client, bool is_admin)
@@ -317,6 +339,8 @@ void harness_gathered(struct harness *h, int i, struct session_row *rows, uint32
     m->rows = rows;
     m->n_rows = n_rows;
     console_on_gathered(h->console, m);
+    if (!h->holds_work)
+        harness_work(h);
 }
 
 /* ---- output ---- */
@@ -342,6 +366,15 @@ static void trace_columns(struct buf *t, struct wire_reader *r)
         (void)wire_read_u32(r);
         buf_append_str(t, wire_read_u16(r) != 0 ? "b" : "");
     }
+}
+
+static void trace_parameters(struct buf *t, struct wire_reader *r)
+{
+    int n = wire_read_u16(r);
+
+    buf_printf(t, " %d", n);
+    for (int i = 0; i < n; i++)
+        buf_printf(t, ":%u", wire_read_u32(r));
 }
 
 static void trace_row(struct buf *t, struct wire_reader *r)
@@ -381,7 +414,7 @@ static void trace_message(struct buf *t, uint8_t type, const uint8_t *body, uint
     case 'C': buf_printf(t, " %s", wire_read_cstr(&r)); break;
     case 'Z': buf_printf(t, " %c", wire_read_u8(&r)); break;
     case 'R': buf_printf(t, " %u", wire_read_u32(&r)); break;
-    case 't': buf_printf(t, " %u", wire_read_u16(&r)); break;
+    case 't': trace_parameters(t, &r); break;
     case 'S':
         buf_printf(t, " %s", wire_read_cstr(&r));
         buf_printf(t, "=%s", wire_read_cstr(&r));

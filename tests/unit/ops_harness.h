@@ -27,6 +27,9 @@ struct harness {
     struct order order;           /* the one that is under way */
     struct mail_gather *asked[8]; /* mails to workers */
     int n_asked;
+    struct helper_job *submitted[8]; /* done when what led to them has returned, unless holds_work */
+    int n_submitted;
+    bool holds_work;
     struct buf out; /* bytes for clients */
     int n_last;     /* answers */
     bool is_closing;
@@ -51,6 +54,9 @@ char *harness_trace(struct harness *h);
 char *harness_ask(struct harness *h, const char *sql);
 /* Answers a gathering in the order it was asked; rows is taken over. */
 void harness_gathered(struct harness *h, int i, struct session_row *rows, uint32_t n_rows);
+
+/* What was submitted is done, also what follows from it. */
+void harness_work(struct harness *h);
 
 /* Messages of the extended protocol. */
 void put_parse(struct buf *b, const char *name, const char *sql);

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "config.h"
 #include "ops_harness.h"
+#include "ops_int.h"
 #include "wire/codec.h"
 
 #define OUR_VERSION "pgsluice " PACKAGE_VERSION
@@ -95,7 +96,7 @@ static void test_simple(void **state)
         {"SELECT", "E ERROR 42601 syntax error at end of input\nZ I\n"},
         {"SELECT 1", "T ?column?:23\nD 1\nC SELECT 1\nZ I\n"},
         {"select pg_catalog.pg_is_in_recovery()", "T pg_is_in_recovery:16\nD f\nC SELECT 1\nZ I\n"},
-        {"SELECT version ( )", "T version:25\nD " OUR_VERSION "\nC SELECT 1\nZ I\n"},
+        {"SELECT version ( )", "T version:25\nD " CONSOLE_POSTGRES_VERSION "\nC SELECT 1\nZ I\n"},
         {"SHOW client_encoding", "T client_encoding:25\nD UTF8\nC SHOW\nZ I\n"},
         {"SHOW TRANSACTION ISOLATION LEVEL", "T transaction_isolation:25\nD read committed\nC SHOW\nZ I\n"},
         {"SET client_encoding = 'UTF8'", "N NOTICE 00000 SET ignored\nC SET\nZ I\n"},
@@ -409,7 +410,7 @@ static void test_gather(void **state)
     harness_query(h, "SHOW CLIENTS; SHOW VERSION");
     check_trace(h, "");
     assert_int_equal(h->n_asked, 2);
-    assert_int_equal(h->asked[0]->kind, GATHER_CLIENTS);
+    assert_int_equal(h->asked[0]->kinds, GATHER_CLIENTS);
     assert_int_equal(h->asked[1]->worker, 1);
     harness_gathered(h, 1, one_row(false, 12, 7), 1);
     check_trace(h, "");
@@ -420,7 +421,7 @@ static void test_gather(void **state)
     /* memory was out at a worker */
     h->n_asked = 0;
     harness_query(h, "SHOW SERVERS");
-    assert_int_equal(h->asked[0]->kind, GATHER_SERVERS);
+    assert_int_equal(h->asked[0]->kinds, GATHER_SERVERS);
     harness_gathered(h, 0, NULL, 0);
     harness_gathered(h, 1, NULL, 3);
     check_trace(h, "E ERROR 53200 out of memory\nZ I\n");

@@ -53,7 +53,6 @@ static const struct {
     {"\"SHOW\" POOLS", NULL, "", "", "42601"},
     {"(SHOW POOLS)", NULL, "", "", "42601"},
     {"$1", NULL, "", "", "42P02"},
-    {"SELECT * FROM pools", NULL, "", "", "42601"},
     {"BEGIN ISOLATION LEVEL SERIALIZABLE", "BEGIN", "", "", NULL},
     {"BEGIN 'x", NULL, "", "", "42601"},
 };
@@ -120,6 +119,8 @@ static void test_long_value(void **state)
     assert_false(statement_parse(&sql, &st, &e));
 }
 
+#define ZEROS_64 "0000000000000000000000000000000000000000000000000000000000000000"
+
 /* Values as PostgreSQL's own *_send functions write them. */
 static const struct {
     char type;
@@ -154,7 +155,7 @@ static const struct {
     {'N', "", false, 0, {0}},
     {'N', "nan", false, 0, {0}},
     {'N', "1.2.3", false, 0, {0}},
-    {'N', "1000000000000000000000000000000000000000000000000000000000000000000", false, 0, {0}},
+    {'N', "1" ZEROS_64 ZEROS_64 ZEROS_64 ZEROS_64 ZEROS_64 ZEROS_64, false, 0, {0}},
 };
 
 static void test_binary(void **state)

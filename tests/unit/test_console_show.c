@@ -44,6 +44,17 @@ static const struct {
 } compat[] = {
     {"CLIENTS", SESSION_COLUMNS, false},
     {"SERVERS", SESSION_COLUMNS, false},
+    {"SOCKETS",
+     SESSION_COLUMNS
+     ", recv_pos i, pkt_pos i, pkt_remain i, send_pos i, send_remain i, pkt_avail i, send_avail i",
+     false},
+    {"ACTIVE_SOCKETS",
+     SESSION_COLUMNS
+     ", recv_pos i, pkt_pos i, pkt_remain i, send_pos i, send_remain i, pkt_avail i, send_avail i",
+     false},
+    {"DNS_HOSTS", "hostname s, ttl q, addrs s", true},
+    {"DNS_ZONES", "zonename s, serial q, count i", true},
+    {"MEM", "name s, size i, used i, free i, memtotal i", true},
     {"CONFIG", "key s, value s, default s, changeable s", false},
     {"DATABASES",
      "name s, host s, port i, database s, force_user s, pool_size i, min_pool_size i, reserve_pool_size i, "
@@ -67,7 +78,7 @@ static const struct {
      "total_client_login_count N, avg_server_assignment_count N, avg_xact_count N, avg_query_count N, "
      "avg_recv N, avg_sent N, avg_xact_time N, avg_query_time N, avg_wait_time N, avg_client_parse_count N, "
      "avg_server_parse_count N, avg_bind_count N, avg_client_login_count N",
-     true},
+     false},
     {"STATS_AVERAGES",
      "database s, server_assignment_count N, xact_count N, query_count N, bytes_received N, bytes_sent N, "
      "xact_time N, query_time N, wait_time N, avg_client_parse_count N, avg_server_parse_count N, "
@@ -207,9 +218,9 @@ static void test_databases(void **state)
     registry_set_paused(registry, app, true);
     registry_set_disabled(registry, registry_get_database(registry, "other"), true);
     check_rows(h, "SHOW DATABASES",
-               "D app,db1,db2,5433,app_prod,~,7,0,0,3600,transaction,round-robin,0,2,0,4,1,0,any\n"
-               "D other,~,5432,other,~,11,0,0,3600,~,~,0,0,0,0,0,1,any\n"
-               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~\n");
+               "D app,db1,db2,5433,app_prod,~,7,0,0,3600,transaction,round-robin,0,2,0,4,1,0,any,0\n"
+               "D other,~,5432,other,~,11,0,0,3600,~,~,0,0,0,0,0,1,any,0\n"
+               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~,0\n");
     check_rows(h, "SHOW USERS",
                "D alice,        3,,~,9,0,0,0\n"
                "D bob,,,~,0,0,0,0\n");
@@ -226,13 +237,13 @@ static void test_fallback(void **state)
     harness_open(h, 0, 1, true);
     free(harness_trace(h));
     check_rows(h, "SHOW DATABASES",
-               "D app,h,1,app,~,20,0,0,3600,~,~,0,0,0,0,0,0,any\n"
-               "D other,h,1,other,~,20,0,0,3600,~,~,0,0,0,0,0,0,any\n"
-               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~\n");
+               "D app,h,1,app,~,20,0,0,3600,~,~,0,0,0,0,0,0,any,0\n"
+               "D other,h,1,other,~,20,0,0,3600,~,~,0,0,0,0,0,0,any,0\n"
+               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~,0\n");
     registry_retire_database(h->instance.registry, registry_get_database(h->instance.registry, "app"));
     check_rows(h, "SHOW DATABASES",
-               "D other,h,1,other,~,20,0,0,3600,~,~,0,0,0,0,0,0,any\n"
-               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~\n");
+               "D other,h,1,other,~,20,0,0,3600,~,~,0,0,0,0,0,0,any,0\n"
+               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~,0\n");
     harness_free(h);
 }
 
@@ -310,8 +321,8 @@ static void test_stats(void **state)
 #define APP_TOTALS   "31,62,124,3100,6200,3100,2480,930,310,620,930,1240"
 #define APP_AVERAGES "3,6,12,300,600,50,20,90,30,60,90,120"
     check_rows(h, "SHOW STATS",
-               "D app," APP_TOTALS "," APP_AVERAGES "\nD other," ZEROS_12 "," ZEROS_12 "\n"
-               "D pgbouncer," ZEROS_12 "," ZEROS_12 "\n");
+               "D app," APP_TOTALS "," APP_AVERAGES ",124\nD other," ZEROS_12 "," ZEROS_12 ",0\n"
+               "D pgbouncer," ZEROS_12 "," ZEROS_12 ",0\n");
     check_rows(h, "SHOW STATS_TOTALS",
                "D app," APP_TOTALS "\nD other," ZEROS_12 "\nD pgbouncer," ZEROS_12 "\n");
     check_rows(h, "SHOW STATS_AVERAGES",

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "hosts_int.h"
+#include "net/helper.h"
 
 struct result {
     struct dial dial; /* first */
@@ -422,12 +423,14 @@ static int setup(void **state)
 {
     char err[200];
     (void)state;
-    return loop_init(&loop, on_mail, NULL) && dial_names_start("", err, sizeof(err)) ? 0 : -1;
+    return loop_init(&loop, on_mail, NULL) && helpers_start(2) && dial_names_start("", err, sizeof(err)) ? 0
+                                                                                                         : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
+    assert_true(helpers_stop(60));
     assert_true(dial_names_stop(60));
     loop_destroy(&loop);
     dial_cache_destroy();
