@@ -107,7 +107,8 @@ def test_dns_hosts(make_pooler, pg):
         client.query("SELECT 1")
         rows = pooler.show("DNS_HOSTS")
         assert [row["hostname"] for row in rows] == ["localhost"]
-        assert "127.0.0.1" in rows[0]["addrs"] and 0 < rows[0]["ttl"] <= 600
+        # with c-ares, what /etc/hosts says has no time to live of its own and counts for a second
+        assert "127.0.0.1" in rows[0]["addrs"] and 0 <= rows[0]["ttl"] <= 600
         assert {row["list"]: row["items"] for row in pooler.show("LISTS")}["dns_names"] == 1
     assert pooler.show("DNS_ZONES") == []
 
