@@ -97,6 +97,7 @@ struct session_row {
     uint32_t remote_pid;
     char tls[64];
     char application_name[64];
+    uint32_t prepared_statements;
     uint8_t worker;
 };
 

@@ -42,13 +42,16 @@ struct statement_name *statement_names_find(const struct statement_names *n, con
                                             uint32_t name_bytes);
 /* The name that stands for a statement on servers, or NULL; slow. */
 struct statement_name *statement_names_find_number(const struct statement_names *n, uint64_t number);
+/* One in no table, for statement_name_free(); takes over the reference, also when memory is out (NULL). */
+struct statement_name *statement_name_new(const char *name, uint32_t name_bytes,
+                                          struct statement *statement) must_check;
 /* A new one; takes over the reference, also when it fails: memory is out, or the bound would be passed. */
 struct statement_name *statement_names_add(struct statement_names *n, const char *name, uint32_t name_bytes,
                                            struct statement *statement) must_check;
 /* Takes one out, whole, and puts one back that was taken out. False: no memory; the name is freed. */
 void statement_names_take(struct statement_names *n, struct statement_name *name);
 bool statement_names_put(struct statement_names *n, struct statement_name *name) must_check;
-/* One that was taken out. */
+/* One that is in no table. */
 void statement_name_free(struct statement_name *name);
 /* From now on the name stands for another statement; takes over the reference. */
 void statement_names_change(struct statement_names *n, struct statement_name *name,

@@ -112,10 +112,20 @@ enum tracker_verdict tracker_named_parse(struct tracker *t) must_check;
 enum tracker_verdict tracker_inject(struct tracker *t, uint8_t type) must_check;
 enum tracker_verdict tracker_keep(struct tracker *t, uint8_t type) must_check;
 uint8_t tracker_take_kept(struct tracker *t) must_check;
+/* Is there nothing in the ring that may run something or end a transaction: Query, Execute, Sync? */
+bool tracker_runs_nothing(const struct tracker *t) must_check;
 /* Is there nothing in the ring but kept messages? Then no message of the server will give them their turn. */
 bool tracker_has_only_kept(const struct tracker *t) must_check;
 /* Statement entries that an error has made the server skip since this was asked last: the first ones. */
 uint32_t tracker_take_dropped(struct tracker *t) must_check;
+
+/*
+ * The batch that the server has just answered with an error is to be sent again. True when that error was
+ * all there was: one batch outside of a transaction, nothing behind it. What is left of the batch is ours
+ * then: the ReadyForQuery to its Sync, which has been sent (it was not skipping) or is to be sent now (it
+ * was).
+ */
+bool tracker_retry(struct tracker *t) must_check;
 
 /* Facts about a message from the server: bits. */
 #define TRACKER_BAD 0x01 /* impossible now: close the server, its state is unknown */

@@ -77,6 +77,7 @@ void show_lists(struct console *c, struct result *r);
 void show_peer_pools(struct console *c, struct result *r);
 void show_peers(struct console *c, struct result *r);
 void show_pools(struct console *c, struct result *r);
+void show_prepared(struct console *c, struct result *r);
 void show_state(struct console *c, struct result *r);
 void show_stats(struct console *c, struct result *r);
 void show_stats_averages(struct console *c, struct result *r);

@@ -373,6 +373,7 @@ static bool enter_pool(struct client *c, const struct database_config *db)
     if (is_new)
         session_configure_pool(c->shard->instance, c->shard, cfg, pool);
     c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
+    prepared_client_configure(c);
     c->query_wait_timeout_us = config_query_wait_timeout_us(cfg, db, user);
     enum close_reason why = places_take(c, is_any ? pool->user : login_user);
     if (why != CLOSE_NONE)

@@ -170,5 +170,6 @@ void shard_apply_config(struct shard *sh)
         c->query_wait_timeout_us = config_query_wait_timeout_us(cfg, db, user);
         /* counts from the client's next ReadyForQuery on; a server that it has keeps its reset query */
         c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
+        prepared_client_configure(c);
     }
 }

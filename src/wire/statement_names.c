@@ -128,19 +128,28 @@ static bool insert(struct statement_names *n, struct statement_name *name)
     return true;
 }
 
-struct statement_name *statement_names_add(struct statement_names *n, const char *name, uint32_t name_bytes,
-                                           struct statement *statement)
+struct statement_name *statement_name_new(const char *name, uint32_t name_bytes, struct statement *statement)
 {
-    struct statement_name *added = malloc(sizeof(*added) + name_bytes + 1);
+    struct statement_name *n = malloc(sizeof(*n) + name_bytes + 1);
 
-    if (added == NULL) {
+    if (n == NULL) {
         statement_unref(statement);
         return NULL;
     }
-    *added = (struct statement_name){.statement = statement, .name_bytes = name_bytes};
-    added->link.hash = hash_bytes(name, name_bytes);
-    memcpy(added->name, name, name_bytes);
-    added->name[name_bytes] = '\0';
+    *n = (struct statement_name){.statement = statement, .name_bytes = name_bytes};
+    n->link.hash = hash_bytes(name, name_bytes);
+    memcpy(n->name, name, name_bytes);
+    n->name[name_bytes] = '\0';
+    return n;
+}
+
+struct statement_name *statement_names_add(struct statement_names *n, const char *name, uint32_t name_bytes,
+                                           struct statement *statement)
+{
+    struct statement_name *added = statement_name_new(name, name_bytes, statement);
+
+    if (added == NULL)
+        return NULL;
     if (n->bytes + cost(added) > STATEMENT_NAMES_MAX_BYTES) {
         statement_name_free(added);
         return NULL;

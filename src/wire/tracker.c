@@ -64,6 +64,7 @@ static const uint8_t head_bits[256] = {
     ['Q' | ENTRY_OURS] = HEAD_QUERY,
     ['P' | ENTRY_OURS] = HEAD_PARSE,
     ['C' | ENTRY_OURS] = HEAD_CLOSE,
+    ['S' | ENTRY_OURS] = HEAD_SYNC,
 };
 
 enum answer_action {
@@ -317,6 +318,33 @@ uint8_t tracker_take_kept(struct tracker *t)
     }
 }
 
+bool tracker_retry(struct tracker *t)
+{
+    const uint8_t sync = 'S' | ENTRY_OURS;
+
+    if (t->tx_status != 'I' || t->is_tainted || t->copy != TRACKER_COPY_NONE)
+        return false;
+    if (t->is_skipping && t->head == t->tail) {
+        t->is_skipping = false;
+        return push(t, sync) == TRACKER_FORWARD;
+    }
+    if (t->is_open || n_requests(t) != 1 || head_entry(t) != 'S')
+        return false;
+    set_entry(t, t->head, sync);
+    return true;
+}
+
+bool tracker_runs_nothing(const struct tracker *t)
+{
+    if (t->ready_due > 0)
+        return false;
+    for (uint32_t i = t->head; i != t->tail; i++) {
+        if (entry_bits(entry_at(t, i)) == HEAD_EXECUTE)
+            return false;
+    }
+    return true;
+}
+
 bool tracker_has_only_kept(const struct tracker *t)
 {
     for (uint32_t i = t->head; i != t->tail; i++) {
@@ -382,7 +410,8 @@ static uint32_t server_ready(struct tracker *t, uint8_t status)
     if ((status != 'I' && status != 'T' && status != 'E') || t->copy != TRACKER_COPY_NONE)
         return TRACKER_BAD;
     uint8_t head = head_entry(t);
-    if (head == 'S' || ((entry_bits(head) & HEAD_ENDS_IN_READY) && t->is_answered)) {
+    const uint8_t bits = entry_bits(head);
+    if (bits == HEAD_SYNC || ((bits & HEAD_ENDS_IN_READY) && t->is_answered)) {
         pop(t);
         ring_trim(t);
     } else if (t->spare_ready > 0) {

@@ -28,7 +28,6 @@ SETTINGS = [
     ("pgbouncer", "client_tls_sslmode", "require"),
     ("pgbouncer", "dns_zone_check_period", "1"),
     ("pgbouncer", "idle_transaction_timeout", "1"),
-    ("pgbouncer", "max_prepared_statements", "100"),
     ("pgbouncer", "query_timeout", "1"),
     ("pgbouncer", "transaction_timeout", "1"),
     ("databases", "auth_dbname", "app"),

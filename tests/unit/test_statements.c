@@ -255,7 +255,7 @@ static void test_cache_evicts_the_least_recently_used(void **state)
     (void)state;
     struct statement_cache c;
     struct statement *s[3];
-    char sql[16];
+    char sql[32];
     statement_cache_init(&c);
     for (int i = 0; i < 3; i++) {
         snprintf(sql, sizeof(sql), "SELECT %d", i);
@@ -312,7 +312,7 @@ static void test_cache_grows(void **state)
     (void)state;
     struct statement_cache c;
     struct statement *s[500];
-    char sql[16];
+    char sql[32];
     statement_cache_init(&c);
     for (int i = 0; i < 500; i++) {
         snprintf(sql, sizeof(sql), "SELECT %d", i);

@@ -8,6 +8,8 @@
  *   ~P   a Parse or Close of the client's is kept    ?P   its turn has come (?- nothing has)
  *   :P   a Parse of the client's is named            -2   so many statement entries were dropped
  *   _y   only kept messages are in the ring, _n      others too
+ *   ^y   nothing in the ring runs anything, ^n       something may
+ *   %y   the batch may be sent again, %n             may not
  *
  * A '!' behind it: it must be refused (violation, BAD or false). A '*': the answer
  * is internal. A '#': a statement entry has been performed. Behind a slash stands the state: r releasable, b
@@ -158,6 +160,15 @@ static const struct situation {
     {"error of a query drops nothing", ":P >Q :P >S <1# <E -0 <ZI <1# <ZI/r"},
     {"error of the batch before drops nothing of the next", ">B >S :P >S <E -0 <ZI <1# <ZI/r"},
     {"error with nothing outstanding drops nothing", ":P <1#/o <E/s -0 >S <ZI/r"},
+    {"batch again, its sync has been sent", ">B >D >E >S <E/bh %y <ZI*/r +C +P >B >S <3*# <1*# <2 <ZI/r"},
+    {"batch again, no sync yet", ">B >E <E/s %y/bh <ZI*/r >B >E >S <2 <C <ZI/r"},
+    {"batch again fails at its sync", ">B <E %y <E <ZI*/r"},
+    {"batch not again in a transaction", ">Q <C <ZT >B >S <E %n <ZE >B <E %n"},
+    {"batch not again when more follows", ">B >S >B >S <E %n <ZI %n <2 <ZI/r %n"},
+    {"batch not again when the next is open", ">B >S >B <E %n"},
+    {"batch not again behind its query", ">Q <E %n <ZI/r"},
+    {"nothing is run",
+     "^y :P ~P >P +C >B >D >C ^y >E ^n >S ^n <1# ?P <1 <3*# <2 <n <3 <C ^n <ZI ^y >Q ^n <C <ZI/r"},
     {"only kept ones", "_y ~P ~C _y >S _n ?P ?C <ZI/r"},
     {"only kept ones, but behind another", ">B ~P _n >H <2 _y ?P _y >S <ZI/r"},
     {"only parse and close are injected", "+Q! +S! ~B!"},
@@ -274,6 +285,14 @@ static bool play(struct tracker *t, const char *token)
         break;
     case '-':
         if (tracker_take_dropped(t) != (uint32_t)(type - '0'))
+            return false;
+        break;
+    case '^':
+        if (tracker_runs_nothing(t) != (type == 'y'))
+            return false;
+        break;
+    case '%':
+        if (tracker_retry(t) != (type == 'y'))
             return false;
         break;
     case '_':
