@@ -16,12 +16,14 @@
 #include "session/shard.h"
 
 struct client_login;
+struct statement_names;
 
 /* Why the rest of the input was not forwarded, though there is a server. */
 enum client_hold {
     HOLD_NONE,
-    HOLD_TURN, /* others wait: not beyond this Sync */
-    HOLD_FULL, /* too many requests unanswered */
+    HOLD_TURN,      /* others wait: not beyond this Sync */
+    HOLD_FULL,      /* too many requests unanswered */
+    HOLD_STATEMENT, /* it is not certain yet which statements there are */
 };
 
 /* What is dropped of a client's input since it has cancelled the request that it begins with. */
@@ -52,6 +54,7 @@ struct client {
     struct buf *input;            /* received and not yet forwarded; NULL when there is none */
     struct client_login *login;   /* during CLIENT_LOGIN and LOGIN_WAIT; freed by client_login_free() */
     struct mail_cancel *cancel; /* CANCEL: its request; in the mail, or another worker's: only its atomics */
+    struct statement_names *names; /* its prepared statements, where servers are shared; NULL when none */
     struct ticket ticket;
     struct deferred deferred;
     uint64_t handle;
@@ -64,6 +67,7 @@ struct client {
     int64_t state_since_us;
     struct config_timeouts timeouts; /* in effect for database and user */
     uint32_t remain_bytes;           /* of the message that is being forwarded (or dropped) */
+    uint32_t wanted_bytes;           /* of input, before there is any use in looking at it again */
     uint16_t peer_port;
     uint8_t peer_addr[16];
     uint8_t peer_family;     /* AF_INET, AF_INET6, AF_UNIX */
@@ -73,6 +77,7 @@ struct client {
     uint8_t skip;            /* enum client_skip */
     uint8_t lost;            /* enum client_lost */
     uint8_t lost_why;        /* enum close_reason: the timeout that took its transaction */
+    bool maps_statements;    /* named statements stand for others: prepared.c */
     bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
     bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */
     bool is_counted;         /* in instance->clients */
@@ -88,6 +93,9 @@ struct client {
 void client_describe(const struct client *c, char *out, size_t size);
 void client_peer_text(const struct client *c, char *out, size_t size);
 void client_log(const struct client *c, int level, const char *fmt, ...) printf_like(3, 4);
+
+/* Names of prepared statements that it has, where servers are shared. */
+uint32_t client_prepared_count(const struct client *c);
 
 /*
  * The one way out. Tells the client (when the reason has an SQLSTATE and the stream is at a message

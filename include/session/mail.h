@@ -99,6 +99,7 @@ struct session_row {
     uint32_t remote_pid;
     char tls[64];
     char application_name[64];
+    uint32_t prepared_statements;
     uint32_t pkt_remain; /* bytes of the message that is being passed on which have not arrived */
     uint32_t pkt_avail;  /* received, not yet looked at */
     uint32_t send_avail; /* passed on, and not taken by the other side */

@@ -18,6 +18,7 @@
 
 #define SERVER_KEY_MAX_BYTES 256
 
+struct prepared;
 struct server_login;
 
 /* SETUP: which query of ours runs. */
@@ -42,6 +43,7 @@ struct server {
     struct client *client; /* linked */
     struct tracker tracker;
     struct params *params;      /* what this connection has now, settable ones */
+    struct prepared *prepared;  /* statements under names of ours; NULL until there are any */
     struct server_login *login; /* while CONNECTING */
     struct dial dial;           /* while CONNECTING */
     struct buf partial;         /* head of a message that has not arrived whole */
@@ -71,6 +73,9 @@ struct server {
     struct server_role verified; /* the answer to the question */
     bool may_be_hit;             /* a cancel request may hit it yet: not for another client */
     struct cancel *cancel;       /* the cancel request under way against it, or queued; NULL: none */
+    bool prepared_is_watching;   /* prepared statements have an interest in the next message: prepared.c */
+    uint8_t n_answers;           /* bytes of `answers` that go ahead of what is passed on next */
+    uint8_t answers[60];
     enum close_reason close_reason;
     int64_t connected_us;
     int64_t state_since_us;
@@ -90,6 +95,9 @@ struct server {
 
 void server_describe(const struct server *s, char *out, size_t size);
 void server_log(const struct server *s, int level, const char *fmt, ...) printf_like(3, 4);
+
+/* Prepared statements that it has under names of ours. */
+uint32_t server_prepared_count(const struct server *s);
 
 /* The one way out, in any state. Its client, if any, is closed with the reason (or the server's own last
  * words). */

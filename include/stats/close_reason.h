@@ -101,10 +101,6 @@ enum close_side {
       "Name it in ignore_startup_parameters, or in track_extra_parameters.") \
     /* what a client may not send */ \
     X(BAD_PACKET, bad_packet, CLIENT, "bad packet", "08P01", "bad packet", NULL) \
-    X(STATEMENT_UNKNOWN, statement_unknown, CLIENT, "prepared statement did not exist", \
-      "26000", "prepared statement did not exist", NULL) \
-    X(STATEMENT_EXISTS, statement_exists, CLIENT, "prepared statement name is already in use", \
-      "42P05", "prepared statement name is already in use", NULL) \
     X(TRANSACTION_IN_STATEMENT_MODE, transaction_in_statement_mode, BOTH, \
       "transaction blocks not allowed in statement pooling mode", \
       "0A000", "transaction blocks not allowed in statement pooling mode", \

@@ -107,6 +107,7 @@ struct wire_error {
     const char *message;
     const char *detail;
     const char *hint;
+    const char *routine; /* where in PostgreSQL it was raised; unlike the message, in no language */
 };
 bool wire_parse_error(const uint8_t *body, size_t len_bytes, struct wire_error *e) must_check;
 bool wire_parse_parameter_status(const uint8_t *body, size_t len_bytes, const char **name,

@@ -30,7 +30,7 @@
  *
  * Threads: the owner of the server. No allocation but the growth of the ring. A tracker may
  * not be moved (the ring may lie inside it).
- * Not here: lengths and contents of messages; prepared statements; what to do about a verdict.
+ * Not here: lengths and contents of messages; which statement is meant; what to do about a verdict.
  */
 #ifndef WIRE_TRACKER_H
 #define WIRE_TRACKER_H
@@ -60,6 +60,7 @@ struct tracker {
     bool is_answered;     /* the Query or FunctionCall at the head has had a result or an error */
     uint32_t copy_syncs;  /* Syncs that this COPY IN eats, unless it fails first */
     uint32_t spare_ready; /* tainted: ReadyForQuery messages that may come beyond those owed */
+    uint32_t dropped_statements; /* see tracker_take_dropped() */
     uint8_t inline_ring[TRACKER_INLINE];
 };
 
@@ -89,7 +90,13 @@ enum tracker_verdict tracker_client(struct tracker *t, uint8_t type) must_check;
 bool tracker_internal_query(struct tracker *t) must_check;
 
 /*
- * For prepared statements that are kept on the server under names of ours.
+ * For prepared statements that are kept on the server under names of ours. What these functions put into the
+ * ring is a statement entry. When the server has answered one, the fact is TRACKER_STATEMENT; when it skips
+ * some because of an error, tracker_take_dropped() says how many. So whoever keeps a list of what the
+ * statement entries mean, in the order of sending, knows what has become of the first of them.
+ *
+ * tracker_named_parse(): a Parse of the client's is about to be sent, under a name of ours; its answer is the
+ * client's.
  *
  * tracker_inject(): a Parse ('P') or Close ('C') of our own is about to be sent amid the client's batch. Its
  * ParseComplete or CloseComplete is marked TRACKER_INTERNAL; an ErrorResponse to it is the client's.
@@ -101,9 +108,24 @@ bool tracker_internal_query(struct tracker *t) must_check;
  * the answer given, until it is 0: after tracker_keep(), and before the next message of the server is
  * reported.
  */
+enum tracker_verdict tracker_named_parse(struct tracker *t) must_check;
 enum tracker_verdict tracker_inject(struct tracker *t, uint8_t type) must_check;
 enum tracker_verdict tracker_keep(struct tracker *t, uint8_t type) must_check;
 uint8_t tracker_take_kept(struct tracker *t) must_check;
+/* Is there nothing in the ring that may run something or end a transaction: Query, Execute, Sync? */
+bool tracker_runs_nothing(const struct tracker *t) must_check;
+/* Is there nothing in the ring but kept messages? Then no message of the server will give them their turn. */
+bool tracker_has_only_kept(const struct tracker *t) must_check;
+/* Statement entries that an error has made the server skip since this was asked last: the first ones. */
+uint32_t tracker_take_dropped(struct tracker *t) must_check;
+
+/*
+ * The batch that the server has just answered with an error is to be sent again. True when that error was
+ * all there was: one batch outside of a transaction, nothing behind it. What is left of the batch is ours
+ * then: the ReadyForQuery to its Sync, which has been sent (it was not skipping) or is to be sent now (it
+ * was).
+ */
+bool tracker_retry(struct tracker *t) must_check;
 
 /* Facts about a message from the server: bits. */
 #define TRACKER_BAD 0x01 /* impossible now: close the server, its state is unknown */
@@ -114,6 +136,7 @@ uint8_t tracker_take_kept(struct tracker *t) must_check;
 #define TRACKER_ASYNC      0x08 /* ParameterStatus, NoticeResponse, NotificationResponse */
 #define TRACKER_ERROR      0x10 /* ErrorResponse */
 #define TRACKER_COPY_BEGIN 0x20 /* CopyInResponse, CopyOutResponse, CopyBothResponse */
+#define TRACKER_STATEMENT  0x40 /* the first statement entry has been performed */
 
 /* first_byte is the first byte of the body (needed for Z only; else anything). DataRow ('D') and CopyData
  * ('d') are the hot ones: constant time and no state change. */

@@ -213,10 +213,14 @@ static const struct config_option options[] = {
          "Largest message, in bytes, that is passed on, in either direction: one query, one parameter set, "
          "one "
          "row. A result may be larger. Who sends a larger one is disconnected."),
-    {"max_prepared_statements", OPTION_INT, R | LATER, FIELD(int, max_prepared_statements), "200", 0, INT_MAX,
-     NULL, "0",
-     "Prepared statements kept per server connection, so that protocol-level prepared statements work in "
-     "transaction and statement pooling; 0: do not track them."},
+    INT(max_prepared_statements, "200", 0, INT_MAX, R,
+        "Prepared statements kept per server connection, so that statements that clients prepare by the "
+        "protocol (not by PREPARE in SQL) work with transaction and statement pooling: equal ones of all "
+        "clients share one on the server, made there when it is first needed; beyond this number the one "
+        "used "
+        "least recently goes. 0: named statements are passed on as they are, and are found again only on the "
+        "same server connection; clients that have prepared something already are not concerned. One "
+        "statement may have 16 MB, those of one client 32 MB, and all together 256 MB."),
     INT(max_user_client_connections, "0", 0, INT_MAX, R,
         "Clients per user (the name that they log in with), over all databases, once they have proved who "
         "they are; 0: no limit. Who is in stays in when it is lowered."),

@@ -98,6 +98,11 @@ static const struct column pools_columns[] = {
     {"reserve", 'i'}, {"reserve_used", 'i'},
 };
 
+static const struct column prepared_columns[] = {
+    {"name", 's'}, {"query", 's'}, {"parameters", 'i'}, {"clients", 'i'}, {"servers", 'i'}, {"hits", 'q'},
+    {"misses", 'q'}, {"bytes", 'q'},
+};
+
 static const struct column state_columns[] = {
     {"key", 's'}, {"value", 's'},
 };
@@ -180,6 +185,8 @@ static const struct relation relations[] = {
     {.name = "PEER_POOLS", HAS(peer_pools_columns), .fill = show_peer_pools,
      .help = "cancel requests under way to peers"},
     {.name = "POOLS", HAS(pools_columns), .fill = show_pools, .help = "clients and servers, by pool"},
+    {.name = "PREPARED", HAS(prepared_columns), .fill = show_prepared,
+     .help = "prepared statements that clients share"},
     {.name = "SERVERS", HAS(clients_columns), .fill_gathered = show_servers, .gather = GATHER_SERVERS,
      .help = "server connections"},
     {.name = "SOCKETS", HAS(sockets_columns), .fill_gathered = show_sockets,

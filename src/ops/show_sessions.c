@@ -42,7 +42,7 @@ static void session_values(struct result *r, const struct session_row *row, cons
     result_int(r, row->remote_pid);
     result_text(r, row->tls);
     result_text(r, row->application_name);
-    result_int(r, 0); /* prepared statements */
+    result_int(r, row->prepared_statements);
     result_int(r, (int64_t)(row->id & INT32_MAX));
 }
 

@@ -65,6 +65,7 @@ void client_apply_config(struct client *c, const struct config *cfg)
     config_timeouts(cfg, db, user, &c->timeouts);
     /* counts from the client's next ReadyForQuery on; a server that it has keeps its reset query */
     c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
+    prepared_client_configure(c);
 }
 
 void client_peer_text(const struct client *c, char *out, size_t size)
@@ -187,6 +188,7 @@ void client_free(struct client *c)
     stream_close(&c->stream);
     client_drop_input(c);
     client_login_free(c);
+    prepared_client_free(c);
     params_unref(c->params);
     c->params = NULL;
     free(c->console_user);
@@ -215,18 +217,33 @@ bool client_keep_input(struct client *c, const uint8_t *data, uint32_t len_bytes
             client_close(c, CLOSE_NO_MEMORY, NULL);
             return false;
         }
-        buf_init(c->input, 4 * SESSION_MAX_INPUT_BYTES);
+        buf_init(c->input, 0);
     }
+    c->input->max_bytes = client_input_limit(c) + 3 * SESSION_MAX_INPUT_BYTES;
     buf_append(c->input, data, len_bytes);
     if (c->input->failed) {
         client_close(c, CLOSE_NO_MEMORY, NULL);
         return false;
     }
-    if (c->input->len >= SESSION_MAX_INPUT_BYTES && !c->read_is_held) {
+    if (c->input->len >= client_input_limit(c) && !c->read_is_held) {
         c->read_is_held = true;
         stream_read_stop(&c->stream);
     }
     return true;
+}
+
+bool client_put_back_input(struct client *c, const uint8_t *data, uint32_t len_bytes)
+{
+    struct buf *behind = c->input;
+
+    c->input = NULL;
+    bool is_kept = client_keep_input(c, data, len_bytes) &&
+                   (behind == NULL || client_keep_input(c, behind->data, behind->len));
+    if (behind != NULL) {
+        buf_free(behind);
+        free(behind);
+    }
+    return is_kept;
 }
 
 void client_drop_input(struct client *c)

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "session_int.h"
+#include "prepared_int.h"
 
 static void client_on_read(struct stream *st);
 static void client_on_drain(struct stream *st);
@@ -107,19 +107,73 @@ static bool flush_range(struct server *s, const uint8_t *data, uint32_t len_byte
     return false;
 }
 
+/* One message, whose header at data[at..] is right: told to the tracker, and prepared statements put in. */
+static inline enum prepared_step take_request(struct client *c, struct server *s, struct outgoing *o,
+                                              uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
+                                              uint32_t *used)
+{
+    if (statement_may_be_named(type) && c->maps_statements &&
+        statement_is_named(o->data + at, len_bytes - at)) {
+        enum prepared_step step = prepared_message(c, s, o, at, len_bytes, used);
+        if (step != PREPARED_PLAIN)
+            return step;
+    }
+    enum tracker_verdict v = tracker_client(&s->tracker, type);
+    if (unlikely(v != TRACKER_FORWARD))
+        return v == TRACKER_BLOCK       ? PREPARED_FULL
+               : v == TRACKER_NO_MEMORY ? PREPARED_NO_MEMORY
+                                        : PREPARED_FORBIDDEN;
+    c->remain_bytes = len - 4;
+    *used = WIRE_HEADER_BYTES;
+    return PREPARED_TAKEN;
+}
+
+/* The message at `at` cannot go: what came before it is the server's first. False: the client has gone. */
+static bool stop_at(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                    enum prepared_step step)
+{
+    switch (step) {
+    case PREPARED_MORE: return true;
+    case PREPARED_HOLD: c->hold = HOLD_STATEMENT; return true;
+    case PREPARED_FULL: c->hold = HOLD_FULL; return true;
+    case PREPARED_LOST: return false;
+    default: break;
+    }
+    if (!outgoing_send(s, o, at))
+        return false;
+    if (step == PREPARED_NO_MEMORY)
+        client_close(c, CLOSE_NO_MEMORY, NULL);
+    else if (step == PREPARED_TOO_LARGE)
+        client_close_error(c, CLOSE_PACKET_TOO_LARGE, "54000", "prepared statements take too much memory",
+                           "Prepare less, or close what is not needed any more.");
+    else
+        client_close(c, CLOSE_BAD_PACKET, "message not allowed now");
+    return false;
+}
+
+/* All that has been found fit; false when the server is lost (the client too, then). */
+static inline bool send_all(struct server *s, struct outgoing *o, uint32_t end)
+{
+    if (unlikely(o->n > 0))
+        return outgoing_send(s, o, end);
+    return flush_range(s, o->data + o->start, end - o->start);
+}
+
 /*
  * Forwards to the linked server as much as may go. Returns how much of data is dealt with;
  * the rest is for later, or the client has gone.
  */
-static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_bytes)
+static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_bytes)
 {
     struct server *s = c->server;
-    uint32_t at = 0;
+    struct outgoing o;
+    uint32_t at = 0, used = 0;
     bool is_noted = false;
 
     c->hold = HOLD_NONE;
     if (!stream_is_drained(&s->stream))
         return 0;
+    outgoing_init(&o, data);
     while (at < len_bytes) {
         if (c->remain_bytes > 0) {
             uint32_t n = len_bytes - at < c->remain_bytes ? len_bytes - at : c->remain_bytes;
@@ -137,29 +191,27 @@ static uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_byte
         uint32_t len = wire_u32(data + at + 1);
         if (unlikely(!is_plain_header(c, type, len))) {
             /* whatever came before it is the server's first */
-            if (flush_range(s, data, at) && check_header(c, type, len))
+            if (send_all(s, &o, at) && check_header(c, type, len))
                 client_close(c, CLOSE_INTERNAL, NULL);
             return len_bytes;
         }
-        enum tracker_verdict v = tracker_client(&s->tracker, type);
-        if (v == TRACKER_BLOCK) {
-            c->hold = HOLD_FULL;
-            break;
-        }
-        if (v != TRACKER_FORWARD) {
-            if (flush_range(s, data, at))
-                client_close(c, v == TRACKER_NO_MEMORY ? CLOSE_NO_MEMORY : CLOSE_BAD_PACKET,
-                             v == TRACKER_NO_MEMORY ? NULL : "message not allowed now");
+        enum prepared_step step = take_request(c, s, &o, at, len_bytes, type, len, &used);
+        if (unlikely(step != PREPARED_TAKEN)) {
+            if (stop_at(c, s, &o, at, step))
+                break;
             return len_bytes;
         }
         if (!is_noted && tracker_is_busy(&s->tracker)) {
             note_request(c, s, c->shard->now_us);
             is_noted = true;
         }
-        c->remain_bytes = len - 4;
-        at += WIRE_HEADER_BYTES;
+        at += used;
     }
-    return flush_range(s, data, at) ? at : len_bytes;
+    if (!send_all(s, &o, at))
+        return len_bytes;
+    if (unlikely(s->prepared_is_watching))
+        prepared_forwarded(s, data, at);
+    return at;
 }
 
 /* ---- a cancelled request ---- */
@@ -322,6 +374,7 @@ void client_resume(struct client *c)
 {
     struct buf *in = c->input;
 
+    c->wanted_bytes = 0;
     if (in != NULL && c->state == CLIENT_CONSOLE) {
         c->input = NULL;
         console_input(c, in->data, in->len);
@@ -336,7 +389,7 @@ void client_resume(struct client *c)
     if (is_gone(c) || !c->read_is_held)
         return;
     bool is_slow = c->server != NULL && !stream_is_drained(&c->server->stream);
-    if (!is_slow && (c->input == NULL || c->input->len < SESSION_MAX_INPUT_BYTES)) {
+    if (!is_slow && (c->input == NULL || c->input->len < client_input_limit(c))) {
         c->read_is_held = false;
         if (!stream_read_start(&c->stream))
             client_close(c, CLOSE_WORKER_IO, NULL);
@@ -362,7 +415,8 @@ static void take_input(struct client *c, const uint8_t *data, uint32_t len_bytes
         client_process(c, data, len_bytes);
         return;
     }
-    if (client_keep_input(c, data, len_bytes) && (can_forward(c) || is_heard(c) || c->skip != SKIP_NONE))
+    if (client_keep_input(c, data, len_bytes) && c->input->len >= c->wanted_bytes &&
+        (can_forward(c) || is_heard(c) || c->skip != SKIP_NONE))
         client_resume(c);
 }
 

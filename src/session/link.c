@@ -225,7 +225,7 @@ struct client *server_detach_client(struct server *s)
     s->needs_reset = s->needs_reset || c->pool_mode == POOL_MODE_SESSION; /* by a RELOAD while linked */
     /* its reading may have been stopped because this server was slow */
     if (c->read_is_held && c->state != CLIENT_CLOSING &&
-        (c->input == NULL || c->input->len < SESSION_MAX_INPUT_BYTES))
+        (c->input == NULL || c->input->len < client_input_limit(c)))
         c->read_is_held = !stream_read_start(&c->stream);
     return c;
 }
@@ -343,7 +343,9 @@ void server_after_batch(struct server *s)
     if (!s->was_ready) {
         /* it may have been waiting for room, or kept back before the server turned out to need more of it */
         bool has_room = tracker_in_flight(&s->tracker) < TRACKER_MAX_REQUESTS / 2;
-        if ((c->hold == HOLD_FULL && has_room) || (c->hold == HOLD_TURN && !tracker_may_hold(&s->tracker)))
+        prepared_answer_alone(s);
+        if ((c->hold == HOLD_FULL && has_room) || (c->hold == HOLD_TURN && !tracker_may_hold(&s->tracker)) ||
+            (c->hold == HOLD_STATEMENT && !prepared_must_wait(s)))
             client_resume(c);
         return;
     }

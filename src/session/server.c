@@ -116,6 +116,7 @@ void server_free(struct server *s)
     list_del(&s->node);
     dial_cancel(&s->dial);
     server_login_free(s);
+    prepared_server_free(s);
     stream_close(&s->stream);
     tracker_destroy(&s->tracker);
     buf_free(&s->partial);

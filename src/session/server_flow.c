@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "session_int.h"
+#include "prepared_int.h"
 
 /* Messages of these types are looked into up to this size; a larger one is passed on as it comes. */
 #define MAX_INSPECTED_BYTES 32768u
@@ -118,16 +118,40 @@ static void on_ready(struct server *s, uint32_t facts)
     s->idle_in_xact_us = status != 'I' && !has_more ? now_us : 0;
 }
 
+static const bool inspected_types[256] = {['Z'] = true, ['S'] = true, ['E'] = true, ['C'] = true};
+
+/* How a message is looked into; together with the tracker's facts, so beyond their bits. */
+enum {
+    LOOK_WHOLE = 1 << 16, /* it must be there whole */
+    LOOK_TAG = 1 << 17,   /* CommandComplete: may tell that there are no prepared statements any more */
+};
+
 /* Rows need nothing but passing on, unless they answer a question of our own. */
-static inline bool is_inspected(const struct server *s, uint8_t type)
+static inline uint32_t look_of(const struct server *s, uint8_t type, uint32_t len)
 {
-    return type == 'Z' || type == 'S' || type == 'E' || (type == 'D' && unlikely(s->step == STEP_VERIFY));
+    if (likely(!inspected_types[type]))
+        return type == 'D' && unlikely(s->step == STEP_VERIFY) && len <= MAX_INSPECTED_BYTES ? LOOK_WHOLE : 0;
+    if (len > MAX_INSPECTED_BYTES)
+        return 0;
+    if (type == 'C')
+        return prepared_is_telling(len) ? LOOK_WHOLE | LOOK_TAG : 0;
+    return LOOK_WHOLE;
 }
 
 /* ---- passing on ---- */
 
+/* Answers of ours, and the range behind them. */
+static bool send_with_answers(struct server *s, const uint8_t *data, uint32_t len_bytes)
+{
+    struct iovec pieces[2] = {{s->answers, s->n_answers}, {(void *)data, len_bytes}};
+    bool is_sent = s->client == NULL || stream_sendv(&s->client->stream, pieces, 2);
+
+    s->n_answers = 0;
+    return is_sent;
+}
+
 /* Sends a range to the client. One that cannot be reached is closed, and what follows is for nobody. */
-static void pass_on(struct server *s, const uint8_t *data, uint32_t len_bytes)
+static inline void pass_on(struct server *s, const uint8_t *data, uint32_t len_bytes)
 {
     struct client *c = s->client;
     struct stats_shard *st;
@@ -137,7 +161,8 @@ static void pass_on(struct server *s, const uint8_t *data, uint32_t len_bytes)
     st = server_stats(s);
     if (st != NULL)
         counter_add(&st->counters.bytes_sent, len_bytes);
-    if (!stream_send(&c->stream, data, len_bytes))
+    if (!(likely(s->n_answers == 0) ? stream_send(&c->stream, data, len_bytes)
+                                    : send_with_answers(s, data, len_bytes)))
         client_close(c, CLOSE_CLIENT_EOF, NULL);
 }
 
@@ -162,6 +187,23 @@ static void batch_skip(struct server *s, struct batch *b, uint32_t from)
     b->start = b->at;
 }
 
+/* What prepared statements want to know of a message ahead of the tracker; answers of ours whose turn has
+ * come go ahead of it. */
+static void before_message(struct server *s, struct batch *b, uint8_t type)
+{
+    uint8_t answers[PREPARED_ANSWER_BYTES];
+    uint32_t n;
+
+    while ((n = prepared_answers(s, answers)) > 0) {
+        batch_flush(s, b);
+        if (s->n_answers > 0 && !send_with_answers(s, NULL, 0))
+            client_close(s->client, CLOSE_CLIENT_EOF, NULL);
+        memcpy(s->answers, answers, n);
+        s->n_answers = (uint8_t)n;
+    }
+    prepared_on_message(s, type);
+}
+
 /* The server cannot be trusted any more. A client that has all its answers is not concerned. */
 static void on_impossible(struct server *s, uint8_t type)
 {
@@ -181,6 +223,39 @@ static void on_impossible(struct server *s, uint8_t type)
         client_resume(c);
 }
 
+static bool close_for(struct server *s, struct batch *b, enum close_reason why, const char *detail)
+{
+    batch_flush(s, b);
+    s->in_batch = false;
+    server_close(s, why, detail);
+    return false;
+}
+
+/* An error, and what it means for prepared statements. False: the server is lost. */
+static bool take_error(struct server *s, struct batch *b, const uint8_t *body, uint32_t len_bytes,
+                       uint32_t facts, bool *is_for_client)
+{
+    struct buf instead;
+
+    if (body != NULL)
+        on_error(s, body, len_bytes, facts);
+    if (s->prepared == NULL || (facts & TRACKER_INTERNAL) != 0)
+        return true;
+    switch (prepared_on_error(s, body, len_bytes, &instead)) {
+    case PREPARED_ERROR_PASSES: return true;
+    case PREPARED_ERROR_CHANGED:
+        *is_for_client = false;
+        batch_flush(s, b);
+        if (!instead.failed)
+            pass_on(s, instead.data, instead.len);
+        buf_free(&instead);
+        return true;
+    case PREPARED_ERROR_RETRIED: *is_for_client = false; return true;
+    case PREPARED_ERROR_LOST: break;
+    }
+    return close_for(s, b, CLOSE_SERVER_CRASHED, NULL);
+}
+
 /* What is more than a part of a result. Sets *is_for_client; false: it cannot be, the server is closed. */
 static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole,
                          uint32_t facts, bool *is_for_client)
@@ -194,9 +269,13 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         return false;
     }
     *is_for_client = (facts & TRACKER_INTERNAL) == 0;
-    if (type == 'E' && is_whole)
-        on_error(s, body, len - 4, facts);
-    else if (type == 'S' && is_whole)
+    if ((facts & TRACKER_STATEMENT) != 0)
+        prepared_on_performed(s);
+    if ((facts & LOOK_TAG) != 0)
+        prepared_on_complete(s, body, len - 4, (facts & TRACKER_INTERNAL) != 0);
+    if (type == 'E')
+        return take_error(s, b, is_whole ? body : NULL, len - 4, facts, is_for_client);
+    if (type == 'S' && is_whole)
         *is_for_client = on_parameter(s, body, len - 4);
     else if (type == 'D' && is_whole)
         server_role_row(s, body, len - 4);
@@ -207,15 +286,18 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
 
 /* One message whose header (and, if it is looked into, body) is there. False: it cannot be, the server is
  * closed. */
-static inline bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole)
+static inline bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, uint32_t look)
 {
+    if (unlikely(s->prepared_is_watching))
+        before_message(s, b, type);
     uint32_t from = b->at;
     uint32_t facts =
-        tracker_server(&s->tracker, type, is_whole && len > 4 ? b->data[from + WIRE_HEADER_BYTES] : 0);
+        tracker_server(&s->tracker, type, look != 0 && len > 4 ? b->data[from + WIRE_HEADER_BYTES] : 0) |
+        (look & LOOK_TAG);
     bool is_for_client = true;
 
     if ((facts & ~(uint32_t)TRACKER_COPY_BEGIN) != 0 &&
-        !take_special(s, b, type, len, is_whole, facts, &is_for_client))
+        !take_special(s, b, type, len, look != 0, facts, &is_for_client))
         return false;
     if (s->client == NULL)
         is_for_client = false;
@@ -244,14 +326,6 @@ static void take_rest(struct server *s, struct batch *b)
         batch_skip(s, b, from);
 }
 
-static bool close_for(struct server *s, struct batch *b, enum close_reason why, const char *detail)
-{
-    batch_flush(s, b);
-    s->in_batch = false;
-    server_close(s, why, detail);
-    return false;
-}
-
 /* All whole messages, and the parts of large ones, that have arrived. False: the server has been closed. */
 static bool take_messages(struct server *s, struct batch *b)
 {
@@ -271,10 +345,10 @@ static bool take_messages(struct server *s, struct batch *b)
             return close_for(s, b, CLOSE_PROTOCOL_SERVER, "bad length");
         if (unlikely(len >= max_len)) /* as for clients, the type counts */
             return close_for(s, b, CLOSE_PACKET_TOO_LARGE, NULL);
-        bool is_looked_into = is_inspected(s, type) && len <= MAX_INSPECTED_BYTES;
-        if (is_looked_into && left < 1 + len)
+        uint32_t look = look_of(s, type, len);
+        if (look != 0 && left < 1 + len)
             break;
-        if (!take_message(s, b, type, len, is_looked_into))
+        if (!take_message(s, b, type, len, look))
             return false;
     }
     return true;
@@ -289,6 +363,8 @@ static bool take_batch(struct server *s, const uint8_t *data, uint32_t len_bytes
     if (!take_messages(s, &b))
         return false;
     batch_flush(s, &b);
+    if (unlikely(s->n_answers > 0) && !send_with_answers(s, NULL, 0))
+        client_close(s->client, CLOSE_CLIENT_EOF, NULL);
     s->in_batch = false;
     if (b.at == b.len)
         return true;

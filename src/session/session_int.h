@@ -118,6 +118,23 @@ void client_cancel_unsent(struct client *c);
 /* Goes on with what was kept: linked, answered, drained. */
 void client_resume(struct client *c);
 
+/* Bytes of input that are kept before reading stops. */
+static inline uint32_t client_input_limit(const struct client *c)
+{
+    return c->wanted_bytes > SESSION_MAX_INPUT_BYTES ? c->wanted_bytes : SESSION_MAX_INPUT_BYTES;
+}
+/* Puts bytes that have been forwarded ahead of what is kept; as client_keep_input(). */
+bool client_put_back_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
+
+/* prepared.c; what the flow of messages needs of it is in prepared_int.h */
+void prepared_client_configure(struct client *c); /* when its pool mode or the settings have changed */
+void prepared_client_free(struct client *c);
+void prepared_server_free(struct server *s);
+/* Would its client's HOLD_STATEMENT be said again? */
+bool prepared_must_wait(const struct server *s) must_check;
+/* Answers of ours to its client whose turn has come, if nothing else is owed. */
+void prepared_answer_alone(struct server *s);
+
 /* server.c */
 struct server *server_new(struct shard *sh, struct pool *pool, struct slot *slot);
 void server_set_state(struct server *s, enum server_state state);

@@ -79,7 +79,7 @@ bool wire_parse_error(const uint8_t *body, size_t len_bytes, struct wire_error *
 {
     struct wire_reader r;
     bool has_v = false;
-    *e = (struct wire_error){"", "", "", "", ""};
+    *e = (struct wire_error){"", "", "", "", "", ""};
     wire_reader_init(&r, body, len_bytes);
     for (;;) {
         uint8_t field = wire_read_u8(&r);
@@ -99,6 +99,7 @@ bool wire_parse_error(const uint8_t *body, size_t len_bytes, struct wire_error *
         case 'M': e->message = value; break;
         case 'D': e->detail = value; break;
         case 'H': e->hint = value; break;
+        case 'R': e->routine = value; break;
         default: break;
         }
     }

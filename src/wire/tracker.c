@@ -6,7 +6,8 @@
  * what they do, is a table; so are the client's messages.
  *
  * A ring byte is the message type, with ENTRY_OURS on top when the answer is not
- * the client's. Two more kinds of entry have no answer from the server:
+ * the client's; or ENTRY_NAMED_PARSE, which is a Parse in all but being a statement
+ * entry. Two more kinds of entry have no answer from the server:
  * ENTRY_KEPT_* (answered by the session) and ENTRY_COPY_END (a CopyDone or
  * CopyFail that was sent before the server asked for COPY data; it goes when its
  * turn comes, as the server ignores it then).
@@ -21,10 +22,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTRY_OURS       0x80
-#define ENTRY_COPY_END   'x'
-#define ENTRY_KEPT_PARSE 'p'
-#define ENTRY_KEPT_CLOSE 'k'
+#define ENTRY_OURS        0x80
+#define ENTRY_COPY_END    'x'
+#define ENTRY_KEPT_PARSE  'p'
+#define ENTRY_KEPT_CLOSE  'k'
+#define ENTRY_NAMED_PARSE 'n'
 
 #define RING_KEEP 1024 /* a ring larger than this is given back when it is empty */
 
@@ -42,9 +44,27 @@ enum {
     HEAD_EXTENDED = HEAD_PARSE | HEAD_BIND | HEAD_DESCRIBE | HEAD_EXECUTE | HEAD_CLOSE,
 };
 
-static const uint8_t head_bits[128] = {
+/* By type of the client's message. */
+static const uint8_t request_bits[256] = {
     ['Q'] = HEAD_QUERY,    ['F'] = HEAD_CALL,    ['P'] = HEAD_PARSE, ['B'] = HEAD_BIND,
     ['D'] = HEAD_DESCRIBE, ['E'] = HEAD_EXECUTE, ['C'] = HEAD_CLOSE, ['S'] = HEAD_SYNC,
+};
+
+/* By entry of the ring. */
+static const uint8_t head_bits[256] = {
+    ['Q'] = HEAD_QUERY,
+    ['F'] = HEAD_CALL,
+    ['P'] = HEAD_PARSE,
+    ['B'] = HEAD_BIND,
+    ['D'] = HEAD_DESCRIBE,
+    ['E'] = HEAD_EXECUTE,
+    ['C'] = HEAD_CLOSE,
+    ['S'] = HEAD_SYNC,
+    [ENTRY_NAMED_PARSE] = HEAD_PARSE,
+    ['Q' | ENTRY_OURS] = HEAD_QUERY,
+    ['P' | ENTRY_OURS] = HEAD_PARSE,
+    ['C' | ENTRY_OURS] = HEAD_CLOSE,
+    ['S' | ENTRY_OURS] = HEAD_SYNC,
 };
 
 enum answer_action {
@@ -107,7 +127,14 @@ static bool is_kept(uint8_t entry)
 
 static uint8_t entry_bits(uint8_t entry)
 {
-    return head_bits[entry & ~ENTRY_OURS & 0x7f];
+    return head_bits[entry];
+}
+
+/* See tracker.h: entries of which the session keeps a list. */
+static bool is_statement(uint8_t entry)
+{
+    return entry == ENTRY_NAMED_PARSE || entry == ('P' | ENTRY_OURS) || entry == ('C' | ENTRY_OURS) ||
+           is_kept(entry);
 }
 
 void tracker_init(struct tracker *t)
@@ -227,7 +254,7 @@ enum tracker_verdict tracker_client(struct tracker *t, uint8_t type)
     if (type == 'H')
         return TRACKER_FORWARD;
 
-    uint8_t bits = type < 128 ? head_bits[type] : 0;
+    uint8_t bits = request_bits[type];
     if (bits == 0)
         return TRACKER_VIOLATION;
     if (t->is_skipping && type != 'S')
@@ -267,6 +294,11 @@ static enum tracker_verdict push_ours(struct tracker *t, uint8_t type, uint8_t e
     return v;
 }
 
+enum tracker_verdict tracker_named_parse(struct tracker *t)
+{
+    return push_ours(t, 'P', ENTRY_NAMED_PARSE);
+}
+
 enum tracker_verdict tracker_inject(struct tracker *t, uint8_t type)
 {
     return push_ours(t, type, type | ENTRY_OURS);
@@ -286,6 +318,49 @@ uint8_t tracker_take_kept(struct tracker *t)
     }
 }
 
+bool tracker_retry(struct tracker *t)
+{
+    const uint8_t sync = 'S' | ENTRY_OURS;
+
+    if (t->tx_status != 'I' || t->is_tainted || t->copy != TRACKER_COPY_NONE)
+        return false;
+    if (t->is_skipping && t->head == t->tail) {
+        t->is_skipping = false;
+        return push(t, sync) == TRACKER_FORWARD;
+    }
+    if (t->is_open || n_requests(t) != 1 || head_entry(t) != 'S')
+        return false;
+    set_entry(t, t->head, sync);
+    return true;
+}
+
+bool tracker_runs_nothing(const struct tracker *t)
+{
+    if (t->ready_due > 0)
+        return false;
+    for (uint32_t i = t->head; i != t->tail; i++) {
+        if (entry_bits(entry_at(t, i)) == HEAD_EXECUTE)
+            return false;
+    }
+    return true;
+}
+
+bool tracker_has_only_kept(const struct tracker *t)
+{
+    for (uint32_t i = t->head; i != t->tail; i++) {
+        if (!is_kept(entry_at(t, i)))
+            return false;
+    }
+    return true;
+}
+
+uint32_t tracker_take_dropped(struct tracker *t)
+{
+    uint32_t n = t->dropped_statements;
+    t->dropped_statements = 0;
+    return n;
+}
+
 /* ------------------------------------------------------------------ */
 /* Server                                                             */
 
@@ -299,8 +374,11 @@ static void end_copy(struct tracker *t)
 /* The server discards everything up to the next Sync, which it answers. */
 static void skip_to_sync(struct tracker *t)
 {
-    while (t->head != t->tail && head_entry(t) != 'S')
+    while (t->head != t->tail && head_entry(t) != 'S') {
+        if (is_statement(head_entry(t)))
+            t->dropped_statements++;
         drop_head(t);
+    }
     if (t->head == t->tail) {
         t->is_skipping = true;
         t->is_open = false;
@@ -332,7 +410,8 @@ static uint32_t server_ready(struct tracker *t, uint8_t status)
     if ((status != 'I' && status != 'T' && status != 'E') || t->copy != TRACKER_COPY_NONE)
         return TRACKER_BAD;
     uint8_t head = head_entry(t);
-    if (head == 'S' || ((entry_bits(head) & HEAD_ENDS_IN_READY) && t->is_answered)) {
+    const uint8_t bits = entry_bits(head);
+    if (bits == HEAD_SYNC || ((bits & HEAD_ENDS_IN_READY) && t->is_answered)) {
         pop(t);
         ring_trim(t);
     } else if (t->spare_ready > 0) {
@@ -435,6 +514,11 @@ uint32_t tracker_server(struct tracker *t, uint8_t type, uint8_t first_byte)
         uint32_t got = server_ready(t, first_byte);
         return got | (t->ready_due < ready_due ? facts : 0);
     }
+    case '1': /* ParseComplete */
+    case '3': /* CloseComplete */
+        if (is_statement(head))
+            facts |= TRACKER_STATEMENT;
+        break;
     case 'T': /* RowDescription ends a Describe, and begins the rows of a Query */
         if (bits == HEAD_DESCRIBE) {
             pop(t);

@@ -164,6 +164,7 @@ static void fill_client(const struct client *c, struct session_row *r)
     r->pkt_avail = c->input != NULL ? c->input->len : 0;
     stream_tls_describe(&c->stream, r->tls, sizeof(r->tls));
     set_application_name(c->params, r);
+    r->prepared_statements = client_prepared_count(c);
 }
 
 static void fill_server(const struct server *s, struct session_row *r)
@@ -188,6 +189,7 @@ static void fill_server(const struct server *s, struct session_row *r)
     r->remote_pid = s->backend_pid;
     stream_tls_describe(&s->stream, r->tls, sizeof(r->tls));
     set_application_name(s->params, r);
+    r->prepared_statements = server_prepared_count(s);
 }
 
 /* A connection that carries a cancel request. */

@@ -61,6 +61,7 @@ OWN_COLUMNS = {
     "ERRORS": [("kind", S), ("name", S), ("text", S), ("count", Q)],
     "LATENCY": [("database", S), ("user", S), ("what", S), ("count", Q), ("mean_us", Q), ("p50_us", Q), ("p90_us", Q), ("p95_us", Q),
                 ("p99_us", Q), ("p999_us", Q), ("max_us", Q)],
+    "PREPARED": [("name", S), ("query", S), ("parameters", I), ("clients", I), ("servers", I), ("hits", Q), ("misses", Q), ("bytes", Q)],
     "UTILIZATION": [("database", S), ("user", S), ("limit", I), ("active", I), ("idle", I), ("waiting", I), ("utilization_now", N),
                     ("utilization_1m", N), ("utilization_5m", N), ("utilization_15m", N), ("utilization_60m", N), ("peak", I),
                     ("saturated_seconds", N), ("reserve", I), ("reserve_used", I)],

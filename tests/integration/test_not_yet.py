@@ -26,7 +26,6 @@ SETTINGS = [
     ("pgbouncer", "client_tls_sslmode", "allow"),
     ("pgbouncer", "client_tls_sslmode", "require"),
     ("pgbouncer", "dns_zone_check_period", "1"),
-    ("pgbouncer", "max_prepared_statements", "100"),
     ("databases", "auth_dbname", "app"),
     ("databases", "auth_query", "x"),
     ("databases", "auth_user", "bob"),

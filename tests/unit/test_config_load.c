@@ -121,8 +121,6 @@ static void test_settings_of_later_versions(void **state)
          "WHERE rolname=$1 AND rolcanlogin"},
         {"auth_query", "select 1", ""},
         {"dns_zone_check_period", "1", "0"},
-        {"max_prepared_statements", "100", "200"},
-        {"max_prepared_statements", "1", "0"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

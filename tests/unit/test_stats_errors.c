@@ -91,10 +91,6 @@ static void words_are_kept(void **state)
         {CLOSE_BAD_PACKET, "bad packet", "08P01", "bad packet"},
         {CLOSE_AUTH_QUERY_RESPONSE, "unexpected response from login query", "08P01",
          "unexpected response from login query"},
-        {CLOSE_STATEMENT_UNKNOWN, "prepared statement did not exist", "26000",
-         "prepared statement did not exist"},
-        {CLOSE_STATEMENT_EXISTS, "prepared statement name is already in use", "42P05",
-         "prepared statement name is already in use"},
     };
 
     (void)state;

@@ -6,10 +6,14 @@
  *   >Q   the client sends a message of this type     <T   the server sends one (<ZI: with status I)
  *   =Q   a Query of our own is sent                  +P   a Parse or Close of our own is injected
  *   ~P   a Parse or Close of the client's is kept    ?P   its turn has come (?- nothing has)
+ *   :P   a Parse of the client's is named            -2   so many statement entries were dropped
+ *   _y   only kept messages are in the ring, _n      others too
+ *   ^y   nothing in the ring runs anything, ^n       something may
+ *   %y   the batch may be sent again, %n             may not
  *
  * A '!' behind it: it must be refused (violation, BAD or false). A '*': the answer
- * is internal. Behind a slash stands the state: r releasable, b busy, h may hold,
- * o open batch, s skipping, t tainted; exactly these, where a slash is given.
+ * is internal. A '#': a statement entry has been performed. Behind a slash stands the state: r releasable, b
+ * busy, h may hold, o open batch, s skipping, t tainted; exactly these, where a slash is given.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -136,11 +140,37 @@ static const struct situation {
     {"own query behind the client's", ">Q =Q!"},
     {"own query in a transaction", ">Q <C <ZT =Q/bh <C* <ZT*/"},
 
-    {"injected parse", "+P/bo >B >E >S <1* <2 <C <ZI/r"},
-    {"injected close", ">P +C >S <1 <3* <ZI/r"},
-    {"injected parse fails", "+P >B >E >S <E/bh <ZI/r"},
-    {"injected parse is skipped", ">B +P >B >S <E/bh <ZI/r"},
-    {"injected parse while skipping", ">B <E/s +P/s >S <ZI/r"},
+    {"injected parse", "+P/bo >B >E >S <1*# <2 <C <ZI/r -0"},
+    {"injected close", ">P +C >S <1 <3*# <ZI/r"},
+    {"injected close and parse ahead of a bind", "+C +P >B >D >E >S/bh <3*# <1*# <2 <T <C <ZI/r -0"},
+    {"injected parse fails", "+P >B >E >S <E/bh -1 -0 <ZI/r"},
+    {"injected parse is skipped", ">B +P >B >S <E/bh -1 <ZI/r"},
+    {"injected parse while skipping", ">B <E/s +P/s >S -0 <ZI/r"},
+    {"the second of two injected fails", "+C +P >B >S <3*# <E -1 <ZI/r"},
+    {"no answer to an injected one is another's", "+P <3!"},
+    {"injected within copy in", ">Q <G +P! ~P! :P!"},
+    {"named parse", ":P/bo >B >E >S/bh <1# <2 <C <ZI/r"},
+    {"named parse and unnamed ones", ">P :P >P >S <1 <1# <1 <ZI/r"},
+    {"named parse with flush", ":P >D >H/bo <1# <t <n/o >S <ZI/r"},
+    {"named parse fails", ":P >D >S <E/bh -1 <ZI/r"},
+    {"named parse while skipping", ">B <E/s :P/s >S -0 <ZI/r"},
+    {"error drops what is named, kept and injected", ">B :P ~C +P >B ~P >S <E -4 <ZI/r"},
+    {"error drops to its sync only", ">B :P >S ~P :P >S <E -1 <ZI ?P <1# <ZI/r -0"},
+    {"error behind what is named", ":P >B >E >S <1# <E -0 <ZI/r"},
+    {"error of a query drops nothing", ":P >Q :P >S <1# <E -0 <ZI <1# <ZI/r"},
+    {"error of the batch before drops nothing of the next", ">B >S :P >S <E -0 <ZI <1# <ZI/r"},
+    {"error with nothing outstanding drops nothing", ":P <1#/o <E/s -0 >S <ZI/r"},
+    {"batch again, its sync has been sent", ">B >D >E >S <E/bh %y <ZI*/r +C +P >B >S <3*# <1*# <2 <ZI/r"},
+    {"batch again, no sync yet", ">B >E <E/s %y/bh <ZI*/r >B >E >S <2 <C <ZI/r"},
+    {"batch again fails at its sync", ">B <E %y <E <ZI*/r"},
+    {"batch not again in a transaction", ">Q <C <ZT >B >S <E %n <ZE >B <E %n"},
+    {"batch not again when more follows", ">B >S >B >S <E %n <ZI %n <2 <ZI/r %n"},
+    {"batch not again when the next is open", ">B >S >B <E %n"},
+    {"batch not again behind its query", ">Q <E %n <ZI/r"},
+    {"nothing is run",
+     "^y :P ~P >P +C >B >D >C ^y >E ^n >S ^n <1# ?P <1 <3*# <2 <n <3 <C ^n <ZI ^y >Q ^n <C <ZI/r"},
+    {"only kept ones", "_y ~P ~C _y >S _n ?P ?C <ZI/r"},
+    {"only kept ones, but behind another", ">B ~P _n >H <2 _y ?P _y >S <ZI/r"},
     {"only parse and close are injected", "+Q! +S! ~B!"},
     {"kept parse, nothing before it", "~P/bo ?P/o ?- >B >E >S <2 <C <ZI/r"},
     {"kept parse behind others", ">P ~P ~C ?- >B >S <1 ?P ?C ?- <2 <ZI/r"},
@@ -199,9 +229,9 @@ static void state_string(const struct tracker *t, char *out)
     *out = '\0';
 }
 
-static uint32_t expected_facts(char type, bool is_internal)
+static uint32_t expected_facts(char type, bool is_internal, bool is_statement)
 {
-    uint32_t facts = is_internal ? TRACKER_INTERNAL : 0;
+    uint32_t facts = (is_internal ? TRACKER_INTERNAL : 0) | (is_statement ? TRACKER_STATEMENT : 0);
     switch (type) {
     case 'Z': return facts | TRACKER_READY;
     case 'E': return facts | TRACKER_ERROR;
@@ -222,6 +252,7 @@ static bool play(struct tracker *t, const char *token)
     size_t event_len = strcspn(token, "/");
     bool is_refused = memchr(token, '!', event_len) != NULL;
     bool is_internal = memchr(token, '*', event_len) != NULL;
+    bool is_statement = memchr(token, '#', event_len) != NULL;
     uint8_t byte = type == '0' ? 0 : (uint8_t)type;
 
     switch (op) {
@@ -232,7 +263,8 @@ static bool play(struct tracker *t, const char *token)
     case '<':
         /* a BAD answer may carry what was known besides */
         if (is_refused ? !(tracker_server(t, byte, (uint8_t)token[2]) & TRACKER_BAD)
-                       : tracker_server(t, byte, (uint8_t)token[2]) != expected_facts(type, is_internal))
+                       : tracker_server(t, byte, (uint8_t)token[2]) !=
+                             expected_facts(type, is_internal, is_statement))
             return false;
         break;
     case '=':
@@ -245,6 +277,26 @@ static bool play(struct tracker *t, const char *token)
         break;
     case '~':
         if (tracker_keep(t, byte) != (is_refused ? TRACKER_VIOLATION : TRACKER_FORWARD))
+            return false;
+        break;
+    case ':':
+        if (tracker_named_parse(t) != (is_refused ? TRACKER_VIOLATION : TRACKER_FORWARD))
+            return false;
+        break;
+    case '-':
+        if (tracker_take_dropped(t) != (uint32_t)(type - '0'))
+            return false;
+        break;
+    case '^':
+        if (tracker_runs_nothing(t) != (type == 'y'))
+            return false;
+        break;
+    case '%':
+        if (tracker_retry(t) != (type == 'y'))
+            return false;
+        break;
+    case '_':
+        if (tracker_has_only_kept(t) != (type == 'y'))
             return false;
         break;
     case '?':

@@ -11,6 +11,7 @@
  *     transaction, a COPY or an open batch;
  *   - once everything is answered and idle, it is (unless tainted, with reason);
  *   - it never finds the model's answers impossible, and knows ours from the client's;
+ *   - a list of the statement entries, kept by its facts alone, says for each what the model did with it;
  *   - when everything is at rest, it does not ask to hold the client back (which would hang).
  */
 #include <setjmp.h>
@@ -34,6 +35,7 @@ struct message {
     uint8_t type;
     uint8_t status;   /* of a ReadyForQuery */
     bool is_internal; /* a request of ours, or an answer to one */
+    uint32_t note;    /* a statement entry's number, else 0; of an answer: what it answers */
 };
 
 struct queue {
@@ -60,7 +62,12 @@ struct walk {
     uint64_t seed;
     uint32_t error_percent;
     uint32_t copy_percent;
-    bool is_polite; /* client pipelines nothing but a Sync behind what may be a COPY */
+    bool is_polite;             /* client pipelines nothing but a Sync behind what may be a COPY */
+    uint32_t notes[QUEUE_SIZE]; /* statement entries sent and not settled, as whoever uses the tracker keeps
+                                   them */
+    uint32_t notes_head, notes_tail;
+    uint32_t last_note;
+    bool is_performed[QUEUE_SIZE]; /* by the model, by number */
 };
 
 static uint32_t rnd(struct walk *w, uint32_t n)
@@ -95,7 +102,7 @@ static struct message queue_get(struct queue *q)
 
 static void answer(struct model *m, uint8_t type, bool is_internal)
 {
-    queue_put(&m->out, (struct message){type, (uint8_t)m->status, is_internal});
+    queue_put(&m->out, (struct message){type, (uint8_t)m->status, is_internal, 0});
 }
 
 static void model_error(struct model *m, struct message request, bool is_extended)
@@ -159,7 +166,7 @@ static void model_run_query(struct walk *w, struct message request)
 static void model_copy_read(struct walk *w, struct message x)
 {
     struct model *m = &w->m;
-    struct message request = {m->copy_request, 0, false};
+    struct message request = {m->copy_request, 0, false, 0};
     bool is_extended = m->copy_request == 'E';
     switch (x.type) {
     case 'S':
@@ -226,9 +233,12 @@ static void model_extended(struct walk *w, struct message x)
         return;
     }
     switch (x.type) {
-    case 'P': answer(m, '1', x.is_internal); break;
+    case 'P':
+    case 'C':
+        w->is_performed[x.note] = x.note != 0;
+        queue_put(&m->out, (struct message){x.type == 'P' ? '1' : '3', 0, x.is_internal, x.note});
+        break;
     case 'B': answer(m, '2', x.is_internal); break;
-    case 'C': answer(m, '3', x.is_internal); break;
     case 'D':
         if (chance(w, 50))
             answer(m, 't', x.is_internal);
@@ -321,7 +331,7 @@ static void model_read(struct walk *w)
 static void model_fail_copy(struct walk *w)
 {
     struct model *m = &w->m;
-    struct message request = {m->copy_request, 0, false};
+    struct message request = {m->copy_request, 0, false, 0};
     if (!m->is_in_copy)
         return;
     model_error(m, request, m->copy_request == 'E');
@@ -329,6 +339,40 @@ static void model_fail_copy(struct walk *w)
 
 /* ------------------------------------------------------------------ */
 /* The walk                                                           */
+
+/* The next statement entry, noted unless the server skips. */
+static uint32_t new_note(struct walk *w)
+{
+    if (w->t.is_skipping)
+        return 0;
+    w->notes[w->notes_tail++ % QUEUE_SIZE] = ++w->last_note;
+    return w->last_note;
+}
+
+static uint32_t take_note(struct walk *w)
+{
+    assert_true(w->notes_head != w->notes_tail);
+    return w->notes[w->notes_head++ % QUEUE_SIZE];
+}
+
+/* A Parse or Close that is not quite the client's. */
+static void client_sends_statement(struct walk *w, uint8_t type)
+{
+    struct tracker *t = &w->t;
+    uint32_t note = new_note(w);
+
+    switch (rnd(w, type == 'P' ? 3 : 2)) {
+    case 0:
+        assert_int_equal(tracker_inject(t, type), TRACKER_FORWARD);
+        queue_put(&w->m.in, (struct message){type, 0, true, note});
+        break;
+    case 1: assert_int_equal(tracker_keep(t, type), TRACKER_FORWARD); break;
+    default:
+        assert_int_equal(tracker_named_parse(t), TRACKER_FORWARD);
+        queue_put(&w->m.in, (struct message){type, 0, false, note});
+        break;
+    }
+}
 
 static void client_sends(struct walk *w)
 {
@@ -341,7 +385,7 @@ static void client_sends(struct walk *w)
     if (w->is_polite && !is_copying && tracker_is_busy(t) && (t->ready_due > 0 || !chance(w, 30)))
         return;
     if (!is_copying && chance(w, 10) && tracker_internal_query(t)) {
-        queue_put(&w->m.in, (struct message){'Q', 0, true});
+        queue_put(&w->m.in, (struct message){'Q', 0, true, 0});
         return;
     }
     const char *from = is_copying ? in_copy : w->is_polite ? no_copy : anything;
@@ -351,16 +395,11 @@ static void client_sends(struct walk *w)
     if (w->is_polite && is_copying && type == 'S')
         type = 'c';
     if ((type == 'P' || type == 'C') && !is_copying && chance(w, 30)) {
-        if (chance(w, 50)) {
-            assert_int_equal(tracker_inject(t, type), TRACKER_FORWARD);
-            queue_put(&w->m.in, (struct message){type, 0, true});
-        } else {
-            assert_int_equal(tracker_keep(t, type), TRACKER_FORWARD);
-        }
+        client_sends_statement(w, type);
         return;
     }
     assert_int_equal(tracker_client(t, type), TRACKER_FORWARD);
-    queue_put(&w->m.in, (struct message){type, 0, false});
+    queue_put(&w->m.in, (struct message){type, 0, false, 0});
 }
 
 static void wire_delivers(struct walk *w)
@@ -373,10 +412,16 @@ static void wire_delivers(struct walk *w)
         return;
     struct message x = queue_get(&w->m.out);
     uint32_t facts = tracker_server(&w->t, x.type, x.status);
+    uint32_t n_dropped = tracker_take_dropped(&w->t);
     if (w->t.is_tainted)
         return;
     assert_false(facts & TRACKER_BAD);
     if (!w->m.is_dead) {
+        assert_int_equal(!!(facts & TRACKER_STATEMENT), x.note != 0);
+        if (x.note != 0)
+            assert_int_equal(take_note(w), x.note);
+        for (uint32_t i = 0; i < n_dropped; i++)
+            assert_false(w->is_performed[take_note(w)]);
         assert_int_equal(!!(facts & TRACKER_INTERNAL), x.is_internal);
         assert_int_equal(!!(facts & TRACKER_READY), x.type == 'Z');
     }
@@ -420,7 +465,8 @@ static void check(struct walk *w)
 static void take_kept(struct walk *w)
 {
     while (tracker_take_kept(&w->t) != 0)
-        ;
+        if (!w->t.is_tainted)
+            (void)take_note(w);
 }
 
 static void drain(struct walk *w)
@@ -457,12 +503,14 @@ static void run_walk(struct walk *w)
     for (int i = 0; i < 2 && !w->m.is_dead && !w->t.is_tainted; i++) {
         if (w->t.copy == TRACKER_COPY_IN && !w->t.copy_ended) {
             assert_int_equal(tracker_client(&w->t, 'f'), TRACKER_FORWARD);
-            queue_put(&w->m.in, (struct message){'f', 0, false});
+            queue_put(&w->m.in, (struct message){'f', 0, false, 0});
         }
         assert_int_equal(tracker_client(&w->t, 'S'), TRACKER_FORWARD);
-        queue_put(&w->m.in, (struct message){'S', 0, false});
+        queue_put(&w->m.in, (struct message){'S', 0, false, 0});
         drain(w);
     }
+    if (!w->m.is_dead && !w->t.is_tainted)
+        assert_int_equal(w->notes_head, w->notes_tail); /* each has been settled */
     if (!w->m.is_dead && !w->t.is_tainted && w->t.copy == TRACKER_COPY_NONE)
         assert_int_equal(tracker_is_releasable(&w->t), w->m.status == 'I');
 }

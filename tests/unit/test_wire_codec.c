@@ -212,16 +212,16 @@ static const struct {
     struct wire_error want;
 } errors[] = {
     {"all fields",
-     BYTES("SFEHLER\0VERROR\0C42601\0Mbad\0Dwhy\0Hdo\0P12\0Fx.c\0\0"),
+     BYTES("SFEHLER\0VERROR\0C42601\0Mbad\0Dwhy\0Hdo\0P12\0Fx.c\0Rparserx\0\0"),
      true,
-     {"ERROR", "42601", "bad", "why", "do"}},
-    {"V before S", BYTES("VERROR\0SFEHLER\0\0"), true, {"ERROR", "", "", "", ""}},
-    {"S only", BYTES("SERROR\0Mx\0\0"), true, {"ERROR", "", "x", "", ""}},
-    {"no field", BYTES("\0"), true, {"", "", "", "", ""}},
-    {"empty", BYTES(""), false, {"", "", "", "", ""}},
-    {"no terminator", BYTES("Mx\0"), false, {"", "", "x", "", ""}},
-    {"string without end", BYTES("Mx"), false, {"", "", "", "", ""}},
-    {"something behind it", BYTES("Mx\0\0y"), false, {"", "", "x", "", ""}},
+     {"ERROR", "42601", "bad", "why", "do", "parserx"}},
+    {"V before S", BYTES("VERROR\0SFEHLER\0\0"), true, {"ERROR", "", "", "", "", ""}},
+    {"S only", BYTES("SERROR\0Mx\0\0"), true, {"ERROR", "", "x", "", "", ""}},
+    {"no field", BYTES("\0"), true, {"", "", "", "", "", ""}},
+    {"empty", BYTES(""), false, {"", "", "", "", "", ""}},
+    {"no terminator", BYTES("Mx\0"), false, {"", "", "x", "", "", ""}},
+    {"string without end", BYTES("Mx"), false, {"", "", "", "", "", ""}},
+    {"something behind it", BYTES("Mx\0\0y"), false, {"", "", "x", "", "", ""}},
 };
 
 static void test_parse_error(void **unused)
@@ -237,6 +237,7 @@ static void test_parse_error(void **unused)
         assert_string_equal(e.message, errors[i].want.message);
         assert_string_equal(e.detail, errors[i].want.detail);
         assert_string_equal(e.hint, errors[i].want.hint);
+        assert_string_equal(e.routine, errors[i].want.routine);
     }
 }
 

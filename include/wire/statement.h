@@ -1,0 +1,63 @@
+/*
+ * statement.h - prepared statements of all clients, each kept once.
+ *
+ * A statement is the body of a Parse (query text and parameter types) with the settings
+ * under which it was parsed. Equal ones are the same object in all threads, and
+ * have one name on every server: PGSLUICE_<number>. Clients and servers hold
+ * references; with the last one the statement is gone.
+ *
+ * Threads: any. Not here: what a client calls it (statement_names.h), which servers have it
+ * (statement_cache.h).
+ */
+#ifndef WIRE_STATEMENT_H
+#define WIRE_STATEMENT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/intern.h"
+
+#define STATEMENT_PREFIX         "PGSLUICE_"
+#define STATEMENT_NOBODY         STATEMENT_PREFIX "0" /* the name of none: numbers begin at 1 */
+#define STATEMENT_MAX_BODY_BYTES (16u << 20)
+#define STATEMENTS_MAX_BYTES     (256ull << 20) /* of all together */
+
+struct statement {
+    /* constant */
+    uint64_t hash;
+    uint64_t number;
+    struct istr *settings; /* that decide what it means, as statement_settings() makes them */
+    uint32_t body_bytes;
+    uint8_t name_bytes; /* without the NUL */
+    char name[31];      /* on servers */
+
+    /* [atomic]; refs: 1 -> 0 under the table's lock only */
+    _Atomic uint32_t refs;
+    _Atomic uint32_t n_clients; /* names that clients have for it */
+    _Atomic uint32_t n_servers; /* servers that have it */
+    _Atomic uint64_t hits;      /* times it was needed on a server and was there */
+    _Atomic uint64_t misses;    /* times it had to be prepared */
+
+    /* [table's lock] */
+    struct statement *next;
+
+    /* constant: query text, NUL, number of types, types */
+    uint8_t body[];
+};
+
+/* Is that the body of a Parse behind the name, complete and nothing behind it? */
+bool statement_body_is_sound(const uint8_t *body, uint32_t len_bytes) must_check;
+/* A reference; settings stay the caller's. NULL when memory is out or STATEMENTS_MAX_BYTES would be passed.
+ */
+struct statement *statement_get(const uint8_t *body, uint32_t len_bytes, struct istr *settings) must_check;
+struct statement *statement_ref(struct statement *s);
+void statement_unref(struct statement *s); /* NULL is fine */
+/* Memory of one, and of all. */
+uint64_t statement_bytes(const struct statement *s);
+uint64_t statements_bytes(void);
+/* All that there are, a reference to each, oldest first; free() the array. NULL when memory is out. */
+struct statement **statements_all(uint32_t *n) must_check;
+
+#endif

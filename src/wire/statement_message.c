@@ -1,0 +1,130 @@
+/*
+ * statement_message.c - which prepared statement a message is about, and the same message about another one.
+ *
+ * Pure; any thread.
+ */
+#include "wire/statement_message.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Takes one NUL-terminated string off. NONE: it goes beyond the message. */
+static enum statement_look take_string(const uint8_t *message, uint32_t *at, uint32_t here_bytes,
+                                       uint32_t whole_bytes, const char **text, uint32_t *text_bytes)
+{
+    uint32_t end = here_bytes < whole_bytes ? here_bytes : whole_bytes;
+    const uint8_t *nul = *at < end ? memchr(message + *at, 0, end - *at) : NULL;
+
+    if (nul == NULL) {
+        if (end == whole_bytes)
+            return STATEMENT_NONE;
+        return end > STATEMENT_MAX_NAMES_BYTES ? STATEMENT_TOO_LONG : STATEMENT_MORE;
+    }
+    *text = (const char *)message + *at;
+    *text_bytes = (uint32_t)(nul - (message + *at));
+    *at += *text_bytes + 1;
+    return *at > STATEMENT_MAX_NAMES_BYTES ? STATEMENT_TOO_LONG : STATEMENT_NAMED;
+}
+
+enum statement_look statement_look(const uint8_t *message, uint32_t here_bytes, struct statement_message *m)
+{
+    const uint32_t len = wire_u32(message + 1);
+    const uint32_t whole_bytes = 1 + len;
+    uint32_t at = WIRE_HEADER_BYTES;
+    enum statement_look look;
+
+    *m = (struct statement_message){.type = message[0], .len = len};
+    if (m->type == 'B') {
+        look = take_string(message, &at, here_bytes, whole_bytes, &m->portal, &m->portal_bytes);
+        if (look != STATEMENT_NAMED)
+            return look;
+        m->portal_bytes++;
+    } else if (m->type != 'P') {
+        if (len < 5)
+            return STATEMENT_NONE;
+        if (here_bytes <= at)
+            return STATEMENT_MORE;
+        if (message[at++] != 'S')
+            return STATEMENT_NONE;
+    }
+    look = take_string(message, &at, here_bytes, whole_bytes, &m->name, &m->name_bytes);
+    if (look != STATEMENT_NAMED)
+        return look;
+    m->head_bytes = at;
+    return m->name_bytes > 0 ? STATEMENT_NAMED : STATEMENT_NONE;
+}
+
+uint32_t statement_put_head(const struct statement_message *m, const char *name, uint32_t name_bytes,
+                            uint8_t *out, uint32_t *before)
+{
+    uint32_t n = 0;
+
+    out[n++] = m->type;
+    wire_set_u32(out + n, m->len - m->name_bytes + name_bytes);
+    n += 4;
+    if (m->type == 'D' || m->type == 'C')
+        out[n++] = 'S';
+    *before = n;
+    memcpy(out + n, name, name_bytes);
+    n += name_bytes;
+    out[n++] = 0;
+    return n;
+}
+
+uint32_t statement_put_parse_head(const struct statement *s, uint8_t *out)
+{
+    out[0] = 'P';
+    wire_set_u32(out + 1, 4 + s->name_bytes + 1 + s->body_bytes);
+    memcpy(out + WIRE_HEADER_BYTES, s->name, s->name_bytes + 1u);
+    return WIRE_HEADER_BYTES + s->name_bytes + 1;
+}
+
+uint32_t statement_put_close(const struct statement *s, uint8_t *out)
+{
+    out[0] = 'C';
+    wire_set_u32(out + 1, 4 + 1 + s->name_bytes + 1);
+    out[WIRE_HEADER_BYTES] = 'S';
+    memcpy(out + WIRE_HEADER_BYTES + 1, s->name, s->name_bytes + 1u);
+    return WIRE_HEADER_BYTES + 1 + s->name_bytes + 1;
+}
+
+uint64_t statement_number_in_error(const uint8_t *body, uint32_t len_bytes)
+{
+    struct wire_error e;
+
+    if (!wire_parse_error(body, len_bytes, &e))
+        return 0;
+    /* quotation marks depend on the language of the messages */
+    const char *found = strstr(e.message, STATEMENT_PREFIX);
+    return found != NULL ? strtoull(found + strlen(STATEMENT_PREFIX), NULL, 10) : 0;
+}
+
+void statement_put_error(struct buf *out, const uint8_t *body, uint32_t len_bytes, uint64_t number,
+                         const char *name)
+{
+    char theirs[32];
+    uint32_t offset = wire_begin(out, 'E');
+    const char *at = (const char *)body, *end = at + len_bytes;
+
+    snprintf(theirs, sizeof(theirs), STATEMENT_PREFIX "%" PRIu64, number);
+    const size_t n = strlen(theirs);
+    while (at < end && *at != '\0') {
+        const size_t field_bytes = strlen(at) + 1; /* the body has been parsed: each field ends in a NUL */
+        const char *found = *at == 'M' ? strstr(at, theirs) : NULL;
+        if (found != NULL && isdigit((unsigned char)found[n]))
+            found = NULL;
+        if (found != NULL) {
+            buf_append(out, at, (uint32_t)(found - at));
+            buf_append_str(out, name);
+            wire_put_cstr(out, found + n);
+        } else {
+            buf_append(out, at, (uint32_t)field_bytes);
+        }
+        at += field_bytes;
+    }
+    wire_put_u8(out, 0);
+    wire_end(out, offset);
+}

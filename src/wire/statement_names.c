@@ -1,0 +1,183 @@
+/*
+ * statement_names.c - what one client calls its prepared statements.
+ *
+ * Invariant: bytes is the sum of cost() of all names in the table.
+ *
+ * Threads: the owner's.
+ */
+#include "wire/statement_names.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/hash.h"
+#include "statement_int.h"
+
+static struct statement_name *name_of(struct statement_link *link)
+{
+    return container_of(link, struct statement_name, link);
+}
+
+static uint64_t cost(const struct statement_name *name)
+{
+    return sizeof(*name) + name->name_bytes + 1 + statement_bytes(name->statement);
+}
+
+struct statement_names *statement_names_new(void)
+{
+    return calloc(1, sizeof(struct statement_names));
+}
+
+void statement_name_free(struct statement_name *name)
+{
+    statement_unref(name->statement);
+    free(name);
+}
+
+static void clear(struct statement_names *n, bool with_pending)
+{
+    for (uint32_t i = 0; i < n->table.n_buckets; i++)
+        for (struct statement_link *l = n->table.buckets[i], *next; l != NULL; l = next) {
+            struct statement_name *name = name_of(l);
+            next = l->next;
+            if (name->is_pending && !with_pending)
+                continue;
+            statement_names_take(n, name);
+            statement_name_free(name);
+        }
+}
+
+void statement_names_clear(struct statement_names *n)
+{
+    clear(n, false);
+}
+
+void statement_names_free(struct statement_names *n)
+{
+    if (n == NULL)
+        return;
+    clear(n, true);
+    statement_table_free(&n->table);
+    params_unref(n->params);
+    istr_unref(n->settings);
+    free(n);
+}
+
+static struct istr *make_settings(const struct params *params)
+{
+    struct buf text;
+
+    buf_init(&text, 0);
+    for (uint32_t i = 0; i < params_count(params); i++) {
+        if (strcasecmp(params_name(params, i), "application_name") == 0)
+            continue;
+        buf_append(&text, params_name(params, i), (uint32_t)strlen(params_name(params, i)) + 1);
+        buf_append(&text, params_value(params, i), (uint32_t)strlen(params_value(params, i)) + 1);
+    }
+    struct istr *s = text.failed ? NULL : istr_get((const char *)text.data, text.len);
+    buf_free(&text);
+    return s;
+}
+
+struct istr *statement_names_settings(struct statement_names *n, struct params *params)
+{
+    if (likely(n->params == params))
+        return n->settings;
+    struct istr *settings = make_settings(params);
+    if (settings == NULL)
+        return NULL;
+    istr_unref(n->settings);
+    n->settings = settings;
+    params_unref(n->params);
+    n->params = params_ref(params);
+    return settings;
+}
+
+struct statement_name *statement_names_find(const struct statement_names *n, const char *name,
+                                            uint32_t name_bytes)
+{
+    uint64_t hash = hash_bytes(name, name_bytes);
+
+    for (struct statement_link *l = statement_table_first(&n->table, hash); l != NULL; l = l->next) {
+        struct statement_name *found = name_of(l);
+        if (l->hash == hash && found->name_bytes == name_bytes && memcmp(found->name, name, name_bytes) == 0)
+            return found;
+    }
+    return NULL;
+}
+
+struct statement_name *statement_names_find_number(const struct statement_names *n, uint64_t number)
+{
+    for (uint32_t i = 0; i < n->table.n_buckets; i++)
+        for (struct statement_link *l = n->table.buckets[i]; l != NULL; l = l->next)
+            if (name_of(l)->statement->number == number)
+                return name_of(l);
+    return NULL;
+}
+
+static bool insert(struct statement_names *n, struct statement_name *name)
+{
+    if (!statement_table_reserve(&n->table)) {
+        statement_name_free(name);
+        return false;
+    }
+    statement_table_insert(&n->table, &name->link);
+    n->bytes += cost(name);
+    atomic_fetch_add_explicit(&name->statement->n_clients, 1, memory_order_relaxed);
+    return true;
+}
+
+struct statement_name *statement_name_new(const char *name, uint32_t name_bytes, struct statement *statement)
+{
+    struct statement_name *n = malloc(sizeof(*n) + name_bytes + 1);
+
+    if (n == NULL) {
+        statement_unref(statement);
+        return NULL;
+    }
+    *n = (struct statement_name){.statement = statement, .name_bytes = name_bytes};
+    n->link.hash = hash_bytes(name, name_bytes);
+    memcpy(n->name, name, name_bytes);
+    n->name[name_bytes] = '\0';
+    return n;
+}
+
+struct statement_name *statement_names_add(struct statement_names *n, const char *name, uint32_t name_bytes,
+                                           struct statement *statement)
+{
+    struct statement_name *added = statement_name_new(name, name_bytes, statement);
+
+    if (added == NULL)
+        return NULL;
+    if (n->bytes + cost(added) > STATEMENT_NAMES_MAX_BYTES) {
+        statement_name_free(added);
+        return NULL;
+    }
+    return insert(n, added) ? added : NULL;
+}
+
+void statement_names_take(struct statement_names *n, struct statement_name *name)
+{
+    statement_table_remove(&n->table, &name->link);
+    n->bytes -= cost(name);
+    atomic_fetch_sub_explicit(&name->statement->n_clients, 1, memory_order_relaxed);
+}
+
+bool statement_names_put(struct statement_names *n, struct statement_name *name)
+{
+    return insert(n, name);
+}
+
+void statement_names_change(struct statement_names *n, struct statement_name *name,
+                            struct statement *statement)
+{
+    struct statement *before = name->statement;
+
+    n->bytes -= cost(name);
+    atomic_fetch_sub_explicit(&before->n_clients, 1, memory_order_relaxed);
+    name->statement = statement;
+    n->bytes += cost(name);
+    atomic_fetch_add_explicit(&statement->n_clients, 1, memory_order_relaxed);
+    statement_unref(before);
+}
