@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "config/address.h"
 #include "config_int.h"
 
 /* In order of precedence, lowest first. */
@@ -294,6 +295,22 @@ static void default_conffile(struct loader *l)
     snapshot_set_source(l->config, option, "command line");
 }
 
+static void check_http_listen(struct loader *l)
+{
+    size_t option = (size_t)option_find("http_listen");
+    const struct given *g = winner(l, option);
+    const char *at = l->config->settings.http_listen;
+    enum address_result result;
+    struct address address;
+
+    while ((result = address_next(&at, &address)) == ADDRESS_OK)
+        ;
+    if (result == ADDRESS_ERR && g != NULL)
+        config_problems_add(l->problems, PROBLEM_ERROR, g->file, g->line,
+                            "%s%shttp_listen: \"%s\" is no list of PORT, ADDRESS:PORT, [IPV6]:PORT or *:PORT",
+                            g->file == NULL ? g->source : "", g->file == NULL ? ": " : "", g->value);
+}
+
 static void check_sense(struct loader *l)
 {
     const struct settings *s = &l->config->settings;
@@ -301,6 +318,7 @@ static void check_sense(struct loader *l)
     bool asks_password = s->auth_type == AUTH_TYPE_MD5 || s->auth_type == AUTH_TYPE_PLAIN ||
                          s->auth_type == AUTH_TYPE_SCRAM_SHA_256;
     bool has_databases = l->config->catalog->database_count > 0;
+    check_http_listen(l);
     if (has_databases && asks_password && *s->auth_file == '\0')
         config_problems_add(l->problems, PROBLEM_WARNING, file, 0,
                             "auth_type = %s needs auth_file: nobody can log in without it",
