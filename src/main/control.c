@@ -257,7 +257,7 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
     atomic_store(&in->next_connection_id, 1);
     ctl->next_stats_us = clock_now_us() + s->stats_period * USEC_PER_SEC;
     /* before anybody can find us: a signal waits until the loop runs, and kills nobody */
-    if (!add_signals(ctl) || !open_listeners(ctl))
+    if (!add_signals(ctl) || !open_listeners(ctl) || !control_open_http(ctl))
         return false;
     log_start();
     ctl->console = control_new_console(ctl);
@@ -292,6 +292,8 @@ void control_destroy(struct control *ctl)
         log_info("shutdown complete; a host name is still being looked up");
         return;
     }
+    http_close(ctl->http);
+    ctl->http = NULL;
     console_destroy(ctl->console);
     ctl->console = NULL;
     listeners_free(ctl->listeners);

@@ -74,6 +74,20 @@ static int run(struct control *ctl, const struct args *a, struct session_config 
     return status;
 }
 
+static int ask_health(const struct args *a, struct config_problems *problems)
+{
+    struct config *cfg = config_load(&a->config, problems);
+    int status = 1;
+
+    if (cfg != NULL)
+        status = healthcheck(cfg, a->health_path);
+    else
+        say_problems(problems, BIT(PROBLEM_ERROR), false);
+    config_unref(cfg);
+    config_problems_free(problems);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     static struct control ctl;
@@ -84,6 +98,8 @@ int main(int argc, char **argv)
     if (!args_parse(&a, argc, argv, &status))
         return status;
     config_problems_init(&problems);
+    if (a.health_path != NULL)
+        return ask_health(&a, &problems);
     rand_secure(ctl.in.scram_process_secret, sizeof(ctl.in.scram_process_secret));
     struct session_config *config = load(&a, ctl.in.scram_process_secret, &problems);
     say_problems(&problems,

@@ -97,6 +97,18 @@ pgs_install() {
   fi
 }
 
+# pgs_fetch_prometheus DIR: Debian's prometheus and promtool in DIR/usr/bin, unpacked and not installed, as installing
+# would start a service. Without it the tests that need it are skipped.
+pgs_fetch_prometheus() {
+  local dir=$1
+  [ ! -x "$dir/usr/bin/promtool" ] || return 0
+  if command -v promtool >/dev/null 2>&1 && command -v prometheus >/dev/null 2>&1; then return 0; fi
+  command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || return 0
+  mkdir -p "$dir"
+  (cd "$dir" && apt-get -q download prometheus && dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb) \
+    >>"${PGS_INSTALL_LOG:-/dev/stderr}" 2>&1 || pgs_say "prometheus could not be fetched: its tests will be skipped"
+}
+
 # Systems without apt-get: look for what counts, and name what is missing.
 pgs_check_by_hand() {
   local program library missing=""
