@@ -116,6 +116,15 @@ static void on_accept(void *arg, int fd, bool is_unix)
     workers_dispatch(&ctl->in, fd, is_unix, is_over_limit);
 }
 
+/* Says who asked for it, as that is what must change. */
+static void say_cannot_listen(const struct control *ctl, const char *error)
+{
+    const struct config *cfg = ctl->config->config;
+    log_fatal("%s; listen_addr is set by: %s, listen_port by: %s", error,
+              config_source_text(cfg, (size_t)option_find("listen_addr")),
+              config_source_text(cfg, (size_t)option_find("listen_port")));
+}
+
 static bool open_listeners(struct control *ctl)
 {
     const struct settings *s = control_settings(ctl);
@@ -133,7 +142,7 @@ static bool open_listeners(struct control *ctl)
 
     ctl->listeners = listeners_open(&ctl->loop, &o, on_accept, ctl, error, sizeof(error));
     if (ctl->listeners == NULL)
-        log_fatal("%s", error);
+        say_cannot_listen(ctl, error);
     return ctl->listeners != NULL;
 }
 
