@@ -17,7 +17,8 @@ extern char **environ;
 static void print_usage(const char *program)
 {
     printf("%s is a transparent connection pooler for PostgreSQL.\n\n"
-           "Usage: %s [OPTION]... CONFIG_FILE\n\n"
+           "Usage: %s [OPTION]... [CONFIG_FILE]\n"
+           "Without a file it is configured by environment variables: DATABASE_URL is enough.\n\n"
            "  -d, --daemon         run in the background (needs logfile or syslog, and pidfile)\n"
            "  -q, --quiet          log nothing to stderr\n"
            "  -v, --verbose        log more; twice: still more\n"
@@ -25,6 +26,7 @@ static void print_usage(const char *program)
            "  -R, --reboot         accepted for PgBouncer's scripts; see pgsluice(1) for the way to restart\n"
            "      --check          print every problem of the configuration and exit (status 1: there are "
            "some)\n"
+           "      --print-config   print the configuration that files and variables stand for, and exit\n"
            "      --healthcheck[=live|ready]\n"
            "                       ask the instance that runs with this configuration; status 0: it is well\n"
            "  -V, --version        print the version and what is built in\n"
@@ -52,7 +54,7 @@ static void print_version(void)
 #endif
 }
 
-enum { OPT_CHECK = 256, OPT_HEALTHCHECK };
+enum { OPT_CHECK = 256, OPT_HEALTHCHECK, OPT_PRINT_CONFIG };
 
 static const struct option long_options[] = {
     {"daemon", no_argument, NULL, 'd'},
@@ -62,6 +64,7 @@ static const struct option long_options[] = {
     {"reboot", no_argument, NULL, 'R'},
     {"check", no_argument, NULL, OPT_CHECK},
     {"healthcheck", optional_argument, NULL, OPT_HEALTHCHECK},
+    {"print-config", no_argument, NULL, OPT_PRINT_CONFIG},
     {"version", no_argument, NULL, 'V'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -116,6 +119,7 @@ bool args_parse(struct args *a, int argc, char **argv, int *status)
         case 'u': a->user = optarg; break;
         case 'R': a->reboot = true; break;
         case OPT_CHECK: a->check_only = true; break;
+        case OPT_PRINT_CONFIG: a->print_config = true; break;
         case OPT_HEALTHCHECK:
             if (!set_health_path(a, optarg))
                 return usage_error(argv[0], status);
@@ -125,13 +129,11 @@ bool args_parse(struct args *a, int argc, char **argv, int *status)
         default: return usage_error(argv[0], status);
         }
     }
-    if (optind != argc - 1) {
-        fprintf(stderr, "%s: one configuration file must be given\nTry \"%s --help\" for more information.\n",
-                argv[0], argv[0]);
-        *status = 1;
-        return false;
+    if (optind < argc - 1) {
+        fprintf(stderr, "%s: at most one configuration file can be given\n", argv[0]);
+        return usage_error(argv[0], status);
     }
-    a->ini_path = argv[optind];
+    a->ini_path = argv[optind]; /* NULL: variables say it all */
     set_overrides(a);
     return true;
 }

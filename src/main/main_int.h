@@ -22,6 +22,7 @@ struct args {
     bool daemonize;
     bool quiet;
     bool check_only;         /* --check: print problems and exit */
+    bool print_config;       /* --print-config: print it and exit */
     const char *health_path; /* --healthcheck: what to ask the running instance; NULL: do not */
     bool reboot;             /* -R: accepted, warned about */
     int verbose;
