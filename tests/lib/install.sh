@@ -9,6 +9,8 @@ PGS_PACKAGES_BUILD="autoconf automake pkg-config gcc make libc6-dev libevent-dev
 PGS_PACKAGES_POSTGRES="postgresql postgresql-contrib postgresql-client"
 PGS_PACKAGES_TEST="clang clang-format llvm libcmocka-dev openssl python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-psycopg python3-psycopg2 iproute2 procps strace mandoc xz-utils git"
 
+PGS_PACKAGES_IMAGE="buildah debootstrap docker-compose python3-venv util-linux"
+
 pgs_say() { printf '%s\n' "$*" >&2; }
 
 # pgs_as_root COMMAND...: as it is for root, through sudo for others.
@@ -44,7 +46,7 @@ pgs_apt_get() {
   pgs_as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" </dev/null >>"${PGS_INSTALL_LOG:-/dev/stderr}" 2>&1
 }
 
-# pgs_install PURPOSE...: build, postgres, test. Returns 1 when something is missing and cannot be installed.
+# pgs_install PURPOSE...: build, postgres, test, image. Returns 1 when something is missing and cannot be installed.
 pgs_install() {
   local purpose package wanted="" missing="" unknown="" postgres=""
   for purpose in "$@"; do
@@ -52,6 +54,7 @@ pgs_install() {
       build) wanted="$wanted $PGS_PACKAGES_BUILD" ;;
       postgres) wanted="$wanted $PGS_PACKAGES_POSTGRES" ;;
       test) wanted="$wanted $PGS_PACKAGES_TEST" ;;
+      image) wanted="$wanted $PGS_PACKAGES_IMAGE" ;;
       *) pgs_say "pgs_install: no such purpose: $purpose"; return 2 ;;
     esac
   done
