@@ -49,7 +49,8 @@ void process_raise_descriptor_limit(int max_client_conn);
 void process_catch_crashes(void);
 bool process_open_log(const struct settings *s, const struct args *a);
 void process_notify(const char *state);
-/* Hundredths of a CPU that the control groups of this process allow, 0 = no limit. root: "", but for tests. */
+/* Hundredths of a CPU that the control groups of this process allow, 0 = no limit. root: "", but for tests.
+ */
 int cgroup_quota(const char *root);
 /* CPUs that the container or machine grants, 1..8: workers = auto. */
 int process_auto_workers(void);
