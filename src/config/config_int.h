@@ -66,7 +66,7 @@ struct catalog {
     size_t peer_count;
     struct userlist *userlist; /* owns the credentials; NULL = none */
     struct config_file_id userlist_id;
-    char *more_users; /* lines of an auth_file that variables gave; secret; NULL = none */
+    char *more_users;     /* lines of an auth_file that variables gave; secret; NULL = none */
     struct catalog *base; /* owns all but the users, which were read again since; NULL: this one does */
 };
 
@@ -129,8 +129,8 @@ void section_peer(struct catalog *c, const char *name, const char *value, struct
 
 /* ---- users.c ---- */
 
-/* Reads auth_file ("" = none) and c->more_users into a finished catalog. Problems are warnings at the start, as
- * PgBouncer goes on without the file, too; errors where there are users that can be kept. */
+/* Reads auth_file ("" = none) and c->more_users into a finished catalog. Problems are warnings at the start,
+ * as PgBouncer goes on without the file, too; errors where there are users that can be kept. */
 void users_load(struct catalog *c, const char *path, enum problem_severity severity,
                 struct config_problems *problems);
 void users_free_list(struct userlist *l);

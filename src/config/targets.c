@@ -189,6 +189,7 @@ static const struct {
     {"keepalives_count", TO_SETTING, "tcp_keepcnt"},
     {"application_name", TO_DATABASE, "application_name"},
     {"client_encoding", TO_DATABASE, "client_encoding"},
+    {"target_session_attrs", TO_DATABASE, "target_session_attrs"},
     {"fallback_application_name", NO_MEANING, NULL},
     {"gssencmode", NO_MEANING, NULL},
     {"krbsrvname", NO_MEANING, NULL},
@@ -213,7 +214,6 @@ static const struct {
     {"require_auth", REFUSED, NULL},
     {"requirepeer", REFUSED, NULL},
     {"channel_binding", REFUSED, NULL},
-    {"target_session_attrs", REFUSED, NULL},
 };
 
 static void setting(struct targets *ts, const struct target *t, const char *name, const char *value)
@@ -241,9 +241,12 @@ static bool special_parameter(struct targets *ts, struct target *t, const struct
     }
     if (strcmp(p->name, "sslrootcert") == 0 && strcmp(p->value, "system") == 0)
         return true; /* what server_tls_ca_file is when it is empty */
-    if (strcmp(p->name, "channel_binding") == 0 && strcmp(p->value, "require") != 0)
+    if (strcmp(p->name, "load_balance_hosts") == 0) {
+        bool is_random = strcmp(p->value, "random") == 0;
+        add_pair(&t->pairs, "load_balance_hosts", is_random ? "round-robin" : p->value);
         return true;
-    return strcmp(p->name, "target_session_attrs") == 0 && strcmp(p->value, "any") == 0;
+    }
+    return strcmp(p->name, "channel_binding") == 0 && strcmp(p->value, "require") != 0;
 }
 
 static void url_parameter(struct targets *ts, struct target *t, const struct database_url_parameter *p)
@@ -306,6 +309,9 @@ static bool target_of_url(struct targets *ts, const char *source, const char *te
         add_pair(&t->pairs, "host", url.host);
         add_pair(&t->pairs, "port", port);
         add_pair(&t->pairs, "dbname", database);
+        if (strchr(url.host, ',') != NULL)
+            add_pair(&t->pairs, "load_balance_hosts",
+                     "disable"); /* as in libpq, unless the URL says otherwise */
         buf_printf(&t->place, "%s %s %s %s", url.host, port, database, url.user);
         for (size_t i = 0; ts->takes && i < url.n_parameters; i++)
             url_parameter(ts, t, &url.parameters[i]);

@@ -96,10 +96,12 @@ static bool is_left_out(const char *relation, const char *column)
         {"POOLS", "load_balance_hosts"}, /* configuration */
         {"POOLS", "maxwait_us"},         /* behind the point of maxwait */
         {"POOLS", "utilization"},        /* in UTILIZATION */
-        {"UTILIZATION", "limit"},        /* these four: in POOLS */
+        {"UTILIZATION", "limit"},        /* these: in POOLS */
         {"UTILIZATION", "active"},
         {"UTILIZATION", "idle"},
         {"UTILIZATION", "waiting"},
+        {"UTILIZATION", "reserve"},
+        {"UTILIZATION", "reserve_used"},
         {"ERRORS", "kind"}, /* chooses the metric */
         {"ERRORS", "text"},
         {"LATENCY", "count"}, /* in the histograms */
