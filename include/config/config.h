@@ -89,7 +89,7 @@ struct config_override {
 };
 
 struct config_args {
-    const char *ini_path; /* NULL: no file */
+    const char *ini_path; /* NULL: no file; then the families of variables count (src/config/families.c) */
     const char *ini_text; /* when set, read instead of the file (ini_path is then only its name) */
     size_t ini_text_len;
     bool no_files;            /* refuse %include, do not read auth_file */
@@ -189,6 +189,10 @@ bool config_value_text(const struct config *c, size_t i, struct buf *out);
 /* "default", "environment production", "FILE:LINE", "[environment.NAME] FILE:LINE",
  * "variable NAME", "command line", "SET". */
 const char *config_source_text(const struct config *c, size_t i);
+
+/* The whole as a file that says the same, with the source of each value in a comment above it and *** for
+ * secrets. Settings that have their default are left out. */
+void config_print(const struct config *c, struct buf *out);
 
 /* ---- differences ---- */
 

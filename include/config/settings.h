@@ -36,6 +36,8 @@ enum config_sslmode {
     SSLMODE_VERIFY_FULL,
 };
 
+enum config_metrics_compat { METRICS_COMPAT_NONE, METRICS_COMPAT_PGBOUNCER };
+
 enum config_load_balance_hosts { LOAD_BALANCE_DISABLE, LOAD_BALANCE_ROUND_ROBIN };
 
 /* What a server has to be; the words and their meaning are libpq's. */
@@ -170,6 +172,8 @@ struct settings {
     const char *environment;  /* name of the profile in force, "" none */
     int64_t handoff_slack_us; /* T: how long a waiter may be overtaken by waiters of the freeing worker */
     int handoff_burst;        /* K: by how many later ones it may be overtaken */
+    const char *http_listen;  /* list for address_next(), "" none */
+    int metrics_compat;       /* enum config_metrics_compat */
     int timeout_action;       /* enum config_timeout_action */
     int workers;              /* 0 = auto */
 

@@ -177,6 +177,10 @@ void pool_set_removed(struct pool *pool, bool removed, int64_t now_us, struct po
  * for idleness. */
 void pool_maintain(struct pool *pool, uint8_t prefer_worker, int64_t now_us, struct pool_acts *acts);
 
+/* Opens a server on worker when the pool has none and nothing keeps it from trying: to know whether it can.
+ */
+void pool_want_one(struct pool *pool, uint8_t worker, int64_t now_us, struct pool_acts *acts);
+
 /* Allocates slots, so: outside all locks. When memory is out, the limit stays at what there are slots for.
  * Acts as for pool_pump by the control thread. */
 void pool_configure(struct pool *pool, const struct pool_config *config, int64_t now_us,

@@ -67,6 +67,7 @@ void catalog_unref(struct catalog *c)
         for (size_t i = 0; i < c->peer_count; i++)
             free_peer(&c->peers[i]);
         free(c->peers);
+        secret_free(c->more_users);
     }
     free(c);
 }

@@ -72,7 +72,7 @@ struct config *config_with_userlist(const struct config *old, struct config_prob
     struct config *new = snapshot_copy(old);
     new->catalog = catalog_without_userlist(old->catalog);
     catalog_unref(old->catalog); /* the reference that the copy has had */
-    users_load_file(new->catalog, new->settings.auth_file, PROBLEM_ERROR, problems);
+    users_load(new->catalog, new->settings.auth_file, PROBLEM_ERROR, problems);
     snapshot_finish(new);
     if (problems->errors == errors_before)
         return new;

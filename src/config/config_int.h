@@ -18,6 +18,8 @@
 bool value_parse_int(const char *text, int64_t min, int64_t max, int64_t *value, struct buf *why) must_check;
 bool value_parse_enum(const char *text, const struct config_option_name *names,
                       const struct config_option_name **found, struct buf *why) must_check;
+/* Do the two texts mean the same value ("30" and "30s")? */
+bool option_same_value(const struct config_option *o, const char *a, const char *b);
 /* Is the value one that this version refuses? */
 bool option_is_later(const struct config_option *o, const struct settings *s);
 const struct config_option_name *config_pool_mode_names(void);
@@ -64,6 +66,7 @@ struct catalog {
     size_t peer_count;
     struct userlist *userlist; /* owns the credentials; NULL = none */
     struct config_file_id userlist_id;
+    char *more_users;     /* lines of an auth_file that variables gave; secret; NULL = none */
     struct catalog *base; /* owns all but the users, which were read again since; NULL: this one does */
 };
 
@@ -126,10 +129,10 @@ void section_peer(struct catalog *c, const char *name, const char *value, struct
 
 /* ---- users.c ---- */
 
-/* Reads auth_file into a finished catalog. Problems are warnings at the start, as PgBouncer goes on without
- * the file, too; errors where there are users that can be kept. */
-void users_load_file(struct catalog *c, const char *path, enum problem_severity severity,
-                     struct config_problems *problems);
+/* Reads auth_file ("" = none) and c->more_users into a finished catalog. Problems are warnings at the start,
+ * as PgBouncer goes on without the file, too; errors where there are users that can be kept. */
+void users_load(struct catalog *c, const char *path, enum problem_severity severity,
+                struct config_problems *problems);
 void users_free_list(struct userlist *l);
 bool users_same_credential(const struct credential *a, const struct credential *b);
 
@@ -157,8 +160,10 @@ struct profile_value {
 const struct profile_value *environment_profile(const char *name);
 size_t environment_profile_count(void);
 const char *environment_profile_name(size_t i);
-/* Calls cb for each PGSLUICE_* variable that names a setting; warns about those that name nothing. */
+struct vars;
+/* Calls cb for each PGSLUICE_* variable that names a setting, or whose _FILE twin does; warns about those
+ * that name nothing. */
 typedef void (*variable_cb)(void *arg, int option, const char *variable, const char *value);
-void environment_variables(char *const *environ, variable_cb cb, void *arg, struct config_problems *problems);
+void environment_variables(struct vars *v, bool has_file, variable_cb cb, void *arg);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "config_int.h"
+#include "vars_int.h"
 
 #define VARIABLE_PREFIX "PGSLUICE_"
 
@@ -48,46 +48,89 @@ const char *environment_profile_name(size_t i)
     return profiles[i].name;
 }
 
-/* Variables that look like ours and are none: the client's, and those that Kubernetes and Docker
- * set for a service called pgsluice (PGSLUICE_SERVICE_HOST, PGSLUICE_PORT_6432_TCP_ADDR, ...). */
-static bool is_foreign(const char *name)
+/* Variables of ours that are no settings. */
+static bool is_other_variable(const char *name, bool *needs_no_file)
 {
-    return strcmp(name, "DSN") == 0 || strcmp(name, "PORT") == 0 || str_has_prefix(name, "PORT_") ||
-           strcmp(name, "SERVICE_HOST") == 0 || strcmp(name, "SERVICE_PORT") == 0 ||
-           str_has_prefix(name, "SERVICE_PORT_");
+    *needs_no_file = strcmp(name, "DATABASE_URL") == 0 || strcmp(name, "DATABASE_URLS") == 0;
+    return *needs_no_file || strcmp(name, "DSN") == 0; /* pgsluicectl's */
 }
 
-static void one_variable(const char *variable, const char *value, variable_cb cb, void *arg,
-                         struct config_problems *problems)
+static char *upper_nearest(const char *name)
 {
-    const char *name = variable + strlen(VARIABLE_PREFIX);
-    int option = option_find(name);
-    if (option >= 0) {
-        cb(arg, option, variable, value);
-        return;
-    }
-    if (is_foreign(name))
-        return;
     const char *nearest = option_nearest(name);
-    char *suggestion = NULL;
-    if (nearest != NULL) {
-        suggestion = xasprintf(": did you mean %s%s?", VARIABLE_PREFIX, nearest);
-        for (char *c = suggestion + strlen(": did you mean "); *c != '\0'; c++)
-            *c = *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
-    }
-    config_problems_add(problems, PROBLEM_WARNING, NULL, 0, "variable %s names no setting%s", variable,
-                        suggestion != NULL ? suggestion : "");
-    free(suggestion);
+    if (strcasecmp(name, "PORT") == 0)
+        nearest = "listen_port";
+    char *copy = nearest != NULL ? xstrdup(nearest) : NULL;
+    for (char *c = copy; c != NULL && *c != '\0'; c++)
+        *c = *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
+    return copy;
 }
 
-void environment_variables(char *const *environ, variable_cb cb, void *arg, struct config_problems *problems)
+/* variable names neither a setting nor anything else. */
+static void unknown_variable(struct vars *v, const char *variable, const char *name)
 {
-    for (; environ != NULL && *environ != NULL; environ++) {
-        const char *equals = strchr(*environ, '=');
-        if (equals == NULL || !str_has_prefix(*environ, VARIABLE_PREFIX))
-            continue;
-        char *variable = xstrndup(*environ, (size_t)(equals - *environ));
-        one_variable(variable, equals + 1, cb, arg, problems);
-        free(variable);
+    char *nearest = upper_nearest(name);
+    config_problems_add(v->problems, PROBLEM_WARNING, NULL, 0, "variable %s names no setting%s%s%s%s",
+                        variable, nearest != NULL ? ": did you mean " : "",
+                        nearest != NULL ? VARIABLE_PREFIX : "", nearest != NULL ? nearest : "",
+                        nearest != NULL ? "?" : "");
+    free(nearest);
+}
+
+/* The name without _FILE, where that is a twin of something that we know; else as it is. */
+static char *without_twin(const char *name)
+{
+    size_t len = strlen(name), twin = strlen("_FILE");
+    bool needs_no_file;
+    if (option_find(name) >= 0 || len <= twin || strcmp(name + len - twin, "_FILE") != 0)
+        return xstrdup(name);
+    char *stem = xstrndup(name, len - twin);
+    if (option_find(stem) < 0 && !is_other_variable(stem, &needs_no_file)) {
+        free(stem);
+        stem = xstrdup(name);
     }
+    return stem;
+}
+
+static void one_variable(struct vars *v, bool has_file, const char *variable, const char *value,
+                         variable_cb cb, void *arg)
+{
+    bool needs_no_file;
+    char *name = without_twin(variable + strlen(VARIABLE_PREFIX));
+    int option = option_find(name);
+    bool is_twin = strcmp(name, variable + strlen(VARIABLE_PREFIX)) != 0;
+
+    if (option >= 0 && is_twin) {
+        char *plain = xasprintf("%s%s", VARIABLE_PREFIX, name);
+        const struct var *found = vars_find(v, plain);
+        if (found != NULL)
+            cb(arg, option, found->name, found->value);
+        free(plain);
+    } else if (option >= 0) {
+        cb(arg, option, variable, value);
+    } else if (is_other_variable(name, &needs_no_file)) {
+        if (needs_no_file && has_file)
+            config_problems_add(v->problems, PROBLEM_WARNING, NULL, 0,
+                                "variable %s counts only where no configuration file is given", variable);
+    } else if (!vars_is_injected(variable, value)) {
+        unknown_variable(v, variable, name);
+    }
+    free(name);
+}
+
+/* Twins come last, since they win. */
+void environment_variables(struct vars *v, bool has_file, variable_cb cb, void *arg)
+{
+    for (int twins = 0; twins < 2; twins++)
+        for (char *const *e = v->environ; e != NULL && *e != NULL; e++) {
+            const char *equals = strchr(*e, '=');
+            if (equals == NULL || !str_has_prefix(*e, VARIABLE_PREFIX))
+                continue;
+            char *variable = xstrndup(*e, (size_t)(equals - *e));
+            char *name = without_twin(variable + strlen(VARIABLE_PREFIX));
+            if ((strcmp(name, variable + strlen(VARIABLE_PREFIX)) != 0) == (twins == 1))
+                one_variable(v, has_file, variable, equals + 1, cb, arg);
+            free(name);
+            free(variable);
+        }
 }

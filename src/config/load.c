@@ -11,11 +11,22 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/secret.h"
 #include "base/str.h"
-#include "config_int.h"
+#include "config/address.h"
+#include "vars_int.h"
 
-/* In order of precedence, lowest first. */
-enum layer { LAYER_PROFILE, LAYER_FILE, LAYER_SECTION, LAYER_VARIABLE, LAYER_COMMAND_LINE, LAYER_COUNT };
+/* In order of precedence, lowest first. LAYER_BARE: what is so where no file is given; the families of
+ * variables are LAYER_FILE then. */
+enum layer {
+    LAYER_BARE,
+    LAYER_PROFILE,
+    LAYER_FILE,
+    LAYER_SECTION,
+    LAYER_VARIABLE,
+    LAYER_COMMAND_LINE,
+    LAYER_COUNT
+};
 
 /* A value that was given. */
 struct given {
@@ -43,6 +54,8 @@ struct loader {
     struct section_line *lines;
     size_t line_count;
     struct strlist sections; /* names of the [environment.NAME] sections */
+    struct vars vars;
+    bool is_bare; /* no file: variables alone */
 };
 
 #define ENVIRONMENT_SECTION "environment."
@@ -172,6 +185,74 @@ static void variable(void *arg, int option, const char *name, const char *value)
     give(l, LAYER_VARIABLE, option, value, xasprintf("variable %s", name), (struct place){NULL, 0});
 }
 
+/* ---- no file: variables alone ---- */
+
+/* Of several values for one setting the first counts, and one of ours before all. */
+static void bare_setting(void *arg, int option, const char *value, const char *source)
+{
+    struct loader *l = arg;
+    const struct config_option *o = option_at((size_t)option);
+    const struct given *before = &l->given[LAYER_VARIABLE][option];
+
+    if (before->value == NULL)
+        before = &l->given[LAYER_FILE][option];
+    if (before->value == NULL)
+        give(l, LAYER_FILE, option, value, xstrdup(source), (struct place){NULL, 0});
+    else if (!option_same_value(o, before->value, value))
+        config_problems_add(l->problems, PROBLEM_WARNING, NULL, 0, "%s and %s disagree about %s: %s counts",
+                            before->source, source, o->name, before->source);
+}
+
+static void load_bare(struct loader *l)
+{
+    /* As all images of poolers have it; nobody gets in without a password. */
+    static const char *const defaults[][2] = {{"listen_addr", "*"}, {"auth_type", "scram-sha-256"}};
+    struct buf users;
+
+    for (size_t i = 0; i < ARRAY_SIZE(defaults); i++)
+        give(l, LAYER_BARE, option_find(defaults[i][0]), defaults[i][1], xstrdup("default without a file"),
+             (struct place){NULL, 0});
+    buf_init(&users, 0);
+    targets_read(&l->vars, l->config->catalog, &users, bare_setting, l);
+    if (users.len > 0)
+        l->config->catalog->more_users = xstrdup(buf_cstr(&users));
+    secret_wipe(users.data, users.capacity);
+    buf_free(&users);
+    families_settings(&l->vars, bare_setting, l);
+}
+
+/* A URL meant for the application, which leads to the pooler itself. */
+static bool is_ourselves(const struct settings *s, const struct database_config *db)
+{
+    static const char *const loopback[] = {"localhost", "127.0.0.1", "::1"};
+    for (size_t i = 0; i < ARRAY_SIZE(loopback); i++)
+        if (strcmp(db->host, loopback[i]) == 0)
+            return db->port == s->listen_port && *s->listen_addr != '\0';
+    return false;
+}
+
+static void check_bare(struct loader *l, bool asks_password)
+{
+    const struct catalog *c = l->config->catalog;
+    const struct settings *s = &l->config->settings;
+
+    for (size_t i = 0; i < c->database_count; i++)
+        if (is_ourselves(s, &c->databases[i]))
+            config_problems_add(
+                l->problems, PROBLEM_ERROR, NULL, 0,
+                "%s: %s port %d is where pgsluice itself listens: name the host of PostgreSQL, or "
+                "another listen_port",
+                c->databases[i].file, c->databases[i].host, c->databases[i].port);
+    if (asks_password && c->database_count > 0 && *s->auth_file == '\0' && c->more_users == NULL)
+        config_problems_add(
+            l->problems, PROBLEM_ERROR, NULL, 0,
+            "%s: no password is known, so that nobody could log in: give one in the URL, DB_PASSWORD or "
+            "DB_PASSWORD_FILE",
+            c->databases[0].file);
+}
+
+/* ---- the whole ---- */
+
 static void command_line(struct loader *l)
 {
     struct place nowhere = {NULL, 0};
@@ -294,6 +375,22 @@ static void default_conffile(struct loader *l)
     snapshot_set_source(l->config, option, "command line");
 }
 
+static void check_http_listen(struct loader *l)
+{
+    size_t option = (size_t)option_find("http_listen");
+    const struct given *g = winner(l, option);
+    const char *at = l->config->settings.http_listen;
+    enum address_result result;
+    struct address address;
+
+    while ((result = address_next(&at, &address)) == ADDRESS_OK)
+        ;
+    if (result == ADDRESS_ERR && g != NULL)
+        config_problems_add(l->problems, PROBLEM_ERROR, g->file, g->line,
+                            "%s%shttp_listen: \"%s\" is no list of PORT, ADDRESS:PORT, [IPV6]:PORT or *:PORT",
+                            g->file == NULL ? g->source : "", g->file == NULL ? ": " : "", g->value);
+}
+
 static void check_sense(struct loader *l)
 {
     const struct settings *s = &l->config->settings;
@@ -301,7 +398,10 @@ static void check_sense(struct loader *l)
     bool asks_password = s->auth_type == AUTH_TYPE_MD5 || s->auth_type == AUTH_TYPE_PLAIN ||
                          s->auth_type == AUTH_TYPE_SCRAM_SHA_256;
     bool has_databases = l->config->catalog->database_count > 0;
-    if (has_databases && asks_password && *s->auth_file == '\0')
+    check_http_listen(l);
+    if (l->is_bare)
+        check_bare(l, asks_password);
+    else if (has_databases && asks_password && *s->auth_file == '\0')
         config_problems_add(l->problems, PROBLEM_WARNING, file, 0,
                             "auth_type = %s needs auth_file: nobody can log in without it",
                             config_auth_type_name(s->auth_type));
@@ -311,7 +411,7 @@ static void check_sense(struct loader *l)
     if (l->config->catalog->peer_count > 0 && s->peer_id == 0)
         config_problems_add(l->problems, PROBLEM_WARNING, file, 0,
                             "[peers] has no effect: peer_id says which of them this one is, and is not set");
-    if (!has_databases && l->problems->errors == 0)
+    if (!has_databases && !l->is_bare && l->problems->errors == 0)
         config_problems_add(l->problems, PROBLEM_NOTE, file, 0, "no database is configured in [databases]");
 }
 
@@ -321,6 +421,8 @@ static void loader_init(struct loader *l, const struct config_args *args, struct
     l->args = args;
     l->problems = problems;
     l->config = snapshot_new();
+    l->is_bare = args->ini_path == NULL && args->ini_text == NULL && args->environ != NULL;
+    vars_init(&l->vars, args->environ, problems);
     for (int layer = 0; layer < LAYER_COUNT; layer++)
         l->given[layer] = xcalloc(option_count_all(), sizeof *l->given[layer]);
 }
@@ -339,6 +441,7 @@ static void loader_free(struct loader *l)
     }
     free(l->lines);
     strlist_free(&l->sections);
+    vars_free(&l->vars);
 }
 
 static void load_users(struct loader *l)
@@ -346,8 +449,8 @@ static void load_users(struct loader *l)
     const char *path = l->config->settings.auth_file, *unread = l->args->unread_users;
     bool is_needed = l->args->needs_users && (unread == NULL || strcmp(path, unread) != 0);
 
-    if (*path != '\0' && !l->args->no_files)
-        users_load_file(l->config->catalog, path, is_needed ? PROBLEM_ERROR : PROBLEM_WARNING, l->problems);
+    if (!l->args->no_files)
+        users_load(l->config->catalog, path, is_needed ? PROBLEM_ERROR : PROBLEM_WARNING, l->problems);
 }
 
 struct config *config_load(const struct config_args *args, struct config_problems *problems)
@@ -359,7 +462,9 @@ struct config *config_load(const struct config_args *args, struct config_problem
         struct ini_source source = {args->ini_path, args->ini_text, args->ini_text_len, args->no_files};
         ini_read(&source, ini_entry, &l, problems);
     }
-    environment_variables(args->environ, variable, &l, problems);
+    environment_variables(&l.vars, !l.is_bare, variable, &l);
+    if (l.is_bare)
+        load_bare(&l);
     command_line(&l);
     apply_environment(&l);
     choose_values(&l);

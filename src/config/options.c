@@ -12,6 +12,10 @@
 #include "base/str.h"
 #include "config_int.h"
 
+/* Neither the port of PgBouncer's usual exporter nor of another usual one: a swapped binary takes nobody's
+ * place. */
+#define CONFIG_HTTP_LISTEN_DEFAULT "127.0.0.1:9632"
+
 /* The offset of a field; does not compile when the field is not of that type. */
 #define FIELD(type, field)                                                                                   \
     (offsetof(struct settings, field) + 0 * sizeof((type *)0 == &((struct settings *)0)->field))
@@ -113,6 +117,12 @@ static const struct config_option_name timeout_actions[] = {
 #define AUTH_QUERY_DEFAULT                                                                                   \
     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "         \
     "WHERE rolname=$1 AND rolcanlogin"
+
+static const struct config_option_name metrics_compats[] = {
+    {"none", METRICS_COMPAT_NONE, false},
+    {"pgbouncer", METRICS_COMPAT_PGBOUNCER, false},
+    {NULL, 0, false},
+};
 
 static const struct config_option options[] = {
     STR(admin_users, "", R, "Users who may run every command of the admin console; a comma-separated list."),
@@ -342,6 +352,15 @@ static const struct config_option options[] = {
         "overtaken by more than this many later ones; 0: strictly in order of arrival."),
     TIME(handoff_slack, "0", R | OURS,
          "The same bound in time: no client is overtaken after it has waited for this long."),
+    STR(http_listen, CONFIG_HTTP_LISTEN_DEFAULT, OURS,
+        "Where probes and metrics are answered over HTTP (/livez, /readyz, /metrics): a comma-separated list "
+        "of PORT (of 127.0.0.1), ADDRESS:PORT, [IPV6]:PORT or *:PORT (all addresses); empty: nowhere. Anyone "
+        "who can connect there may read. If the default is taken by another program, pgsluice starts without "
+        "it and says so."),
+    ENUM(metrics_compat, "none", metrics_compats, R | OURS,
+         "pgbouncer: /metrics shows the figures under the names of the usual PgBouncer exporter as well, so "
+         "that its "
+         "dashboards and alerts go on working; none: under our own names only."),
     INT(shutdown_rate, "500", 0, 1000000, R | OURS,
         "SHUTDOWN DRAIN closes no more than this many clients in a second, so that those to whom they turn "
         "next "

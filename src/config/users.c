@@ -22,18 +22,28 @@ static void report_line(void *arg, uint32_t line, const char *text)
     config_problems_add(r->problems, r->severity, r->path, (int)line, "%s", text);
 }
 
-void users_load_file(struct catalog *c, const char *path, enum problem_severity severity,
-                     struct config_problems *problems)
+void users_load(struct catalog *c, const char *path, enum problem_severity severity,
+                struct config_problems *problems)
 {
-    size_t len;
-    char *data = file_read(path, &len, &c->userlist_id);
-    if (data == NULL) {
+    struct buf all; /* the file, and behind it the lines that variables gave */
+    size_t len = 0;
+    char *data = *path != '\0' ? file_read(path, &len, &c->userlist_id) : NULL;
+    if (data == NULL && *path != '\0')
         config_problems_add(problems, severity, path, 0, "cannot read auth_file: %s", strerror(errno));
+    if (data == NULL && c->more_users == NULL)
         return;
+    buf_init(&all, 0);
+    buf_append(&all, data, (uint32_t)len);
+    if (c->more_users != NULL) {
+        buf_append_byte(&all, '\n');
+        buf_append_str(&all, c->more_users);
     }
-    struct report r = {path, severity, problems};
-    c->userlist = userlist_parse(data, len, report_line, &r);
-    secret_wipe(data, len);
+    struct report r = {*path != '\0' ? path : "PGBOUNCER_USERLIST", severity, problems};
+    c->userlist = userlist_parse(buf_cstr(&all), all.len, report_line, &r);
+    secret_wipe(all.data, all.capacity);
+    buf_free(&all);
+    if (data != NULL)
+        secret_wipe(data, len);
     secret_free(data);
 
     /* Those that stand in [users] as well get their credential now, so that the others can be

@@ -296,3 +296,25 @@ void settings_free(struct settings *s)
             free((char *)*settings_string(s, option_at(i)));
     memset(s, 0, sizeof *s);
 }
+
+bool option_same_value(const struct config_option *o, const char *a, const char *b)
+{
+    struct settings x = {0}, y = {0};
+    struct buf why, one, other;
+    bool is_same = strcmp(a, b) == 0;
+
+    if (is_same || o->type == OPTION_STR)
+        return is_same;
+    buf_init(&why, 0);
+    buf_init(&one, 0);
+    buf_init(&other, 0);
+    if (option_parse(o, a, &x, &why) && option_parse(o, b, &y, &why)) {
+        option_print(o, &x, &one);
+        option_print(o, &y, &other);
+        is_same = strcmp(buf_cstr(&one), buf_cstr(&other)) == 0;
+    }
+    buf_free(&why);
+    buf_free(&one);
+    buf_free(&other);
+    return is_same;
+}

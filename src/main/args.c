@@ -17,7 +17,8 @@ extern char **environ;
 static void print_usage(const char *program)
 {
     printf("%s is a transparent connection pooler for PostgreSQL.\n\n"
-           "Usage: %s [OPTION]... CONFIG_FILE\n\n"
+           "Usage: %s [OPTION]... [CONFIG_FILE]\n"
+           "Without a file it is configured by environment variables: DATABASE_URL is enough.\n\n"
            "  -d, --daemon         run in the background (needs logfile or syslog, and pidfile)\n"
            "  -q, --quiet          log nothing to stderr\n"
            "  -v, --verbose        log more; twice: still more\n"
@@ -25,6 +26,9 @@ static void print_usage(const char *program)
            "  -R, --reboot         accepted for PgBouncer's scripts; see pgsluice(1) for the way to restart\n"
            "      --check          print every problem of the configuration and exit (status 1: there are "
            "some)\n"
+           "      --print-config   print the configuration that files and variables stand for, and exit\n"
+           "      --healthcheck[=live|ready]\n"
+           "                       ask the instance that runs with this configuration; status 0: it is well\n"
            "  -V, --version        print the version and what is built in\n"
            "  -h, --help           print this\n\n"
            "Signals: HUP reload, TERM end when the clients have gone, INT end when their servers are free,\n"
@@ -51,7 +55,7 @@ static void print_version(void)
 #endif
 }
 
-enum { OPT_CHECK = 256 };
+enum { OPT_CHECK = 256, OPT_HEALTHCHECK, OPT_PRINT_CONFIG };
 
 static const struct option long_options[] = {
     {"daemon", no_argument, NULL, 'd'},
@@ -60,6 +64,8 @@ static const struct option long_options[] = {
     {"user", required_argument, NULL, 'u'},
     {"reboot", no_argument, NULL, 'R'},
     {"check", no_argument, NULL, OPT_CHECK},
+    {"healthcheck", optional_argument, NULL, OPT_HEALTHCHECK},
+    {"print-config", no_argument, NULL, OPT_PRINT_CONFIG},
     {"version", no_argument, NULL, 'V'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -83,6 +89,32 @@ static void set_overrides(struct args *a)
     a->config.environ = environ;
 }
 
+static bool set_health_path(struct args *a, const char *what)
+{
+    if (what == NULL || strcmp(what, "live") == 0)
+        a->health_path = "/livez";
+    else if (strcmp(what, "ready") == 0)
+        a->health_path = "/readyz";
+    else
+        fprintf(stderr, "--healthcheck asks for live or ready, not for \"%s\"\n", what);
+    return a->health_path != NULL;
+}
+
+/* The file that PGSLUICE_CONFFILE names is read from the start on, not only by RELOAD. NULL: variables say it
+ * all. */
+static const char *file_by_variable(void)
+{
+    const char *path = getenv("PGSLUICE_CONFFILE");
+    return path != NULL && *path != '\0' ? path : NULL;
+}
+
+static bool usage_error(const char *program, int *status)
+{
+    fprintf(stderr, "Try \"%s --help\" for more information.\n", program);
+    *status = 1;
+    return false;
+}
+
 bool args_parse(struct args *a, int argc, char **argv, int *status)
 {
     int opt;
@@ -96,21 +128,21 @@ bool args_parse(struct args *a, int argc, char **argv, int *status)
         case 'u': a->user = optarg; break;
         case 'R': a->reboot = true; break;
         case OPT_CHECK: a->check_only = true; break;
+        case OPT_PRINT_CONFIG: a->print_config = true; break;
+        case OPT_HEALTHCHECK:
+            if (!set_health_path(a, optarg))
+                return usage_error(argv[0], status);
+            break;
         case 'V': print_version(); return false;
         case 'h': print_usage(argv[0]); return false;
-        default:
-            fprintf(stderr, "Try \"%s --help\" for more information.\n", argv[0]);
-            *status = 1;
-            return false;
+        default: return usage_error(argv[0], status);
         }
     }
-    if (optind != argc - 1) {
-        fprintf(stderr, "%s: one configuration file must be given\nTry \"%s --help\" for more information.\n",
-                argv[0], argv[0]);
-        *status = 1;
-        return false;
+    if (optind < argc - 1) {
+        fprintf(stderr, "%s: at most one configuration file can be given\n", argv[0]);
+        return usage_error(argv[0], status);
     }
-    a->ini_path = argv[optind];
+    a->ini_path = argv[optind] != NULL ? argv[optind] : file_by_variable();
     set_overrides(a);
     return true;
 }

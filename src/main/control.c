@@ -118,6 +118,15 @@ static void on_accept(void *arg, int fd, bool is_unix)
     workers_dispatch(&ctl->in, fd, is_unix, is_over_limit);
 }
 
+/* Says who asked for it, as that is what must change. */
+static void say_cannot_listen(const struct control *ctl, const char *error)
+{
+    const struct config *cfg = ctl->config->config;
+    log_fatal("%s; listen_addr is set by: %s, listen_port by: %s", error,
+              config_source_text(cfg, (size_t)option_find("listen_addr")),
+              config_source_text(cfg, (size_t)option_find("listen_port")));
+}
+
 static bool open_listeners(struct control *ctl)
 {
     const struct settings *s = control_settings(ctl);
@@ -135,7 +144,7 @@ static bool open_listeners(struct control *ctl)
 
     ctl->listeners = listeners_open(&ctl->loop, &o, on_accept, ctl, error, sizeof(error));
     if (ctl->listeners == NULL)
-        log_fatal("%s", error);
+        say_cannot_listen(ctl, error);
     return ctl->listeners != NULL;
 }
 
@@ -259,7 +268,7 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
     atomic_store(&in->next_connection_id, 1);
     ctl->next_stats_us = clock_now_us() + s->stats_period * USEC_PER_SEC;
     /* before anybody can find us: a signal waits until the loop runs, and kills nobody */
-    if (!add_signals(ctl) || !open_listeners(ctl))
+    if (!add_signals(ctl) || !open_listeners(ctl) || !control_open_http(ctl))
         return false;
     log_start();
     ctl->console = control_new_console(ctl);
@@ -299,6 +308,8 @@ void control_destroy(struct control *ctl)
         log_info("shutdown complete; a host name is still being looked up");
         return;
     }
+    http_close(ctl->http);
+    ctl->http = NULL;
     console_destroy(ctl->console);
     ctl->console = NULL;
     listeners_free(ctl->listeners);

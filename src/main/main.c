@@ -74,6 +74,32 @@ static int run(struct control *ctl, const struct args *a, struct session_config 
     return status;
 }
 
+static void print_config(const struct config *cfg)
+{
+    struct buf text;
+    buf_init(&text, 0);
+    config_print(cfg, &text);
+    fputs(buf_cstr(&text), stdout);
+    buf_free(&text);
+}
+
+/* What needs the settings and nothing else. */
+static int only_read(const struct args *a, struct config_problems *problems)
+{
+    struct config *cfg = config_load(&a->config, problems);
+    int status = cfg != NULL ? 0 : 1;
+
+    say_problems(problems, BIT(PROBLEM_ERROR) | (a->print_config ? BIT(PROBLEM_WARNING) : 0), false);
+    if (cfg != NULL && a->print_config)
+        print_config(cfg);
+    else if (cfg != NULL)
+        status = healthcheck(cfg, a->health_path);
+    if (cfg != NULL)
+        config_unref(cfg);
+    config_problems_free(problems);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     static struct control ctl;
@@ -84,6 +110,8 @@ int main(int argc, char **argv)
     if (!args_parse(&a, argc, argv, &status))
         return status;
     config_problems_init(&problems);
+    if (a.health_path != NULL || a.print_config)
+        return only_read(&a, &problems);
     rand_secure(ctl.in.scram_process_secret, sizeof(ctl.in.scram_process_secret));
     struct session_config *config = load(&a, ctl.in.scram_process_secret, &problems);
     say_problems(&problems,

@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "net/listener.h"
 #include "ops/console.h"
+#include "ops/http.h"
 #include "session/instance.h"
 #include "worker/worker.h"
 
@@ -20,8 +21,10 @@ struct args {
     const char *ini_path;
     bool daemonize;
     bool quiet;
-    bool check_only; /* --check: print problems and exit */
-    bool reboot;     /* -R: accepted, warned about */
+    bool check_only;         /* --check: print problems and exit */
+    bool print_config;       /* --print-config: print it and exit */
+    const char *health_path; /* --healthcheck: what to ask the running instance; NULL: do not */
+    bool reboot;             /* -R: accepted, warned about */
     int verbose;
     const char *user; /* -u */
     struct config_override overrides[4];
@@ -46,8 +49,16 @@ void process_raise_descriptor_limit(int max_client_conn);
 void process_catch_crashes(void);
 bool process_open_log(const struct settings *s, const struct args *a);
 void process_notify(const char *state);
+/* Hundredths of a CPU that the control groups of this process allow, 0 = no limit. root: "", but for tests.
+ */
+int cgroup_quota(const char *root);
 /* CPUs that the container or machine grants, 1..8: workers = auto. */
 int process_auto_workers(void);
+
+/* ---- healthcheck.c ---- */
+
+/* Asks the instance that runs with these settings; prints its answer. Returns the exit status: 0 or 1. */
+int healthcheck(const struct config *cfg, const char *path);
 
 /* ---- tls_setup.c ---- */
 
@@ -65,6 +76,7 @@ struct control {
     struct worker *workers;
     struct listeners *listeners;
     struct console *console;
+    struct http *http;             /* NULL: nowhere */
     struct session_config *config; /* in force; one reference */
     struct event *signals[8];
     struct event tick_event; /* control_arm_tick(): shutdown, waiting console commands */
@@ -116,6 +128,10 @@ bool control_set(struct control *ctl, const char *key, const char *value, struct
 void control_config_taken(struct control *ctl);
 /* Pools that are to exist before any client comes: forced users with min_pool_size. */
 void control_make_forced_pools(struct control *ctl);
+
+/* web.c: HTTP */
+/* False after saying why: an address that was asked for cannot be had. */
+bool control_open_http(struct control *ctl);
 
 /* orders.c */
 void control_pause(struct control *ctl, struct pool_database *database);

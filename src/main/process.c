@@ -158,8 +158,10 @@ void process_raise_descriptor_limit(int max_client_conn)
         (void)setrlimit(RLIMIT_NOFILE, &rl);
     }
     if (rl.rlim_cur != RLIM_INFINITY && rl.rlim_cur < (rlim_t)max_client_conn + 100)
-        log_warning("the limit of open files (%llu) is too low for max_client_conn = %d",
-                    (unsigned long long)rl.rlim_cur, max_client_conn);
+        log_warning(
+            "the limit of open files (%llu) is too low for max_client_conn = %d: raise it (ulimit -n, "
+            "LimitNOFILE of systemd, --ulimit nofile of a container) or lower max_client_conn",
+            (unsigned long long)rl.rlim_cur, max_client_conn);
 }
 
 /* ---- crashes ---- */
@@ -218,26 +220,10 @@ void process_notify(const char *state)
 #endif
 }
 
-/* CPU quota of the control group, in hundredths of a CPU; 0 = none. */
-static int cgroup_quota(void)
-{
-    char text[64] = "";
-    long long quota = 0, period = 0;
-    int fd = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return 0;
-    ssize_t n = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (n <= 0 || sscanf(text, "%lld %lld", &quota, &period) != 2 || period <= 0)
-        return 0;
-    return (int)(quota * 100 / period);
-}
-
 int process_auto_workers(void)
 {
     cpu_set_t set;
-    int n = 1, quota = cgroup_quota();
+    int n = 1, quota = cgroup_quota("");
 
     if (sched_getaffinity(0, sizeof(set), &set) == 0)
         n = CPU_COUNT(&set);

@@ -243,6 +243,16 @@ void pool_maintain(struct pool *pool, uint8_t prefer_worker, int64_t now_us, str
     lock_release(&pool->lock);
 }
 
+void pool_want_one(struct pool *pool, uint8_t worker, int64_t now_us, struct pool_acts *acts)
+{
+    acts_begin(acts);
+    lock_acquire(&pool->lock);
+    if (pool->nslots == 0 && pool_may_connect(pool, now_us))
+        (void)pool_open_one(pool, worker, false, now_us, acts);
+    pool_note(pool, now_us);
+    lock_release(&pool->lock);
+}
+
 /* [lock] */
 static int count_idle_for(const struct pool *pool, int64_t us, int64_t now_us)
 {

@@ -9,6 +9,8 @@ PGS_PACKAGES_BUILD="autoconf automake pkg-config gcc make libc6-dev libevent-dev
 PGS_PACKAGES_POSTGRES="postgresql postgresql-contrib postgresql-client"
 PGS_PACKAGES_TEST="clang clang-format llvm libcmocka-dev openssl python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-psycopg python3-psycopg2 python3-asyncpg python3-sqlalchemy python3-prometheus-client python3-configargparse check-postgres iproute2 procps strace mandoc xz-utils git"
 
+PGS_PACKAGES_IMAGE="buildah debootstrap docker-compose python3-venv util-linux"
+
 pgs_say() { printf '%s\n' "$*" >&2; }
 
 # pgs_as_root COMMAND...: as it is for root, through sudo for others.
@@ -44,7 +46,7 @@ pgs_apt_get() {
   pgs_as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" </dev/null >>"${PGS_INSTALL_LOG:-/dev/stderr}" 2>&1
 }
 
-# pgs_install PURPOSE...: build, postgres, test. Returns 1 when something is missing and cannot be installed.
+# pgs_install PURPOSE...: build, postgres, test, image. Returns 1 when something is missing and cannot be installed.
 pgs_install() {
   local purpose package wanted="" missing="" unknown="" postgres=""
   for purpose in "$@"; do
@@ -52,6 +54,7 @@ pgs_install() {
       build) wanted="$wanted $PGS_PACKAGES_BUILD" ;;
       postgres) wanted="$wanted $PGS_PACKAGES_POSTGRES" ;;
       test) wanted="$wanted $PGS_PACKAGES_TEST" ;;
+      image) wanted="$wanted $PGS_PACKAGES_IMAGE" ;;
       *) pgs_say "pgs_install: no such purpose: $purpose"; return 2 ;;
     esac
   done
@@ -95,6 +98,18 @@ pgs_install() {
     pgs_say "the packages could not be installed"
     return 1
   fi
+}
+
+# pgs_fetch_prometheus DIR: Debian's prometheus and promtool in DIR/usr/bin, unpacked and not installed, as installing
+# would start a service. Without it the tests that need it are skipped.
+pgs_fetch_prometheus() {
+  local dir=$1
+  [ ! -x "$dir/usr/bin/promtool" ] || return 0
+  if command -v promtool >/dev/null 2>&1 && command -v prometheus >/dev/null 2>&1; then return 0; fi
+  command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || return 0
+  mkdir -p "$dir"
+  (cd "$dir" && apt-get -q download prometheus && dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb) \
+    >>"${PGS_INSTALL_LOG:-/dev/stderr}" 2>&1 || pgs_say "prometheus could not be fetched: its tests will be skipped"
 }
 
 # Systems without apt-get: look for what counts, and name what is missing.

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "config/address.h"
 #include "config/connstr.h"
 #include "config/options.h"
 
@@ -390,9 +391,59 @@ static void test_quoted_names(void **state)
     }
 }
 
+static void test_addresses(void **state)
+{
+    static const struct {
+        const char *list, *read; /* "host port, ..."; ! where it is none */
+    } rows[] = {
+        {"", ""},
+        {" , ,\t", ""},
+        {"9632", "127.0.0.1 9632, "},
+        {" 1 , 65535 ", "127.0.0.1 1, 127.0.0.1 65535, "},
+        {"*:80,localhost:81", "* 80, localhost 81, "},
+        {"[::1]:80,[::]:81", "::1 80, :: 81, "},
+        {"0", "!"},
+        {"65536", "!"},
+        {"80,x", "127.0.0.1 80, !"},
+        {"host", "!"},
+        {"host:", "!"},
+        {":80", "!"},
+        {"::1:80", "!"},
+        {"[::1]", "!"},
+        {"[::1]80", "!"},
+        {"[]:80", "!"},
+        {"a b:80", "!"},
+        {"+80", "!"},
+        {"1.2.3.4:-1", "!"},
+    };
+    char long_name[ADDRESS_HOST_BYTES + 8];
+    struct address a;
+    struct buf read;
+    (void)state;
+    buf_init(&read, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const char *at = rows[i].list;
+        enum address_result result;
+        buf_clear(&read);
+        while ((result = address_next(&at, &a)) == ADDRESS_OK)
+            buf_printf(&read, "%s %d, ", a.host, a.port);
+        if (result == ADDRESS_ERR)
+            buf_append_byte(&read, '!');
+        assert_string_equal(buf_cstr(&read), rows[i].read);
+    }
+    buf_free(&read);
+    memset(long_name, 'a', sizeof long_name);
+    strcpy(long_name + ADDRESS_HOST_BYTES, ":80");
+    const char *at = long_name;
+    assert_int_equal(address_next(&at, &a), ADDRESS_ERR);
+    at = long_name + 1;
+    assert_int_equal(address_next(&at, &a), ADDRESS_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_table_has_pgbouncers_settings_first),
         cmocka_unit_test(test_fixed_settings_are_pgbouncers),
         cmocka_unit_test(test_rows_are_consistent),

@@ -82,6 +82,7 @@ class Pooler:
         }
         if IS_OWN:
             self.settings["workers"] = workers
+            self.settings["http_listen"] = ""  # poolers of several tests run at a time
         self.settings.update(settings or {})
         self.write_config()
 

@@ -1,0 +1,545 @@
+/*
+ * targets.c - where PostgreSQL is, as environment variables say it: databases and the users with their
+ * passwords.
+ *
+ * The first of these that is there counts, and one that names another server is named:
+ * PGSLUICE_DATABASE_URL(S), DATABASE_URL(S), PGBOUNCER_DSN_<n> with POSTGRESQL_*, DB_*, PG*. Each gives lines
+ * as [databases] has them, with the user whose password they hold; clients log in with just that user and
+ * password.
+ *
+ * Nothing here prints a value but names of hosts, databases and users.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "auth/userlist.h"
+#include "base/mem.h"
+#include "base/secret.h"
+#include "base/str.h"
+#include "config/database_url.h"
+#include "vars_int.h"
+
+struct targets {
+    struct vars *vars;
+    struct catalog *catalog;
+    struct buf *users;
+    struct strlist listed; /* names in users */
+    bare_setting_cb cb;
+    void *arg;
+    bool takes; /* the source at hand counts: otherwise it is only compared with the one that does */
+};
+
+/* One database to be. */
+struct target {
+    const char *source; /* the variable */
+    char *name;         /* for clients */
+    char *user;
+    char *password;
+    struct buf pairs; /* connection string, without user and password */
+    struct buf place; /* host, port, database, user: to tell whether two mean the same */
+};
+
+static void target_init(struct target *t, const char *source)
+{
+    *t = (struct target){.source = source};
+    buf_init(&t->pairs, 0);
+    buf_init(&t->place, 0);
+}
+
+static void target_free(struct target *t)
+{
+    free(t->name);
+    free(t->user);
+    secret_free(t->password);
+    secret_wipe(t->pairs.data, t->pairs.capacity);
+    buf_free(&t->pairs);
+    buf_free(&t->place);
+}
+
+static void problem(struct targets *ts, enum problem_severity severity, const char *source, const char *text)
+{
+    config_problems_add(ts->vars->problems, severity, NULL, 0, "variable %s: %s", source, text);
+}
+
+static void quoted(struct buf *out, const char *text, char quote)
+{
+    buf_append_byte(out, (uint8_t)quote);
+    for (; *text != '\0'; text++) {
+        if (*text == quote)
+            buf_append_byte(out, (uint8_t)quote);
+        buf_append_byte(out, (uint8_t)*text);
+    }
+    buf_append_byte(out, (uint8_t)quote);
+}
+
+static void add_pair(struct buf *pairs, const char *key, const char *value)
+{
+    buf_printf(pairs, "%s%s=", pairs->len > 0 ? " " : "", key);
+    quoted(pairs, value, '\'');
+}
+
+/* ---- users ---- */
+
+static bool is_listed(const struct targets *ts, const char *user)
+{
+    for (size_t i = 0; i < ts->listed.count; i++)
+        if (strcmp(ts->listed.items[i], user) == 0)
+            return true;
+    return false;
+}
+
+/* The first password of a user counts. */
+static void add_user(struct targets *ts, const char *source, const char *user, const char *password)
+{
+    if (is_listed(ts, user))
+        return;
+    if (strlen(user) > USERLIST_NAME_MAX || strlen(password) > USERLIST_SECRET_MAX ||
+        strpbrk(user, "\r\n") != NULL || strpbrk(password, "\r\n") != NULL) {
+        problem(ts, PROBLEM_ERROR, source,
+                "the user's name or the password is too long, or holds a line end");
+        return;
+    }
+    strlist_add(&ts->listed, user, strlen(user));
+    quoted(ts->users, user, '"');
+    buf_append_byte(ts->users, ' ');
+    quoted(ts->users, password, '"');
+    buf_append_byte(ts->users, '\n');
+}
+
+/* ADMIN_USERS=a,b with ADMIN_PASSWORDS=x,y, or ADMIN_PASSWORD=x for all. */
+static void add_listed_users(struct targets *ts, const char *users_name, const char *passwords_name,
+                             const char *password_name)
+{
+    const struct var *users = vars_find(ts->vars, users_name);
+    const struct var *list = vars_find(ts->vars, passwords_name);
+    const struct var *one = password_name != NULL ? vars_find(ts->vars, password_name) : NULL;
+    struct strlist names = {0}, passwords = {0};
+
+    if (users == NULL || (list == NULL && one == NULL))
+        return;
+    strlist_split(&names, users->value);
+    if (list != NULL)
+        strlist_split(&passwords, list->value);
+    if (list != NULL && passwords.count != names.count)
+        problem(ts, PROBLEM_ERROR, list->name, "there must be as many passwords as users");
+    for (size_t i = 0; i < names.count; i++)
+        if (list == NULL || i < passwords.count)
+            add_user(ts, users->name, names.items[i], list != NULL ? passwords.items[i] : one->value);
+    for (size_t i = 0; i < passwords.count; i++)
+        secret_wipe(passwords.items[i], strlen(passwords.items[i]));
+    strlist_free(&names);
+    strlist_free(&passwords);
+}
+
+/* ---- from a target to the catalog ---- */
+
+static void add_target(struct targets *ts, struct target *t)
+{
+    char *file = xasprintf("variable %s", t->source);
+    struct place at = {file, 0};
+    struct buf name;
+
+    if (t->user != NULL)
+        add_pair(&t->pairs, "user", t->user);
+    if (t->user != NULL && t->password != NULL) {
+        add_pair(&t->pairs, "password", t->password);
+        add_user(ts, t->source, t->user, t->password);
+    }
+    buf_init(&name, 0);
+    if (strcmp(t->name, "*") == 0)
+        buf_append_byte(&name, '*');
+    else
+        quoted(&name, t->name, '"');
+    section_database(ts->catalog, buf_cstr(&name), buf_cstr(&t->pairs), at, ts->vars->problems);
+    buf_free(&name);
+    free(file);
+}
+
+static void add_variable_pair(struct targets *ts, struct buf *pairs, const char *key, const char *variable)
+{
+    const struct var *var = vars_find(ts->vars, variable);
+    if (var != NULL)
+        add_pair(pairs, key, var->value);
+}
+
+static char *copy_or_null(const struct var *var)
+{
+    return var != NULL ? xstrdup(var->value) : NULL;
+}
+
+/* ---- URLs ---- */
+
+enum parameter_kind { TO_SETTING, TO_DATABASE, NO_MEANING, REFUSED };
+
+static const struct {
+    const char *name;
+    enum parameter_kind kind;
+    const char *to; /* the setting, or the key of the database */
+} parameters[] = {
+    {"sslmode", TO_SETTING, "server_tls_sslmode"},
+    {"sslrootcert", TO_SETTING, "server_tls_ca_file"},
+    {"sslcert", TO_SETTING, "server_tls_cert_file"},
+    {"sslkey", TO_SETTING, "server_tls_key_file"},
+    {"connect_timeout", TO_SETTING, "server_connect_timeout"},
+    {"tcp_user_timeout", TO_SETTING, "tcp_user_timeout"},
+    {"keepalives", TO_SETTING, "tcp_keepalive"},
+    {"keepalives_idle", TO_SETTING, "tcp_keepidle"},
+    {"keepalives_interval", TO_SETTING, "tcp_keepintvl"},
+    {"keepalives_count", TO_SETTING, "tcp_keepcnt"},
+    {"application_name", TO_DATABASE, "application_name"},
+    {"client_encoding", TO_DATABASE, "client_encoding"},
+    {"target_session_attrs", TO_DATABASE, "target_session_attrs"},
+    {"fallback_application_name", NO_MEANING, NULL},
+    {"gssencmode", NO_MEANING, NULL},
+    {"krbsrvname", NO_MEANING, NULL},
+    {"gsslib", NO_MEANING, NULL},
+    {"sslcompression", NO_MEANING, NULL},
+    {"sslsni", NO_MEANING, NULL},
+    {"connection_limit", NO_MEANING, NULL}, /* of drivers, about themselves */
+    {"pgbouncer", NO_MEANING, NULL},
+    {"pool_timeout", NO_MEANING, NULL},
+    {"statement_cache_size", NO_MEANING, NULL},
+    /* each of these says something that would not be honoured */
+    {"options", REFUSED, NULL},
+    {"replication", REFUSED, NULL},
+    {"service", REFUSED, NULL},
+    {"passfile", REFUSED, NULL},
+    {"hostaddr", REFUSED, NULL},
+    {"sslcrl", REFUSED, NULL},
+    {"sslcrldir", REFUSED, NULL},
+    {"sslpassword", REFUSED, NULL},
+    {"ssl_min_protocol_version", REFUSED, NULL},
+    {"ssl_max_protocol_version", REFUSED, NULL},
+    {"require_auth", REFUSED, NULL},
+    {"requirepeer", REFUSED, NULL},
+    {"channel_binding", REFUSED, NULL},
+};
+
+static void setting(struct targets *ts, const struct target *t, const char *name, const char *value)
+{
+    char *source = xasprintf("variable %s", t->source);
+    ts->cb(ts->arg, option_find(name), value, source);
+    free(source);
+}
+
+static bool is_yes(const char *value)
+{
+    return strcmp(value, "true") == 0 || strcmp(value, "1") == 0 || *value == '\0';
+}
+
+/* Words of others for libpq's, and those of libpq's that say what is so anyway. True: done. */
+static bool special_parameter(struct targets *ts, struct target *t, const struct database_url_parameter *p)
+{
+    if (strcmp(p->name, "ssl") == 0) {
+        setting(ts, t, "server_tls_sslmode", is_yes(p->value) ? "require" : "disable");
+        return true;
+    }
+    if (strcmp(p->name, "sslmode") == 0 && strcmp(p->value, "no-verify") == 0) {
+        setting(ts, t, "server_tls_sslmode", "require");
+        return true;
+    }
+    if (strcmp(p->name, "sslrootcert") == 0 && strcmp(p->value, "system") == 0)
+        return true; /* what server_tls_ca_file is when it is empty */
+    if (strcmp(p->name, "load_balance_hosts") == 0) {
+        bool is_random = strcmp(p->value, "random") == 0;
+        add_pair(&t->pairs, "load_balance_hosts", is_random ? "round-robin" : p->value);
+        return true;
+    }
+    return strcmp(p->name, "channel_binding") == 0 && strcmp(p->value, "require") != 0;
+}
+
+static void url_parameter(struct targets *ts, struct target *t, const struct database_url_parameter *p)
+{
+    struct config_problems *problems = ts->vars->problems;
+
+    if (special_parameter(ts, t, p))
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(parameters); i++) {
+        if (strcmp(parameters[i].name, p->name) != 0)
+            continue;
+        switch (parameters[i].kind) {
+        case TO_SETTING: setting(ts, t, parameters[i].to, p->value); return;
+        case TO_DATABASE: add_pair(&t->pairs, parameters[i].to, p->value); return;
+        case NO_MEANING:
+            config_problems_add(problems, PROBLEM_NOTE, NULL, 0,
+                                "variable %s: the URL's parameter %s has no meaning here and is ignored",
+                                t->source, p->name);
+            return;
+        case REFUSED:
+            config_problems_add(problems, PROBLEM_ERROR, NULL, 0,
+                                "variable %s: the URL's parameter %s is not supported by this version yet",
+                                t->source, p->name);
+            return;
+        }
+    }
+    config_problems_add(problems, PROBLEM_WARNING, NULL, 0,
+                        "variable %s: the URL's parameter %s is not known and is ignored", t->source,
+                        p->name);
+}
+
+/* False after saying why. */
+static bool target_of_url(struct targets *ts, const char *source, const char *text, struct target *t)
+{
+    struct database_url url;
+    struct buf why;
+    bool ok;
+
+    buf_init(&why, 0);
+    ok = database_url_parse(text, &url, &why);
+    if (ok && url.user == NULL)
+        url.user = copy_or_null(vars_find(ts->vars, "DB_USER"));
+    if (ok && url.password == NULL)
+        url.password = copy_or_null(vars_find(ts->vars, "DB_PASSWORD"));
+    if (ok && url.user == NULL)
+        buf_append_str(&why, "it names no user");
+    if (ok && url.host == NULL)
+        buf_append_str(&why, "it names no host");
+    ok = ok && why.len == 0;
+    if (!ok)
+        config_problems_add(ts->vars->problems, ts->takes ? PROBLEM_ERROR : PROBLEM_WARNING, NULL, 0,
+                            "variable %s: %s; expected postgres://USER:PASSWORD@HOST:PORT/DATABASE", source,
+                            buf_cstr(&why));
+    buf_free(&why);
+    if (ok) {
+        char port[16];
+        const char *database = url.database != NULL ? url.database : url.user;
+        snprintf(port, sizeof(port), "%d", url.port != 0 ? url.port : 5432);
+        t->name = xstrdup(database);
+        add_pair(&t->pairs, "host", url.host);
+        add_pair(&t->pairs, "port", port);
+        add_pair(&t->pairs, "dbname", database);
+        if (strchr(url.host, ',') != NULL)
+            add_pair(&t->pairs, "load_balance_hosts",
+                     "disable"); /* as in libpq, unless the URL says otherwise */
+        buf_printf(&t->place, "%s %s %s %s", url.host, port, database, url.user);
+        for (size_t i = 0; ts->takes && i < url.n_parameters; i++)
+            url_parameter(ts, t, &url.parameters[i]);
+        t->user = url.user;
+        t->password = url.password;
+        url.user = url.password = NULL;
+    }
+    database_url_free(&url);
+    return ok;
+}
+
+/* The comma behind one URL of a list: the one before the next scheme, as hosts and passwords may have some.
+ */
+static const char *next_url(const char *text)
+{
+    for (const char *comma = strchr(text, ','); comma != NULL; comma = strchr(comma + 1, ',')) {
+        const char *next = comma + 1 + strspn(comma + 1, " \t\n");
+        if (str_has_prefix(next, "postg"))
+            return comma;
+    }
+    return text + strlen(text);
+}
+
+typedef void (*target_cb)(struct targets *ts, struct target *t, void *arg);
+
+/* Calls cb for each URL of the variable. */
+static void each_url(struct targets *ts, const struct var *var, target_cb cb, void *arg)
+{
+    const char *at = var->value + strspn(var->value, " \t\n");
+    while (*at != '\0') {
+        const char *end = next_url(at);
+        size_t len = (size_t)(end - at);
+        while (len > 0 && strchr(" \t\n,", at[len - 1]) != NULL)
+            len--;
+        char *text = xstrndup(at, len);
+        struct target t;
+        target_init(&t, var->name);
+        if (target_of_url(ts, var->name, text, &t)) {
+            add_variable_pair(ts, &t.pairs, "timezone", "TIMEZONE");
+            cb(ts, &t, arg);
+        }
+        target_free(&t);
+        secret_free(text);
+        at = *end != '\0' ? end + 1 + strspn(end + 1, " \t\n") : end;
+    }
+}
+
+/* ---- families of single variables ---- */
+
+static const struct family {
+    const char *host, *port, *database, *user, *password;
+    const char *client_name;  /* what clients say, if not the database's name */
+    const char *default_host; /* NULL: the host must be given */
+    const char *default_database;
+    const char *connect_query;
+} families[] = {
+    {"POSTGRESQL_HOST", "POSTGRESQL_PORT", "POSTGRESQL_DATABASE", "POSTGRESQL_USERNAME",
+     "POSTGRESQL_PASSWORD", "PGBOUNCER_DATABASE", "postgresql", "postgres", "PGBOUNCER_CONNECT_QUERY"},
+    {"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", NULL, NULL, "*", NULL},
+    {"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", NULL, NULL, "*", NULL},
+};
+
+static const char *text_of(const struct var *var, const char *otherwise)
+{
+    return var != NULL ? var->value : otherwise;
+}
+
+/* The variable by which the family is known to be there, or NULL. */
+static const struct var *family_sign(struct targets *ts, const struct family *f)
+{
+    const struct var *host = vars_find(ts->vars, f->host);
+    const struct var *password = f->default_host != NULL ? vars_find(ts->vars, f->password) : NULL;
+    return host != NULL ? host : password;
+}
+
+static void each_of_family(struct targets *ts, const struct family *f, const struct var *sign, target_cb cb,
+                           void *arg)
+{
+    struct target t;
+    const char *name = f->client_name != NULL ? text_of(vars_find(ts->vars, f->client_name), NULL) : NULL;
+    const char *database =
+        text_of(vars_find(ts->vars, f->database), name != NULL ? name : f->default_database);
+    const char *host = text_of(vars_find(ts->vars, f->host), f->default_host);
+    const char *port = text_of(vars_find(ts->vars, f->port), "5432");
+
+    target_init(&t, sign->name);
+    t.user = xstrdup(text_of(vars_find(ts->vars, f->user), "postgres"));
+    t.password = copy_or_null(vars_find(ts->vars, f->password));
+    t.name = xstrdup(name != NULL ? name : database);
+    add_pair(&t.pairs, "host", host);
+    add_pair(&t.pairs, "port", port);
+    if (strcmp(database, "*") != 0)
+        add_pair(&t.pairs, "dbname", database);
+    add_variable_pair(ts, &t.pairs, "client_encoding", "CLIENT_ENCODING");
+    add_variable_pair(ts, &t.pairs, "timezone", "TIMEZONE");
+    if (f->connect_query != NULL)
+        add_variable_pair(ts, &t.pairs, "connect_query", f->connect_query);
+    buf_printf(&t.place, "%s %s %s %s", host, port, database, t.user);
+    cb(ts, &t, arg);
+    target_free(&t);
+}
+
+/* ---- PGBOUNCER_DSN_<n> ---- */
+
+static size_t add_dsns(struct targets *ts)
+{
+    size_t n = 0;
+    for (;; n++) {
+        char *name = xasprintf("PGBOUNCER_DSN_%zu", n);
+        const struct var *dsn = vars_find(ts->vars, name);
+        free(name);
+        if (dsn == NULL)
+            return n;
+        const char *equals = strchr(dsn->value, '=');
+        if (equals == NULL) {
+            problem(ts, PROBLEM_ERROR, dsn->name, "expected NAME=CONNECTION-STRING");
+            continue;
+        }
+        char *database = xstrndup(dsn->value, (size_t)(equals - dsn->value));
+        char *file = xasprintf("variable %s", dsn->name);
+        section_database(ts->catalog, database, equals + 1, (struct place){file, 0}, ts->vars->problems);
+        free(file);
+        free(database);
+    }
+}
+
+/* ---- who counts ---- */
+
+/* What has been found: the first source, and places that others are compared with. */
+struct found {
+    const char *winner; /* the variable; NULL: none yet */
+    struct strlist places;
+};
+
+static bool is_place(const struct found *f, const char *place)
+{
+    for (size_t i = 0; i < f->places.count; i++)
+        if (strcmp(f->places.items[i], place) == 0)
+            return true;
+    return false;
+}
+
+static void on_target(struct targets *ts, struct target *t, void *arg)
+{
+    struct found *f = arg;
+
+    if (ts->takes) {
+        for (size_t i = 0; i < ts->catalog->database_count; i++)
+            if (strcmp(ts->catalog->databases[i].name, t->name) == 0) {
+                config_problems_add(ts->vars->problems, PROBLEM_ERROR, NULL, 0,
+                                    "variable %s: database \"%s\" is named twice", t->source, t->name);
+                return;
+            }
+        strlist_add(&f->places, buf_cstr(&t->place), t->place.len);
+        add_target(ts, t);
+    } else if (!is_place(f, buf_cstr(&t->place))) {
+        config_problems_add(ts->vars->problems, PROBLEM_WARNING, NULL, 0,
+                            "variables %s and %s name different servers, databases or users: %s counts",
+                            f->winner, t->source, f->winner);
+    }
+}
+
+static void read_urls(struct targets *ts, const char *one, const char *several, struct found *f)
+{
+    const struct var *vars[] = {vars_find(ts->vars, one), vars_find(ts->vars, several)};
+
+    ts->takes = f->winner == NULL; /* both together are one source */
+    for (size_t i = 0; i < ARRAY_SIZE(vars); i++) {
+        if (vars[i] == NULL)
+            continue;
+        if (f->winner == NULL)
+            f->winner = vars[i]->name;
+        each_url(ts, vars[i], on_target, f);
+    }
+}
+
+static void read_families(struct targets *ts, struct found *f)
+{
+    bool has_dsns = f->winner == NULL && add_dsns(ts) > 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+        const struct var *sign = family_sign(ts, &families[i]);
+        if (sign == NULL)
+            continue;
+        if (has_dsns && i == 0 && vars_find(ts->vars, families[i].host) == NULL) {
+            /* only who the clients of the DSNs are */
+            add_user(ts, sign->name, text_of(vars_find(ts->vars, families[i].user), "postgres"), sign->value);
+            f->winner = sign->name;
+            continue;
+        }
+        ts->takes = f->winner == NULL;
+        if (f->winner == NULL)
+            f->winner = sign->name;
+        each_of_family(ts, &families[i], sign, on_target, f);
+    }
+    if (has_dsns && f->winner == NULL)
+        f->winner = "PGBOUNCER_DSN_0";
+}
+
+static void say_nothing_found(struct targets *ts)
+{
+    const struct var *half = vars_find(ts->vars, "DB_NAME");
+    if (half == NULL)
+        half = vars_find(ts->vars, "DB_PASSWORD");
+    if (half != NULL)
+        problem(ts, PROBLEM_ERROR, half->name, "DB_HOST is missing beside it: it says where PostgreSQL is");
+    else
+        config_problems_add(
+            ts->vars->problems, PROBLEM_ERROR, NULL, 0,
+            "neither a configuration file nor a variable says where PostgreSQL is: name a file, or "
+            "set DATABASE_URL=postgres://USER:PASSWORD@HOST:PORT/DATABASE");
+}
+
+void targets_read(struct vars *v, struct catalog *catalog, struct buf *users, bare_setting_cb cb, void *arg)
+{
+    struct targets ts = {.vars = v, .catalog = catalog, .users = users, .cb = cb, .arg = arg};
+    struct found f = {.winner = NULL};
+
+    read_urls(&ts, "PGSLUICE_DATABASE_URL", "PGSLUICE_DATABASE_URLS", &f);
+    read_urls(&ts, "DATABASE_URL", "DATABASE_URLS", &f);
+    read_families(&ts, &f);
+    if (f.winner == NULL && v->problems->errors == 0)
+        say_nothing_found(&ts);
+    add_listed_users(&ts, "ADMIN_USERS", "ADMIN_PASSWORDS", "ADMIN_PASSWORD");
+    add_listed_users(&ts, "STATS_USERS", "STATS_PASSWORDS", NULL);
+    const struct var *list = vars_find(v, "PGBOUNCER_USERLIST");
+    if (list != NULL)
+        buf_printf(users, "%s\n", list->value);
+    strlist_free(&f.places);
+    strlist_free(&ts.listed);
+}

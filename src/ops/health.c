@@ -1,0 +1,141 @@
+/*
+ * health.c - /livez and /readyz: whether pgsluice turns, and whether it serves.
+ *
+ * Live: every worker's loop has come round lately (whoever asks is answered by the control thread, so that
+ * one is known to turn). Ready: new clients are taken and served; not while shutting down, paused or
+ * suspended. Databases are asked about only on request: a database that is down should not take all poolers
+ * out of service.
+ *
+ * Threads: the control thread; workers' figures are atomics.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "http_int.h"
+#include "metrics_int.h"
+#include "session/shard.h"
+
+#define STUCK_US (10 * USEC_PER_SEC)
+
+bool health_live(const struct http_hooks *h, struct buf *out)
+{
+    int64_t now_us = clock_now_us();
+    bool ok = true;
+
+    for (int i = 0; i < h->instance->n_workers; i++) {
+        const struct shard *sh = h->instance->shards[i];
+        int64_t since_us =
+            sh != NULL ? atomic_load_explicit(&sh->loop.turn_started_us, memory_order_relaxed) : 0;
+        if (since_us == 0 || now_us - since_us < STUCK_US)
+            continue;
+        ok = false;
+        buf_printf(out, "worker %d has not turned for %lld s\n", i,
+                   (long long)((now_us - since_us) / USEC_PER_SEC));
+    }
+    if (ok)
+        buf_append_str(out, "ok\n");
+    return ok;
+}
+
+/* SHOW STATE knows what holds all clients back. */
+static bool is_held_back(const struct http_hooks *h, struct buf *out)
+{
+    struct console *console = h->console(h->arg);
+    const struct relation *relation = relation_find("STATE");
+    struct rows rows;
+    bool is_held = false;
+
+    if (console == NULL)
+        return false;
+    if (!rows_read(console, relation, &rows)) {
+        rows_free(&rows);
+        return false;
+    }
+    for (uint32_t i = 0; i < rows.n_rows; i++) {
+        const char *key = rows_value(&rows, i, 0), *value = rows_value(&rows, i, 1);
+        if (key == NULL || value == NULL || strcmp(key, "active") == 0 || strcmp(value, "yes") != 0)
+            continue;
+        buf_printf(out, "%s\n", key);
+        is_held = true;
+    }
+    rows_free(&rows);
+    return is_held;
+}
+
+bool health_ready(const struct http_hooks *h, struct buf *out)
+{
+    if (atomic_load(&h->instance->shutdown_mode) != SHUTDOWN_NONE) {
+        buf_append_str(out, "shutting down\n");
+        return false;
+    }
+    if (is_held_back(h, out))
+        return false;
+    buf_append_str(out, "ok\n");
+    return true;
+}
+
+/* ---- databases ---- */
+
+enum reach { REACH_UNTRIED, REACH_FAILS, REACH_OK };
+
+/* What the pools of a database say together: one that has servers speaks for it. */
+static enum reach reach_of(const struct http_hooks *h, const char *name, char *error, size_t error_size)
+{
+    struct registry *r = h->instance->registry;
+    enum reach reach = REACH_UNTRIED;
+    struct pool_numbers n;
+    char sqlstate[6], text[POOL_ERROR_BYTES];
+
+    for (int i = 0; i < registry_count(r); i++) {
+        struct pool *p = registry_pool(r, i);
+        if (strcmp(p->database->name, name) != 0)
+            continue;
+        pool_read(p, 0, clock_now_us(), &n);
+        if (n.count[SLOT_IDLE] + n.count[SLOT_ACTIVE] + n.count[SLOT_TESTING] + n.count[SLOT_MOVING] > 0)
+            return REACH_OK;
+        pool_last_error(p, sqlstate, text, sizeof(text));
+        if (text[0] == '\0')
+            continue;
+        reach = REACH_FAILS;
+        str_copy(error, text, error_size);
+    }
+    return reach;
+}
+
+static bool one_database(const struct http_hooks *h, const struct database_config *db, struct buf *out)
+{
+    char error[POOL_ERROR_BYTES] = "";
+    struct registry *r = h->instance->registry;
+    struct pool_database *known = registry_get_database(r, db->name);
+
+    if (known != NULL && (registry_is_paused(r, known) || registry_is_disabled(r, known))) {
+        buf_printf(out, "%s: %s\n", db->name, registry_is_paused(r, known) ? "paused" : "disabled");
+        return false;
+    }
+    enum reach reach = reach_of(h, db->name, error, sizeof(error));
+    if (reach != REACH_OK && db->user != NULL)
+        h->want_server(h->arg, db);
+    switch (reach) {
+    case REACH_OK: buf_printf(out, "%s: ok\n", db->name); return true;
+    case REACH_FAILS: buf_printf(out, "%s: %s\n", db->name, error); return false;
+    case REACH_UNTRIED: break;
+    }
+    /* with a user of its own it is being tried now; otherwise only a client can tell */
+    buf_printf(out, "%s: %s\n", db->name, db->user != NULL ? "connecting" : "not tried: no client has come");
+    return db->user == NULL;
+}
+
+bool health_databases(const struct http_hooks *h, struct buf *out)
+{
+    const struct config *cfg = h->config(h->arg)->config;
+    bool ok = true;
+
+    for (size_t i = 0; i < config_database_count(cfg); i++) {
+        const struct database_config *db = config_database_at(cfg, i);
+        if (!db->is_fallback && !one_database(h, db, out))
+            ok = false;
+    }
+    return ok;
+}

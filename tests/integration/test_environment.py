@@ -1,0 +1,182 @@
+"""Configuration by environment variables alone, as in a container."""
+import os
+import re
+import socket
+import urllib.parse
+import urllib.request
+
+import psycopg
+import pytest
+
+from harness import util
+from harness.pooler import Pooler
+from harness.postgres import PASSWORDS
+from harness.util import free_port, wait_until
+from harness.wire import ServerError, startup_packet
+
+pytestmark = pytest.mark.own
+
+
+class Bare(Pooler):
+    """A pooler without a configuration file."""
+
+    def __init__(self, postgres, workers, env):
+        super().__init__(postgres, workers)
+        self.env = {"PGSLUICE_LISTEN_PORT": str(self.port), "PGSLUICE_UNIX_SOCKET_DIR": self.directory,
+                    "PGSLUICE_HTTP_LISTEN": "", "PGSLUICE_WORKERS": str(workers), **env}
+
+    def command(self, *arguments):
+        return super().command(*(each for each in arguments if not each.endswith(".ini")))
+
+
+@pytest.fixture
+def bare(pg, workers):
+    poolers = []
+
+    def make(env, start=True, postgres=pg):
+        poolers.append(Bare(postgres, workers, env))
+        return poolers[-1].start() if start else poolers[-1]
+    yield make
+    problems = [problem for problem in [each.stop() for each in poolers] if problem]
+    for each in poolers:
+        each.destroy()
+    assert not problems, problems
+
+
+def url(pg, user="scramuser", database="app", password=None, **parameters):
+    password = urllib.parse.quote(PASSWORDS[user] if password is None else password, safe="")
+    query = "?" + urllib.parse.urlencode(parameters) if parameters else ""
+    return f"postgres://{user}:{password}@127.0.0.1:{pg.port}/{database}{query}"
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("user", ["scramuser", "md5user", "plainuser"])
+def test_a_url_alone_is_enough(bare, pg, user):
+    """Clients log in by SCRAM with the URL's user and password, whatever PostgreSQL asks of the pooler."""
+    pooler = bare({"DATABASE_URL": url(pg, user)})
+    with pooler.connect("app", user, password=PASSWORDS[user]) as conn:
+        assert conn.execute("SELECT current_user, current_database()").fetchone() == (user, "app")
+    for wrong in ("", "wrong"):
+        with pytest.raises(psycopg.OperationalError):
+            pooler.connect("app", user, password=wrong)
+    with pytest.raises(ServerError):
+        pooler.wire("alice", "app", "x")
+    with pooler.raw() as client:
+        client.send(startup_packet({"user": user, "database": "app"}))
+        assert client.receive().payload[:4] == b"\0\0\0\x0a", "SASL is asked for, always"
+    with pytest.raises(ServerError) as refused:
+        pooler.wire(user, "app2", PASSWORDS[user])
+    assert refused.value.sqlstate == "3D000"
+
+
+def test_parameters_of_the_url(bare, pg, certs):
+    pooler = bare({"DATABASE_URL": url(pg, sslmode="verify-full", sslrootcert=certs.ca, application_name="by url").replace("127.0.0.1", "localhost")})
+    with pooler.connect("app", "scramuser", password=PASSWORDS["scramuser"]) as conn:
+        assert conn.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (True,)
+
+
+def test_several_urls(bare, pg):
+    pooler = bare({"DATABASE_URLS": url(pg) + "," + url(pg, "md5user", "app2")})
+    for user, database in (("scramuser", "app"), ("md5user", "app2")):
+        with pooler.connect(database, user, password=PASSWORDS[user]) as conn:
+            assert conn.execute("SELECT current_user").fetchone() == (user,)
+
+
+def test_variables_of_other_images(bare, pg):
+    pooler = bare({"DB_HOST": "127.0.0.1", "DB_PORT": str(pg.port), "DB_USER": "scramuser", "DB_PASSWORD": PASSWORDS["scramuser"],
+                   "POOL_MODE": "transaction", "DEFAULT_POOL_SIZE": "3", "ADMIN_USERS": "root", "ADMIN_PASSWORD": "top secret"})
+    for database in ("app", "app2"):
+        with pooler.connect(database, "scramuser", password=PASSWORDS["scramuser"]) as conn:
+            assert conn.execute("SELECT current_database()").fetchone() == (database,)
+    rows = {row["key"]: row for row in pooler.admin("SHOW CONFIG", user="root", password="top secret")}
+    assert (rows["pool_mode"]["value"], rows["pool_mode"]["source"]) == ("transaction", "variable POOL_MODE")
+    assert rows["listen_port"]["source"] == "variable PGSLUICE_LISTEN_PORT"
+    with pytest.raises(psycopg.OperationalError):
+        pooler.admin("SHOW CONFIG", user="scramuser", password=PASSWORDS["scramuser"])
+
+
+@pytest.mark.sanitizer
+def test_a_password_in_a_file_is_read_again_by_reload(bare, pg):
+    pooler = bare({}, start=False)
+    path = util.write_file(pooler.path("password"), PASSWORDS["scramuser"] + "\n", 0o600)
+    pooler.env.update({"DATABASE_URL": f"postgres://scramuser@127.0.0.1:{pg.port}/app", "DB_PASSWORD_FILE": path})
+    pooler.start()
+    pooler.connect("app", "scramuser", password=PASSWORDS["scramuser"]).close()
+    util.write_file(path, "another", 0o600)
+    pooler.send_signal(1)
+    pooler.wait_log("got SIGHUP")
+
+    def is_refused():
+        try:
+            pooler.connect("app", "scramuser", password=PASSWORDS["scramuser"]).close()
+            return False
+        except psycopg.OperationalError:
+            return True
+    wait_until(is_refused, "the old password to be refused")
+    os.unlink(path)
+    pooler.send_signal(1)
+    pooler.wait_log("variable DB_PASSWORD_FILE: cannot read")
+    pooler.wait_log("reload failed: the settings in force stay")
+    assert pooler.is_running()
+
+
+def test_nothing_secret_is_said(bare, pg):
+    pooler = bare({"DATABASE_URL": url(pg, password="S3CRET"), "PGSLUICE_VERBOSE": "2", "PGSLUICE_NOVELTY": "S3CRET",
+                   "ADMIN_USERS": "root", "ADMIN_PASSWORD": "S3CRET2"})
+    with pytest.raises((psycopg.OperationalError, ServerError)):
+        pooler.wire("scramuser", "app", "S3CRET").query("SELECT 1")
+    rows = pooler.admin("SHOW CONFIG", user="root", password="S3CRET2") + pooler.admin("SHOW DATABASES", user="root", password="S3CRET2")
+    assert "S3CRET" not in str(rows)
+    printed = pooler.run("--print-config")
+    assert printed.returncode == 0 and "; variable DATABASE_URL\n" in printed.stdout and "***" in printed.stdout
+    assert "PGSLUICE_NOVELTY names no setting" in pooler.log()
+    assert "S3CRET" not in pooler.log() + printed.stdout + printed.stderr
+
+
+@pytest.mark.parametrize("env, says", [
+    ({}, "set DATABASE_URL="),
+    ({"DATABASE_URL": "postgres://u:S3CRET@h:port/d"}, "variable DATABASE_URL: the port"),
+    ({"DATABASE_URL_FILE": "/no/such/file"}, 'variable DATABASE_URL_FILE: cannot read "/no/such/file"'),
+    ({"DATABASE_URL": "postgres://u@h/d"}, "no password is known"),
+    ({"DATABASE_URL": "postgres://u:S3CRET@h/d", "PGSLUICE_MAX_CLIENT_CONN": "lots"}, "variable PGSLUICE_MAX_CLIENT_CONN: "),
+])
+def test_mistakes_are_named(bare, env, says):
+    pooler = bare(env, start=False)
+    done = pooler.run()
+    assert done.returncode == 1 and says in done.stderr and "S3CRET" not in done.stderr, done.stderr
+
+
+def test_a_port_in_use_names_the_variable(bare, pg):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = bare({"DATABASE_URL": url(pg), "PGSLUICE_LISTEN_PORT": str(port)}, start=False).run()
+        assert done.returncode == 1
+        assert re.search(f"port {port}: Address already in use; .*listen_port by: variable PGSLUICE_LISTEN_PORT", done.stderr), done.stderr
+
+
+def test_a_file_makes_the_families_silent(make_pooler, pg):
+    pooler = make_pooler(env={"DATABASE_URL": "nonsense", "AUTH_TYPE": "md5", "DB_HOST": "nowhere", "PGSLUICE_DEFAULT_POOL_SIZE": "2"})
+    assert pooler.config("auth_type") == "trust" and pooler.config("default_pool_size") == "2"
+    pooler.wire().disconnect()
+    assert not pooler.log_lines("DATABASE_URL|DB_HOST")
+
+
+def test_an_unreachable_database_is_tried_until_it_is_there(bare, own_pg):
+    own_pg.stop()
+    port = free_port()
+    pooler = bare({"DATABASE_URL": url(own_pg), "PGSLUICE_HTTP_LISTEN": str(port), "PGSLUICE_SERVER_LOGIN_RETRY": "1"}, postgres=own_pg)
+
+    def ready(what=""):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz{what}", timeout=10) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+    assert ready() == 200
+    assert ready("?databases") == 503
+    pooler.wait_log("WARNING .*Connection refused")
+    own_pg.start()
+    wait_until(lambda: ready("?databases") == 200, "the database to be served", 20)
+    pooler.connect("app", "scramuser", password=PASSWORDS["scramuser"]).close()

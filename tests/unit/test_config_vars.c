@@ -1,0 +1,476 @@
+/*
+ * test_config_vars.c - configuration by environment variables: families, twins, who wins, what is said.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "auth/credential.h"
+#include "config_fixture.h"
+
+#define MAX_VARIABLES 8
+
+/* Loads without a file. */
+static struct loaded load(const char *const *variables)
+{
+    struct config_args args = {.environ = (char *const *)variables};
+    return fixture_load_args(&args);
+}
+
+/* The first database as --print-config shows it. */
+static const char *database_line(const struct config *c, char *out, size_t size)
+{
+    struct buf b;
+    buf_init(&b, 0);
+    config_print(c, &b);
+    const char *begin = strchr(strchr(buf_cstr(&b), '\n') + 1, '\n') + 1;
+    snprintf(out, size, "%.*s", (int)strcspn(begin, "\n"), begin);
+    buf_free(&b);
+    return out;
+}
+
+static const char *password_of(const struct config *c, const char *user)
+{
+    const struct user_config *u = config_find_user(c, user);
+    return u != NULL && u->credential != NULL && u->credential->secret != NULL ? u->credential->secret
+                                                                               : "none";
+}
+
+/* ---- where PostgreSQL is ---- */
+
+static void test_targets(void **state)
+{
+    static const struct {
+        const char *variables[MAX_VARIABLES];
+        const char *database;
+        const char *user, *password;
+        const char *said;
+    } rows[] = {
+        {{"DATABASE_URL=postgres://app:p%40ss@db:5433/shop"},
+         "\"shop\" = dbname=shop host=db port=5433 user=app password=***",
+         "app",
+         "p@ss",
+         ""},
+        {{"DATABASE_URL=postgres://app:x@db"},
+         "\"app\" = dbname=app host=db user=app password=***",
+         "app",
+         "x",
+         ""},
+        {{"DATABASE_URL=postgres://db/d", "DB_USER=u", "DB_PASSWORD=p;'\"q"},
+         "\"d\" = dbname=d host=db user=u password=***",
+         "u",
+         "p;'\"q",
+         ""},
+        {{"DATABASE_URL=postgres://u:p@h/d?application_name=a%27b&client_encoding=UTF8"},
+         "\"d\" = dbname=d host=h user=u password=*** client_encoding=UTF8 "
+         "application_name='a''b'",
+         "u",
+         "p",
+         ""},
+        {{"DATABASE_URLS=postgres://u:p@h/d,postgres://v:a,b@h2/e"},
+         "\"d\" = dbname=d host=h user=u password=***",
+         "v",
+         "a,b",
+         ""},
+        {{"DATABASE_URL=postgres://u:p@h1,h2/d?target_session_attrs=read-write"},
+         "\"d\" = dbname=d host=h1,h2 user=u password=*** load_balance_hosts=disable "
+         "target_session_attrs=read-write",
+         "u",
+         "p",
+         ""},
+        {{"DATABASE_URL=postgres://u:p@h1,h2/d?load_balance_hosts=random"},
+         "\"d\" = dbname=d host=h1,h2 user=u password=***",
+         "u",
+         "p",
+         ""},
+        {{"DATABASE_URL=postgres://u:p@h/d", "TIMEZONE=UTC"},
+         "\"d\" = dbname=d host=h user=u password=*** timezone=UTC",
+         "u",
+         "p",
+         ""},
+        {{"PGSLUICE_DATABASE_URL=postgres://u:p@h/d", "DATABASE_URL=postgres://v:q@localhost:6432/d"},
+         "\"d\" = dbname=d host=h user=u password=***",
+         "u",
+         "p",
+         "warning: variables PGSLUICE_DATABASE_URL and DATABASE_URL name different servers, databases or "
+         "users: "
+         "PGSLUICE_DATABASE_URL counts\n"},
+        /* images of others */
+        {{"DB_HOST=h", "DB_PASSWORD=p"}, "* = host=h user=postgres password=***", "postgres", "p", ""},
+        {{"DB_HOST=h", "DB_PORT=77", "DB_NAME=d", "DB_USER=u", "DB_PASSWORD=p", "CLIENT_ENCODING=UTF8"},
+         "\"d\" = dbname=d host=h port=77 user=u password=*** client_encoding=UTF8",
+         "u",
+         "p",
+         ""},
+        {{"POSTGRESQL_PASSWORD=p"},
+         "\"postgres\" = dbname=postgres host=postgresql user=postgres password=***",
+         "postgres",
+         "p",
+         ""},
+        {{"POSTGRESQL_HOST=h", "POSTGRESQL_USERNAME=u", "POSTGRESQL_PASSWORD=p", "POSTGRESQL_DATABASE=d",
+          "PGBOUNCER_DATABASE=front", "PGBOUNCER_CONNECT_QUERY=SELECT 1"},
+         "\"front\" = dbname=d host=h user=u password=*** connect_query='SELECT 1'",
+         "u",
+         "p",
+         ""},
+        {{"PGBOUNCER_DSN_0=a=host=h1 port=1", "PGBOUNCER_DSN_1=b=host=h2 dbname=x", "POSTGRESQL_PASSWORD=p"},
+         "\"a\" = dbname=a host=h1 port=1",
+         "postgres",
+         "p",
+         ""},
+        {{"PGHOST=h", "PGUSER=u", "PGPASSWORD=p"}, "* = host=h user=u password=***", "u", "p", ""},
+        {{"PGHOST=h", "PGUSER=u", "PGPASSWORD=p", "PGDATABASE=d", "PGPORT=3"},
+         "\"d\" = dbname=d host=h port=3 user=u password=***",
+         "u",
+         "p",
+         ""},
+        {{"DB_HOST=h", "DB_PASSWORD=p", "ADMIN_USERS=adm,ops", "ADMIN_PASSWORDS=one, two"},
+         "* = host=h user=postgres password=***",
+         "ops",
+         "two",
+         ""},
+        {{"DB_HOST=h", "DB_PASSWORD=p", "ADMIN_USERS=adm,ops", "ADMIN_PASSWORD=x", "STATS_USERS=s",
+          "STATS_PASSWORDS=y"},
+         "* = host=h user=postgres password=***",
+         "s",
+         "y",
+         ""},
+        {{"PGBOUNCER_DSN_0=a=host=h1", "PGBOUNCER_USERLIST=\"joe\" \"secret\""},
+         "\"a\" = dbname=a host=h1",
+         "joe",
+         "secret",
+         ""},
+        /* two that agree, two that do not */
+        {{"DATABASE_URL=postgres://u:p@h/d", "PGHOST=h", "PGUSER=u", "PGDATABASE=d"},
+         "\"d\" = dbname=d host=h user=u password=***",
+         "u",
+         "p",
+         ""},
+        {{"DB_HOST=h", "DB_PASSWORD=p", "PGHOST=h2"},
+         "* = host=h user=postgres password=***",
+         "postgres",
+         "p",
+         "warning: variables DB_HOST and PGHOST name different servers, databases or users: DB_HOST "
+         "counts\n"},
+        {{"DATABASE_URL=postgres://u:p@h/d", "DB_HOST=x"},
+         "\"d\" = dbname=d host=h user=u password=***",
+         "u",
+         "p",
+         "warning: variables DATABASE_URL and DB_HOST name different servers, databases or users: "
+         "DATABASE_URL counts\n"},
+        /* what an orchestrator sets for services called db and postgresql */
+        {{"DATABASE_URL=postgres://u:p@h/d", "DB_PORT=tcp://10.0.0.1:5432", "DB_PORT_5432_TCP_ADDR=10.0.0.1",
+          "POSTGRESQL_PORT=tcp://10.0.0.2:5432", "POSTGRESQL_SERVICE_HOST=10.0.0.2"},
+         "\"d\" = dbname=d host=h user=u password=***",
+         "u",
+         "p",
+         ""},
+        {{"DB_HOST=h", "DB_PASSWORD=p", "DB_PORT=tcp://10.0.0.1:5432"},
+         "* = host=h user=postgres password=***",
+         "postgres",
+         "p",
+         ""},
+    };
+    char line[512];
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct loaded l = load(rows[i].variables);
+        if (l.config == NULL || strcmp(l.said, rows[i].said) != 0)
+            fail_msg("%s: said: %s", rows[i].variables[0], l.said);
+        assert_string_equal(database_line(l.config, line, sizeof line), rows[i].database);
+        assert_string_equal(password_of(l.config, rows[i].user), rows[i].password);
+        assert_string_equal(fixture_value(l.config, "auth_type"), "scram-sha-256");
+        fixture_done(&l);
+    }
+}
+
+static void test_targets_refused(void **state)
+{
+    static const struct {
+        const char *variables[MAX_VARIABLES];
+        const char *says;
+    } rows[] = {
+        {{NULL}, "error: neither a configuration file nor a variable says where PostgreSQL is"},
+        {{"DATABASE_URL="}, "error: neither a configuration file nor a variable"},
+        {{"DATABASE_URL=SECRET"}, "error: variable DATABASE_URL: it does not begin with postgres://"},
+        {{"DATABASE_URL=postgres://u:SECRET@h:x/d"}, "error: variable DATABASE_URL: the port"},
+        {{"DATABASE_URL=postgres://h/d"}, "error: variable DATABASE_URL: it names no user"},
+        {{"DATABASE_URL=postgres:///d?user=u&password=SECRET"},
+         "error: variable DATABASE_URL: it names no host"},
+        {{"DATABASE_URL=postgres://u@h/d"}, "error: variable DATABASE_URL: no password is known"},
+        {{"DATABASE_URL=postgres://u:SECRET@localhost:6432/d"},
+         "error: variable DATABASE_URL: localhost port 6432 is where pgsluice itself"},
+        {{"DATABASE_URL=postgres://u:SECRET@h/pgbouncer"},
+         "variable DATABASE_URL: error: database name \"pgbouncer\" is reserved"},
+        {{"DATABASE_URL=postgres://u:SECRET@h/d?options=-cSECRET"},
+         "error: variable DATABASE_URL: the URL's parameter options is not supported"},
+        {{"DATABASE_URL=postgres://u:SECRET@h/d?channel_binding=require"},
+         "parameter channel_binding is not supported"},
+        {{"DATABASE_URL=postgres://u:SECRET@h/d?sslmode=SECRET2"},
+         "error: variable DATABASE_URL: server_tls_sslmode: "},
+        {{"DATABASE_URL=postgres://u:SECRET%0A@h/d"},
+         "error: variable DATABASE_URL: the user's name or the password"},
+        {{"DATABASE_URLS=postgres://u:SECRET@h/d,postgres://u:SECRET@h2/d"},
+         "error: variable DATABASE_URLS: database \"d\" is named twice"},
+        {{"DB_NAME=d"}, "error: variable DB_NAME: DB_HOST is missing"},
+        {{"DB_HOST=h", "DB_NAME=d"}, "error: variable DB_HOST: no password is known"},
+        {{"DB_HOST=h", "DB_PASSWORD=SECRET", "DB_PORT=x"}, "variable DB_HOST: error: port: "},
+        {{"DB_HOST=h", "DB_PASSWORD=SECRET", "POOL_MODE=often"},
+         "error: variable POOL_MODE: pool_mode: \"often\" is none of"},
+        {{"DB_HOST=h", "DB_PASSWORD=SECRET", "AUTH_QUERY=SELECT x"},
+         "error: variable AUTH_QUERY: setting auth_query is not supported by this version yet"},
+        {{"DB_HOST=h", "DB_PASSWORD=SECRET", "CLIENT_TLS_SSLMODE=require"},
+         "error: variable CLIENT_TLS_SSLMODE: setting client_tls_sslmode is not supported by this version "
+         "yet"},
+        {{"DB_HOST=h", "DB_PASSWORD_FILE=/no/such"},
+         "error: variable DB_PASSWORD_FILE: cannot read \"/no/such\": No such file"},
+        {{"DATABASE_URL_FILE=/no/such"}, "error: variable DATABASE_URL_FILE: cannot read"},
+        {{"PGBOUNCER_DSN_0=SECRET"}, "error: variable PGBOUNCER_DSN_0: expected NAME="},
+        {{"DB_HOST=h", "DB_PASSWORD=p", "ADMIN_USERS=a,b", "ADMIN_PASSWORDS=SECRET"},
+         "error: variable ADMIN_PASSWORDS: there must be as many"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct loaded l = load(rows[i].variables);
+        if (l.config != NULL || strstr(l.said, rows[i].says) == NULL)
+            fail_msg("%s: said: %s", rows[i].variables[0] != NULL ? rows[i].variables[0] : "nothing", l.said);
+        if (strstr(l.said, "SECRET") != NULL && strstr(l.said, "SECRET2") == NULL)
+            fail_msg("%s", l.said);
+        fixture_done(&l);
+    }
+}
+
+/* ---- settings ---- */
+
+#define URL "DATABASE_URL=postgres://u:p@h/d"
+
+static void test_settings(void **state)
+{
+    static const struct {
+        const char *variables[MAX_VARIABLES];
+        const char *name, *value, *source;
+        const char *said;
+    } rows[] = {
+        {{URL}, "listen_addr", "*", "default without a file", ""},
+        {{URL}, "listen_port", "6432", "default", ""},
+        {{URL}, "http_listen", "127.0.0.1:9632", "default", ""},
+        {{URL, "LISTEN_ADDR=127.0.0.1"}, "listen_addr", "127.0.0.1", "variable LISTEN_ADDR", ""},
+        {{URL, "POOL_MODE=transaction"}, "pool_mode", "transaction", "variable POOL_MODE", ""},
+        {{URL, "PGSLUICE_POOL_MODE=statement", "POOL_MODE=statement"},
+         "pool_mode",
+         "statement",
+         "variable PGSLUICE_POOL_MODE",
+         ""},
+        {{URL, "PGSLUICE_POOL_MODE=statement", "POOL_MODE=session"},
+         "pool_mode",
+         "statement",
+         "variable PGSLUICE_POOL_MODE",
+         "warning: variable PGSLUICE_POOL_MODE and variable POOL_MODE disagree about pool_mode: variable "
+         "PGSLUICE_POOL_MODE counts\n"},
+        {{URL, "POOL_MODE=session", "PGBOUNCER_POOL_MODE=transaction"},
+         "pool_mode",
+         "transaction",
+         "variable PGBOUNCER_POOL_MODE",
+         "warning: variable PGBOUNCER_POOL_MODE and variable POOL_MODE disagree about pool_mode: variable "
+         "PGBOUNCER_POOL_MODE counts\n"},
+        {{URL, "QUERY_WAIT_TIMEOUT=30", "PGBOUNCER_QUERY_WAIT_TIMEOUT=30s"},
+         "query_wait_timeout",
+         "30",
+         "variable PGBOUNCER_QUERY_WAIT_TIMEOUT",
+         ""},
+        {{URL, "PGBOUNCER_PORT=6000"}, "listen_port", "6000", "variable PGBOUNCER_PORT", ""},
+        {{URL, "PGBOUNCER_PORT=tcp://10.0.0.1:6432"}, "listen_port", "6432", "default", ""},
+        {{URL, "PGBOUNCER_LISTEN_ADDRESS=127.0.0.1"},
+         "listen_addr",
+         "127.0.0.1",
+         "variable PGBOUNCER_LISTEN_ADDRESS",
+         ""},
+        {{URL, "CONNECTION_POOLER_MODE=transaction"},
+         "pool_mode",
+         "transaction",
+         "variable CONNECTION_POOLER_MODE",
+         ""},
+        {{URL, "DB_MAX_CONNECTIONS=33"}, "default_pool_size", "33", "variable DB_MAX_CONNECTIONS", ""},
+        {{URL, "DB_CONNECTION_TIMEOUT=7"}, "query_wait_timeout", "7", "variable DB_CONNECTION_TIMEOUT", ""},
+        {{URL, "DB_CONNECTION_TIMEOUT=7"},
+         "server_connect_timeout",
+         "7",
+         "variable DB_CONNECTION_TIMEOUT",
+         ""},
+        {{URL, "METRICS_PORT=9100"}, "http_listen", "9100", "variable METRICS_PORT", ""},
+        {{URL, "METRICS_PORT=9100", "ENABLE_METRICS=false"},
+         "http_listen",
+         "",
+         "variable ENABLE_METRICS",
+         ""},
+        {{URL, "ENABLE_METRICS=true"}, "http_listen", "127.0.0.1:9632", "default", ""},
+        {{URL, "PGSLUICE_ENVIRONMENT=sidecar"}, "default_pool_size", "5", "environment sidecar", ""},
+        {{URL, "PGSLUICE_ENVIRONMENT=sidecar", "DEFAULT_POOL_SIZE=9"},
+         "default_pool_size",
+         "9",
+         "variable DEFAULT_POOL_SIZE",
+         ""},
+        {{URL, "ENVIRONMENT=production"}, "default_pool_size", "20", "default", ""},
+        {{URL "?sslmode=verify-full&sslrootcert=system"},
+         "server_tls_sslmode",
+         "verify-full",
+         "variable DATABASE_URL",
+         ""},
+        {{URL "?ssl=true"}, "server_tls_sslmode", "require", "variable DATABASE_URL", ""},
+        {{URL "?sslmode=no-verify"}, "server_tls_sslmode", "require", "variable DATABASE_URL", ""},
+        {{URL "?connect_timeout=9"}, "server_connect_timeout", "9", "variable DATABASE_URL", ""},
+        {{URL "?sslmode=require", "SERVER_TLS_SSLMODE=disable"},
+         "server_tls_sslmode",
+         "require",
+         "variable DATABASE_URL",
+         "warning: variable DATABASE_URL and variable SERVER_TLS_SSLMODE disagree about server_tls_sslmode: "
+         "variable DATABASE_URL counts\n"},
+        {{URL "?schema=public"},
+         "pool_mode",
+         "session",
+         "default",
+         "warning: variable DATABASE_URL: the URL's parameter schema is not known and is ignored\n"},
+        {{URL "?gssencmode=disable"},
+         "pool_mode",
+         "session",
+         "default",
+         "note: variable DATABASE_URL: the URL's parameter gssencmode has no meaning here and is ignored\n"},
+        {{URL, "PGBOUNCER_NOVELTY=1"},
+         "pool_mode",
+         "session",
+         "default",
+         "note: variable PGBOUNCER_NOVELTY is not known and is ignored\n"},
+        {{URL, "PGBOUNCER_INIT_SLEEP_TIME=1"},
+         "pool_mode",
+         "session",
+         "default",
+         "note: variable PGBOUNCER_INIT_SLEEP_TIME has no meaning here and is ignored\n"},
+        {{URL, "PGBOUNCER_SERVICE_HOST=10.0.0.1", "PGBOUNCER_PORT_6432_TCP=tcp://10.0.0.1:6432"},
+         "pool_mode",
+         "session",
+         "default",
+         ""},
+        /* ours, and what looks like it */
+        {{URL, "PGSLUICE_POOL_MOED=x"},
+         "pool_mode",
+         "session",
+         "default",
+         "warning: variable PGSLUICE_POOL_MOED names no setting: did you mean PGSLUICE_POOL_MODE?\n"},
+        {{URL, "PGSLUICE_PORT=tcp://10.0.0.1:80", "PGSLUICE_SERVICE_HOST=10.0.0.1",
+          "PGSLUICE_SERVICE_PORT_PG=5432", "PGSLUICE_PORT_6432_TCP_PROTO=tcp",
+          "PGSLUICE_RO_PORT=tcp://10.0.0.2:80", "PGSLUICE_DSN=x"},
+         "listen_port",
+         "6432",
+         "default",
+         ""},
+        {{URL, "PGSLUICE_PORT=7000"},
+         "listen_port",
+         "6432",
+         "default",
+         "warning: variable PGSLUICE_PORT names no setting: did you mean PGSLUICE_LISTEN_PORT?\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct loaded l = load(rows[i].variables);
+        if (l.config == NULL || strcmp(l.said, rows[i].said) != 0)
+            fail_msg("%s %s: said: %s", rows[i].variables[0], rows[i].variables[1], l.said);
+        if (strcmp(fixture_value(l.config, rows[i].name), rows[i].value) != 0)
+            fail_msg("%s: %s = %s", rows[i].variables[1], rows[i].name,
+                     fixture_value(l.config, rows[i].name));
+        assert_string_equal(fixture_source(l.config, rows[i].name), rows[i].source);
+        fixture_done(&l);
+    }
+}
+
+/* ---- twins ---- */
+
+static void test_twins(void **state)
+{
+    const char *variables[] = {"DATABASE_URL_FILE=tcv-url",
+                               "DATABASE_URL=postgres://no:no@no/no",
+                               "POOL_MODE_FILE=tcv-mode",
+                               "PGSLUICE_LISTEN_PORT=1",
+                               "PGSLUICE_LISTEN_PORT_FILE=tcv-port",
+                               "PGSLUICE_AUTH_FILE=",
+                               NULL};
+    char line[256];
+    (void)state;
+    fixture_write("tcv-url", "postgres://u:p@h/d\n");
+    fixture_write("tcv-mode", "transaction\r\n");
+    fixture_write("tcv-port", "7777");
+    struct loaded l = load(variables);
+    assert_non_null(l.config);
+    assert_string_equal(l.said, "");
+    assert_string_equal(database_line(l.config, line, sizeof line),
+                        "\"d\" = dbname=d host=h user=u password=***");
+    assert_string_equal(fixture_source(l.config, "pool_mode"), "variable POOL_MODE_FILE");
+    assert_string_equal(fixture_value(l.config, "listen_port"), "7777");
+    assert_string_equal(fixture_source(l.config, "listen_port"), "variable PGSLUICE_LISTEN_PORT_FILE");
+    fixture_done(&l);
+    /* with a file, too: they are ours */
+    struct config_args args = {.ini_path = "t.ini",
+                               .ini_text = "[databases]\nd=\n[pgsluice]\nauth_type=trust\n",
+                               .environ = (char *const *)variables};
+    args.ini_text_len = strlen(args.ini_text);
+    l = fixture_load_args(&args);
+    assert_non_null(l.config);
+    assert_string_equal(fixture_value(l.config, "listen_port"), "7777");
+    assert_string_equal(fixture_value(l.config, "pool_mode"), "session"); /* the families do not count */
+    assert_int_equal(config_database_count(l.config), 1);
+    fixture_done(&l);
+    unlink("tcv-url");
+    unlink("tcv-mode");
+    unlink("tcv-port");
+}
+
+/* ---- printing ---- */
+
+/* What is printed is read back as the same, but for the secrets. */
+static void test_print(void **state)
+{
+    static const char ini[] =
+        "[databases]\n\"a \"\"b\" = host=h password='p w' user=u connect_query='a ''b'' c' min_pool_size=3 "
+        "query_wait_timeout=2.5 pool_mode=session\n* = port=7\n[pgsluice]\nauth_type=trust\npool_mode = "
+        "transaction\n"
+        "server_reset_query =\n";
+    struct loaded l = fixture_load(ini), again;
+    struct buf first, second;
+    (void)state;
+    assert_non_null(l.config);
+    buf_init(&first, 0);
+    buf_init(&second, 0);
+    config_print(l.config, &first);
+    assert_null(strstr(buf_cstr(&first), "p w"));
+    assert_non_null(strstr(buf_cstr(&first), "; t.ini:2\n\"a \"\"b\" = "));
+    assert_non_null(strstr(buf_cstr(&first), "; t.ini:6\npool_mode = transaction\n"));
+    assert_non_null(strstr(buf_cstr(&first), "server_reset_query = \n"));
+    again = fixture_load(buf_cstr(&first));
+    assert_non_null(again.config);
+    const struct database_config *db = config_find_database(again.config, "a \"b");
+    assert_string_equal(db->connect_query, "a 'b' c");
+    assert_int_equal(db->min_pool_size, 3);
+    assert_int_equal(db->query_wait_timeout_us, 2500000);
+    assert_int_equal(config_find_database(again.config, "*")->port, 7);
+    assert_string_equal(fixture_value(again.config, "server_reset_query"), "");
+    buf_free(&first);
+    buf_free(&second);
+    fixture_done(&l);
+    fixture_done(&again);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_targets),  cmocka_unit_test(test_targets_refused),
+        cmocka_unit_test(test_settings), cmocka_unit_test(test_twins),
+        cmocka_unit_test(test_print),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
