@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #define must_check                    __attribute__((warn_unused_result))
+#define only_for_checks               __attribute__((unused)) /* what only debug_assert() looks at */
 #define printf_like(f, a)             __attribute__((format(printf, f, a)))
 #define no_return                     __attribute__((noreturn))
 #define likely(x)                     __builtin_expect(!!(x), 1)

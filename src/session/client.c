@@ -22,7 +22,7 @@
 
 /* [from] bit set of the states that may follow */
 #define TO(s) (1u << CLIENT_##s)
-static const uint16_t client_moves[CLIENT_STATES] = {
+only_for_checks static const uint16_t client_moves[CLIENT_STATES] = {
     [CLIENT_LOGIN] = TO(LOGIN_WAIT) | TO(IDLE) | TO(CONSOLE) | TO(CANCEL) | TO(CLOSING),
     [CLIENT_LOGIN_WAIT] = TO(IDLE) | TO(CLOSING),
     [CLIENT_IDLE] = TO(WAITING) | TO(ACTIVE) | TO(CLOSING),

@@ -19,7 +19,7 @@
 
 /* [from] bit set of the states that may follow */
 #define TO(s) (1u << SERVER_##s)
-static const uint16_t server_moves[SERVER_STATES] = {
+only_for_checks static const uint16_t server_moves[SERVER_STATES] = {
     [SERVER_CONNECTING] = TO(IDLE) | TO(CLOSING),
     [SERVER_IDLE] = TO(SETUP) | TO(ACTIVE) | TO(MOVING) | TO(CLOSING),
     [SERVER_SETUP] = TO(ACTIVE) | TO(BARRED) | TO(RESET) | TO(HELD) | TO(IDLE) | TO(CLOSING),
