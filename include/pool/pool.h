@@ -42,7 +42,8 @@ struct pool_config {
     int64_t reserve_after_us;      /* reserve_pool_timeout: how long that is; 0 = the reserve is not used */
     int min_size;                  /* min_pool_size */
     bool round_robin;              /* server_round_robin */
-    int64_t lifetime_us;           /* server_lifetime; 0 = for ever */
+    int64_t lifetime_us;           /* server_lifetime; 0 = for ever, but for is_for_one_use */
+    bool is_for_one_use;           /* server_lifetime = 0: a server closes when it comes free */
     int64_t idle_timeout_us;       /* server_idle_timeout; 0 = for ever */
     int64_t login_retry_us;        /* server_login_retry: longest pause between attempts to connect */
     int64_t overtake_us;           /* policy: handoff_slack */

@@ -171,6 +171,8 @@ enum close_reason slot_must_close(const struct slot *slot, int64_t now_us)
         return CLOSE_OVER_LIMIT;
     if (limits_is_over(&pool->database->limits) || limits_is_over(&pool->user->limits))
         return CLOSE_OVER_LIMIT;
+    if (config->is_for_one_use && (slot->state == SLOT_ACTIVE || slot->state == SLOT_TESTING))
+        return CLOSE_SERVER_LIFETIME;
     if (config->lifetime_us > 0 &&
         now_us - slot->connected_us >= config->lifetime_us / 1000 * slot->lifetime_permille)
         return CLOSE_SERVER_LIFETIME;

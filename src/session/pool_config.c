@@ -18,6 +18,7 @@ static void session_pool_config(const struct config *cfg, const struct database_
         .keep_min_without_clients = db->user != NULL && !db->is_fallback,
         .round_robin = set->server_round_robin != 0,
         .lifetime_us = config_server_lifetime_us(cfg, db),
+        .is_for_one_use = config_server_lifetime_us(cfg, db) == 0,
         .idle_timeout_us = set->server_idle_timeout_us,
         .login_retry_us = set->server_login_retry_us,
         .overtake_us = set->handoff_slack_us,

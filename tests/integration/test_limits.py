@@ -123,12 +123,25 @@ def test_server_lifetime(make_pooler):
     assert pooler.log_lines("server lifetime over")
 
 
+def test_server_lifetime_of_zero_means_one_use(make_pooler):
+    """As in PgBouncer: a server is closed when it comes free, and not before it has been used."""
+    pooler = make_pooler(settings={"server_lifetime": 0, "default_pool_size": 2, "min_pool_size": 1})
+    with pooler.wire() as client, pooler.wire() as other:
+        seen = [each.value("SELECT pg_backend_pid()") for each in (client, other, client, client, other)]
+        assert len(set(seen)) == len(seen)
+        client.query("BEGIN")
+        assert client.value("SELECT pg_backend_pid()") == client.value("SELECT pg_backend_pid()")
+        client.query("COMMIT")
+        wait_until(lambda: [row["state"] for row in pooler.servers()] == ["idle"], "a server for min_pool_size, which stays", 10)
+        assert len(pooler.log_lines("server lifetime over")) >= 6
+
+
 def test_server_idle_timeout(make_pooler):
     pooler = make_pooler(settings={"server_idle_timeout": 1})
     with pooler.wire() as client:
         client.query("SELECT 1")
         wait_until(lambda: not pooler.servers(), "the idle server to close", 10)
-    assert pooler.log_lines("server idle timeout")
+    pooler.wait_log("server idle timeout")
 
 
 def test_server_check_query(make_pooler, pg):

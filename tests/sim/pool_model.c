@@ -442,6 +442,7 @@ static void configure(struct model_worker *w, struct pool *pool)
         .min_size = (int)model_random(w, chance(w, 300) ? 20 : 3),
         .round_robin = chance(w, 300),
         .lifetime_us = chance(w, 500) ? 0 : USEC_PER_SEC / 2,
+        .is_for_one_use = chance(w, 100),
         .idle_timeout_us = chance(w, 500) ? 0 : USEC_PER_SEC / 20,
         .login_retry_us = USEC_PER_SEC,
         .overtake_us = chance(w, 500) ? 0 : 2000,

@@ -323,20 +323,25 @@ static void test_refused_with_servers_left(void **state)
     only(f, POOL_ACT_FAIL);
 }
 
-enum change { PAUSE, REMOVE, RECYCLE, LIMIT, LIFETIME, WHY, NOTHING };
+enum change { PAUSE, REMOVE, RECYCLE, LIMIT, LIFETIME, ONE_USE, WHY, NOTHING };
 
 static void test_must_close(void **state)
 {
-    static const enum close_reason expect[] = {
-        [PAUSE] = CLOSE_PAUSED,     [REMOVE] = CLOSE_DATABASE_REMOVED,  [RECYCLE] = CLOSE_RECONNECT,
-        [LIMIT] = CLOSE_OVER_LIMIT, [LIFETIME] = CLOSE_SERVER_LIFETIME, [WHY] = CLOSE_UNCLEAN,
-        [NOTHING] = CLOSE_NONE};
+    static const enum close_reason expect[] = {[PAUSE] = CLOSE_PAUSED,
+                                               [REMOVE] = CLOSE_DATABASE_REMOVED,
+                                               [RECYCLE] = CLOSE_RECONNECT,
+                                               [LIMIT] = CLOSE_OVER_LIMIT,
+                                               [LIFETIME] = CLOSE_SERVER_LIFETIME,
+                                               [ONE_USE] = CLOSE_SERVER_LIFETIME,
+                                               [WHY] = CLOSE_UNCLEAN,
+                                               [NOTHING] = CLOSE_NONE};
     struct fixture *f;
 
     for (int change = PAUSE; change <= NOTHING; change++) {
         setup((void **)&f);
         struct slot *active = open_linked(f, W0), *idle = open_idle(f, W0);
         f->config.lifetime_us = change == LIFETIME ? 1000000 : 0;
+        f->config.is_for_one_use = change == ONE_USE;
         f->config.limit = change == LIMIT ? 0 : 3;
         pool_configure(f->pool, &f->config, f->now_us, &f->acts);
         if (change == PAUSE)
