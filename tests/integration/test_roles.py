@@ -29,9 +29,10 @@ class Pair:
             raise
 
     def wait_in_step(self):
+        """All that was inserted counts: these servers acknowledge a commit before they have written it."""
         with self.primary.connect() as conn:
             wait_until(lambda: conn.execute("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND "
-                                            "replay_lsn >= pg_current_wal_lsn()").fetchone()[0] == 1, "the standby to follow", 30)
+                                            "replay_lsn >= pg_current_wal_insert_lsn()").fetchone()[0] == 1, "the standby to follow", 30)
 
     def fence(self, on=True):
         """What a planned switch-over does first: nobody may write to the old primary any more."""
