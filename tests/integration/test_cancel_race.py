@@ -13,12 +13,12 @@ def race(make_pooler, requests, timeout, **settings):
     # without TLS to servers requests are quick enough to strike in the middle of a query
     pooler = make_pooler(settings={"default_pool_size": 14, "server_tls_sslmode": "disable", "log_disconnections": 0, **settings})
     began = time.monotonic()
-    done = CancelRace(pooler.port, pooler.directory).run(requests, timeout * PATIENCE)
+    done = CancelRace(pooler.port, pooler.directory).run(requests, requests // 100 + 1, timeout * PATIENCE)
     print(f"{done.requests} requests in {time.monotonic() - began:.1f} s: {done.served} queries served, {done.cancelled} cancelled")
     assert not done.problems, done.problems[:5]
-    assert done.requests == requests
-    # some of each, or nothing was raced; how many strike depends on the machine
-    assert done.cancelled > requests / 500 and done.served > requests / 100
+    assert done.requests >= requests
+    # some of each, or nothing was raced
+    assert done.cancelled > requests / 100 and done.served > requests / 100
     pool = pooler.pool()
     assert [pool[k] for k in ("cl_active_cancel_req", "cl_waiting_cancel_req", "sv_active_cancel", "sv_being_canceled")] == [0] * 4
 

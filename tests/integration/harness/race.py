@@ -127,8 +127,12 @@ class CancelRace:
 
         self.watch(sock, on_end)
 
-    def run(self, requests, timeout):
-        """Sends so many cancel requests; then lets the clients finish."""
+    def has_sent(self, requests, strikes):
+        """So many requests, and (up to four times as many) until some have struck: how often one does is the machine's."""
+        return self.requests >= requests and (self.cancelled >= strikes or self.requests >= 4 * requests)
+
+    def run(self, requests, strikes, timeout):
+        """Sends cancel requests; then lets the clients finish."""
         deadline = time.monotonic() + timeout
         for client in self.all:
             client.send_query()
@@ -137,9 +141,9 @@ class CancelRace:
                 stuck = [c.token for c in self.all if c.is_running]
                 self.problems.append(f"not done in {timeout} s: {self.requests} requests, {len(self.in_flight)} in flight, at work: {stuck}")
                 break
-            while len(self.in_flight) < self.at_a_time and self.requests < requests:
+            while len(self.in_flight) < self.at_a_time and not self.has_sent(requests, strikes):
                 self.send_request()
-            self.is_ending = self.requests >= requests
+            self.is_ending = self.is_ending or self.has_sent(requests, strikes)
             for fd, _ in self.epoll.poll(1):
                 if fd in self.handlers:
                     self.handlers[fd]()
