@@ -89,7 +89,7 @@ void show_dns_hosts(struct console *c, struct result *r)
     for (uint32_t i = 0; i < n; i++) {
         result_row(r);
         result_text(r, rows[i].name);
-        result_int(r, rows[i].ttl_us / USEC_PER_SEC);
+        result_int(r, (rows[i].ttl_us + USEC_PER_SEC - 1) / USEC_PER_SEC); /* 0 is over */
         result_text(r, rows[i].addresses);
         result_row_end(r);
     }
