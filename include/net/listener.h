@@ -22,6 +22,9 @@ struct listener_options {
     const char *unix_socket_dir; /* "" = none; "@name" = abstract */
     int unix_socket_mode;
     const char *unix_socket_group;
+    /* Sockets that somebody else has opened, bound and listens on, from this descriptor on: they take the
+     * place of those above. */
+    int first_inherited, n_inherited;
 };
 
 struct listeners;

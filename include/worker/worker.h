@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "base/buf.h"
 #include "session/mail.h"
 #include "session/shard.h"
 
@@ -29,6 +30,9 @@ void workers_free(struct instance *in, struct worker *workers);
 /* Hands an accepted descriptor to the worker with the fewest clients. Control thread. Closes it when memory
  * is out. */
 void workers_dispatch(struct instance *in, int fd, bool is_unix, bool is_over_limit);
+
+/* Has every worker's loop come round lately? What does not is written to why, a line each. Any thread. */
+bool workers_are_live(const struct instance *in, struct buf *why);
 
 /* Fills m with what its kinds ask for, and sends it back. The shard's thread. */
 void worker_describe(struct shard *sh, struct mail_gather *m);

@@ -142,8 +142,11 @@ static bool open_listeners(struct control *ctl)
         .unix_socket_group = s->unix_socket_group,
     };
 
+    o.n_inherited = systemd_sockets(&o.first_inherited);
     ctl->listeners = listeners_open(&ctl->loop, &o, on_accept, ctl, error, sizeof(error));
-    if (ctl->listeners == NULL)
+    if (ctl->listeners == NULL && o.n_inherited > 0)
+        log_fatal("%s", error);
+    else if (ctl->listeners == NULL)
         say_cannot_listen(ctl, error);
     return ctl->listeners != NULL;
 }
@@ -281,7 +284,7 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
         return false;
     }
     ctl->workers = workers_start(in, ctl->config);
-    if (ctl->workers == NULL || !add_timers(ctl)) {
+    if (ctl->workers == NULL || !add_timers(ctl) || !systemd_start_watchdog(ctl)) {
         log_fatal("cannot start the worker threads");
         return false;
     }
@@ -289,7 +292,7 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
              event_base_get_method(ctl->loop.base), in->n_workers, in->n_workers == 1 ? "" : "s");
     warn_about_flags(ctl);
     control_make_forced_pools(ctl);
-    process_notify("READY=1");
+    systemd_notify("READY=1");
     return true;
 }
 
@@ -300,7 +303,7 @@ void control_run(struct control *ctl)
 
 void control_destroy(struct control *ctl)
 {
-    process_notify("STOPPING=1");
+    systemd_notify("STOPPING=1");
     workers_join(&ctl->in, ctl->workers);
     listeners_close(ctl->listeners, false);
     console_interrupt(ctl->console);
@@ -316,6 +319,8 @@ void control_destroy(struct control *ctl)
     for (size_t i = 0; i < ARRAY_SIZE(ctl->signals); i++)
         if (ctl->signals[i] != NULL)
             event_free(ctl->signals[i]);
+    if (ctl->watchdog_event != NULL)
+        event_free(ctl->watchdog_event);
     event_del(&ctl->tick_event);
     event_del(&ctl->maintain_event);
     event_del(&ctl->forget_event);

@@ -57,6 +57,7 @@ static int run(struct control *ctl, const struct args *a, struct session_config 
     const struct settings *s = config_settings(config->config);
     int status = 1;
 
+    systemd_take_sockets();
     if (!process_switch_user(s->user) || !process_check_pidfile(s->pidfile) ||
         (a->daemonize && !process_check_background(s)) || !process_open_log(s, a) ||
         (a->daemonize && !process_daemonize()) || !process_write_pidfile(s->pidfile))

@@ -48,7 +48,6 @@ void process_raise_descriptor_limit(int max_client_conn);
 /* A backtrace in the log when the process crashes. */
 void process_catch_crashes(void);
 bool process_open_log(const struct settings *s, const struct args *a);
-void process_notify(const char *state);
 /* Hundredths of a CPU that the control groups of this process allow, 0 = no limit. root: "", but for tests.
  */
 int cgroup_quota(const char *root);
@@ -59,6 +58,22 @@ int process_auto_workers(void);
 
 /* Asks the instance that runs with these settings; prints its answer. Returns the exit status: 0 or 1. */
 int healthcheck(const struct config *cfg, const char *path);
+
+/* ---- systemd.c: the service manager; nothing happens without one ---- */
+
+struct control;
+
+/* Takes note of the sockets that were handed over: before anything forks, or opens a descriptor. */
+void systemd_take_sockets(void);
+/* How many those are, and the first; the others follow it. */
+int systemd_sockets(int *first);
+/* "READY=1" and the like: sd_notify(3). */
+void systemd_notify(const char *state);
+void systemd_notify_reloading(void);
+/* One line that the service manager shows. */
+void systemd_notify_status(const char *text);
+/* False: no memory. */
+bool systemd_start_watchdog(struct control *ctl);
 
 /* ---- tls_setup.c ---- */
 
@@ -81,8 +96,9 @@ struct control {
     struct event *signals[8];
     struct event tick_event; /* control_arm_tick(): shutdown, waiting console commands */
     bool tick_is_armed;
-    struct event maintain_event; /* a second: min_pool_size, idle timeout, lifetime */
-    struct event forget_event;   /* sooner than that: idle timeouts of pools */
+    struct event maintain_event;  /* a second: min_pool_size, idle timeout, lifetime */
+    struct event forget_event;    /* sooner than that: idle timeouts of pools */
+    struct event *watchdog_event; /* NULL: nobody waits for it */
     int64_t next_stats_us;
     int64_t next_util_us;
     int workers_to_stop; /* ORDER_STOP sent and not acknowledged */
@@ -90,6 +106,7 @@ struct control {
     int64_t drain_since_us;  /* SHUTDOWN DRAIN began */
     int64_t drain_filled_us; /* drain_budget was filled up to here */
     int configs_under_way;   /* MAIL_CONFIG sent and not yet taken up */
+    bool is_reloading;       /* the service manager waits until they are */
     char **dirty;            /* databases whose connection data have changed since all workers agreed */
     size_t n_dirty;
     bool is_all_dirty;                    /* likewise, for every database: how servers are spoken to */

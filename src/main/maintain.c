@@ -19,6 +19,7 @@ static void log_stats(struct control *ctl)
     struct buf line;
     buf_init(&line, 4096);
     console_log_stats(ctl->in.registry, &line);
+    systemd_notify_status(buf_cstr(&line));
     if (control_settings(ctl)->log_stats)
         log_info("%s", buf_cstr(&line));
     buf_free(&line);

@@ -15,12 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "config.h"
-
-#ifdef HAVE_SYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
-
 #include "base/log.h"
 #include "base/str.h"
 #include "main_int.h"
@@ -193,7 +187,7 @@ void process_catch_crashes(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* ---- log, systemd, CPUs ---- */
+/* ---- log, CPUs ---- */
 
 bool process_open_log(const struct settings *s, const struct args *a)
 {
@@ -209,15 +203,6 @@ bool process_open_log(const struct settings *s, const struct args *a)
         return true;
     fprintf(stderr, "could not open log file \"%s\": %s\n", s->logfile, strerror(errno));
     return false;
-}
-
-void process_notify(const char *state)
-{
-#ifdef HAVE_SYSTEMD
-    (void)sd_notify(0, state);
-#else
-    (void)state;
-#endif
 }
 
 int process_auto_workers(void)

@@ -116,6 +116,9 @@ void control_config_taken(struct control *ctl)
         free(ctl->dirty[i]);
     ctl->n_dirty = 0;
     ctl->is_all_dirty = false;
+    if (ctl->is_reloading)
+        systemd_notify("READY=1");
+    ctl->is_reloading = false;
 }
 
 /* Settings on their way into force. */
@@ -199,7 +202,7 @@ bool control_reload(struct control *ctl, struct config_changes *changes, struct 
     const struct config *cfg;
     bool ok = false;
 
-    process_notify("RELOADING=1");
+    systemd_notify_reloading();
     config_problems_init(&problems);
     cfg = config_reload(ctl->config->config, &ctl->args->config, &problems);
     log_problems(&problems, error);
@@ -213,7 +216,10 @@ bool control_reload(struct control *ctl, struct config_changes *changes, struct 
         log_error("could not re-open the log file");
     if (!ok)
         log_error("reload failed: the settings in force stay");
-    process_notify("READY=1");
+    if (ctl->configs_under_way == 0)
+        systemd_notify("READY=1");
+    else
+        ctl->is_reloading = true; /* ready when all workers have taken them up */
     return ok;
 }
 

@@ -60,7 +60,7 @@ void control_shutdown(struct control *ctl, enum shutdown_mode mode)
     log_info("shutting down, %s (%d client%s)", mode_texts[mode], clients, clients == 1 ? "" : "s");
     atomic_store(&ctl->in.shutdown_mode, (int)mode);
     control_arm_tick(ctl);
-    process_notify("STOPPING=1");
+    systemd_notify("STOPPING=1");
     if (mode == SHUTDOWN_IMMEDIATE) {
         ctl->is_stopping = true;
         ctl->workers_to_stop = ctl->in.n_workers;

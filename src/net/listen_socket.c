@@ -1,10 +1,12 @@
 /*
- * listen_socket.c - making listening sockets: TCP addresses and the Unix socket with its file.
+ * listen_socket.c - making listening sockets: TCP addresses and the Unix socket with its file; or taking over
+ * those that a service manager has made.
  *
  * Threads: the control thread, at boot (names are resolved here, which may block).
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -285,8 +287,51 @@ static bool unix_open(struct listeners *l, const struct listener_options *o, cha
     return true;
 }
 
+/* --- inherited --- */
+
+static bool inherit(struct listeners *l, const struct listener_options *o, int fd, char *err, size_t err_size)
+{
+    struct sockaddr_storage addr = {0};
+    socklen_t bytes = sizeof(addr);
+    int type = 0, listens = 0, flags = fcntl(fd, F_GETFL);
+    socklen_t int_bytes = sizeof(int);
+    char text[INET6_ADDRSTRLEN + 1] = "";
+
+    if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &int_bytes) != 0 || type != SOCK_STREAM ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &int_bytes) != 0 || listens == 0 ||
+        getsockname(fd, (struct sockaddr *)&addr, &bytes) != 0 ||
+        (addr.ss_family != AF_INET && addr.ss_family != AF_INET6 && addr.ss_family != AF_UNIX)) {
+        snprintf(err, err_size, "descriptor %d from the service manager is no listening stream socket", fd);
+        return false;
+    }
+    fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    bool is_unix = addr.ss_family == AF_UNIX;
+    struct listen_socket *s = socket_append(l, fd, is_unix);
+    if (is_unix) { /* the file is not ours to remove */
+        snprintf(s->name, sizeof(s->name), "Unix socket \"%.100s\"", ((struct sockaddr_un *)&addr)->sun_path);
+        return true;
+    }
+    if (o->defer_accept)
+        listen_socket_defer(fd, true);
+    l->tcp_port = sockaddr_port(&addr);
+    getnameinfo((struct sockaddr *)&addr, bytes, text, sizeof(text), NULL, 0, NI_NUMERICHOST);
+    snprintf(s->name, sizeof(s->name), "address \"%s\" port %d", text, l->tcp_port);
+    return true;
+}
+
+static bool inherit_all(struct listeners *l, const struct listener_options *o, char *err, size_t err_size)
+{
+    for (int i = 0; i < o->n_inherited; i++)
+        if (!inherit(l, o, o->first_inherited + i, err, err_size))
+            return false;
+    return true;
+}
+
 bool listen_sockets_open(struct listeners *l, const struct listener_options *o, char *err, size_t err_size)
 {
+    if (o->n_inherited > 0)
+        return inherit_all(l, o, err, err_size);
     if (!tcp_open(l, o, err, err_size) || !unix_open(l, o, err, err_size))
         return false;
     if (l->count == 0) {

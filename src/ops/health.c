@@ -15,25 +15,12 @@
 #include "base/str.h"
 #include "http_int.h"
 #include "metrics_int.h"
-#include "session/shard.h"
-
-#define STUCK_US (10 * USEC_PER_SEC)
+#include "worker/worker.h"
 
 bool health_live(const struct http_hooks *h, struct buf *out)
 {
-    int64_t now_us = clock_now_us();
-    bool ok = true;
+    bool ok = workers_are_live(h->instance, out);
 
-    for (int i = 0; i < h->instance->n_workers; i++) {
-        const struct shard *sh = h->instance->shards[i];
-        int64_t since_us =
-            sh != NULL ? atomic_load_explicit(&sh->loop.turn_started_us, memory_order_relaxed) : 0;
-        if (since_us == 0 || now_us - since_us < STUCK_US)
-            continue;
-        ok = false;
-        buf_printf(out, "worker %d has not turned for %lld s\n", i,
-                   (long long)((now_us - since_us) / USEC_PER_SEC));
-    }
     if (ok)
         buf_append_str(out, "ok\n");
     return ok;

@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#define STUCK_US (10 * USEC_PER_SEC)
+
 /* Everything that a shard does not know is about describing it. */
 static void on_mail(struct loop *loop, struct mail *m)
 {
@@ -94,4 +96,22 @@ void workers_dispatch(struct instance *in, int fd, bool is_unix, bool is_over_li
     m->is_unix = is_unix;
     m->is_over_limit = is_over_limit;
     loop_post(&best->loop, &m->mail);
+}
+
+bool workers_are_live(const struct instance *in, struct buf *why)
+{
+    int64_t now_us = clock_now_us();
+    bool ok = true;
+
+    for (int i = 0; i < in->n_workers; i++) {
+        const struct shard *sh = in->shards[i];
+        int64_t since_us =
+            sh != NULL ? atomic_load_explicit(&sh->loop.turn_started_us, memory_order_relaxed) : 0;
+        if (since_us == 0 || now_us - since_us < STUCK_US)
+            continue;
+        ok = false;
+        buf_printf(why, "worker %d has not turned for %lld s\n", i,
+                   (long long)((now_us - since_us) / USEC_PER_SEC));
+    }
+    return ok;
 }
