@@ -42,6 +42,13 @@ enum client_lost {
     LOST_TOLD,     /* needs a server with a failed transaction, in which PostgreSQL answers the rest */
 };
 
+/* What the start-up packet asked for with "replication": see replication.c. */
+enum replication {
+    REPLICATION_NONE,
+    REPLICATION_PHYSICAL,
+    REPLICATION_LOGICAL, /* "database" */
+};
+
 struct client {
     /* [owner thread], all */
     struct stream stream;
@@ -77,6 +84,7 @@ struct client {
     uint8_t skip;            /* enum client_skip */
     uint8_t lost;            /* enum client_lost */
     uint8_t lost_why;        /* enum close_reason: the timeout that took its transaction */
+    uint8_t replication;     /* enum replication */
     bool maps_statements;    /* named statements stand for others: prepared.c */
     bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
     bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */

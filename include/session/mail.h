@@ -83,6 +83,7 @@ enum gather_kind { GATHER_CLIENTS = 1, GATHER_SERVERS = 2, GATHER_MEMORY = 4 };
 struct session_row {
     bool is_server;
     const char *state;        /* static text */
+    const char *replication;  /* static text */
     const char *socket_state; /* static text: of SHOW SOCKETS */
     char user[64];
     char database[64];

@@ -53,6 +53,7 @@ struct server {
     uint8_t *key; /* cancel key */
     uint16_t key_bytes;
     uint8_t state;          /* enum server_state */
+    uint8_t replication;    /* enum replication: its client's, for whom it was opened */
     bool is_dropping;       /* remain_bytes are not for the client */
     bool is_dead;           /* lost while MOVING away: the YIELD mail decides */
     bool setup_failed;      /* an ErrorResponse to our own query */

@@ -118,6 +118,8 @@ enum close_side {
     X(POOL_IDLE, pool_idle, SERVER, "pool idle timeout", NULL, NULL, NULL) \
     /* the server */ \
     X(SERVER_LIFETIME, server_lifetime, SERVER, "server lifetime over", NULL, NULL, NULL) \
+    X(REPLICATION_BEGINS, replication_begins, SERVER, "replication client needs its place", NULL, NULL, NULL) \
+    X(REPLICATION_ENDED, replication_ended, SERVER, "replication connection has ended", NULL, NULL, NULL) \
     X(SERVER_IDLE_TIMEOUT, server_idle_timeout, SERVER, "server idle timeout", NULL, NULL, NULL) \
     X(DNS_FAILED, dns_failed, SERVER, "server DNS lookup failed", \
       "08001", "server DNS lookup failed", "See whether the host name of this database is right.") \

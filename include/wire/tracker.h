@@ -21,6 +21,8 @@
  *  - A Sync that was sent before the CopyInResponse arrived is eaten too, and the
  *    batch is then open again; a CopyDone or CopyFail sent that early ends the COPY, so
  *    it has a place in the ring (without an answer).
+ *  - COPY BOTH (replication) is over when both sides have said CopyDone; a result may follow (the next
+ *    timeline).
  *  - When COPY IN ends in an error and a Sync had been sent inside it or ahead of it, nobody
  *    can know whether the server ate that Sync; the tracker is then `tainted`: the
  *    connection goes on serving its client, but must not be used by another one.
@@ -54,6 +56,7 @@ struct tracker {
     char tx_status;       /* of the last ReadyForQuery: I, T or E */
     uint8_t copy;         /* enum tracker_copy */
     bool copy_ended;      /* COPY IN or BOTH: client has sent CopyDone or CopyFail */
+    bool copy_is_half;    /* COPY BOTH: server has sent CopyDone */
     bool is_open;         /* extended messages were sent that no Sync or Query has closed yet */
     bool is_skipping;     /* server discards everything until a Sync that has not been sent yet */
     bool is_tainted;      /* state not known for sure: never give to another client */

@@ -26,7 +26,7 @@ static void session_values(struct result *r, const struct session_row *row, cons
     result_text(r, row->is_server ? "S" : "C");
     result_text(r, row->user);
     result_text(r, row->database);
-    result_text(r, "none"); /* replication */
+    result_text(r, row->replication);
     result_text(r, state);
     result_text(r, row->addr);
     result_int(r, row->port);

@@ -65,6 +65,10 @@ void client_apply_config(struct client *c, const struct config *cfg)
     config_timeouts(cfg, db, user, &c->timeouts);
     /* counts from the client's next ReadyForQuery on; a server that it has keeps its reset query */
     c->pool_mode = (uint8_t)config_pool_mode(cfg, db, user);
+    if (c->replication != REPLICATION_NONE) {
+        c->pool_mode = POOL_MODE_SESSION;
+        c->timeouts.query_us = c->timeouts.transaction_us = 0; /* a stream is one long query */
+    }
     prepared_client_configure(c);
 }
 
@@ -260,7 +264,7 @@ static void client_leave(struct client *c)
 {
     struct server *s = c->server;
 
-    if (c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT)
+    if ((c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT) && s == NULL)
         (void)pool_cancel(c->pool, &c->ticket, c->shard->now_us);
     if (c->state == CLIENT_CONSOLE)
         console_gone(c);
@@ -447,8 +451,10 @@ void client_tick(struct shard *sh, int64_t now_us)
             struct client *c = list_entry(it, struct client, node);
             if (login_us > 0 && now_us - c->connected_us >= login_us)
                 login_timed_out(c);
-            else if (state == CLIENT_LOGIN_WAIT)
+            else if (state == CLIENT_LOGIN_WAIT && c->server == NULL)
                 check_wait(c, now_us);
+            else if (state == CLIENT_LOGIN_WAIT)
+                continue;
             else
                 break; /* oldest first */
         }

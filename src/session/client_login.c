@@ -99,7 +99,8 @@ static bool option_cb(void *arg, const char *name, const char *value)
 
     if (l->is_console || config_ignores_parameter(cfg, name))
         return true;
-    if (is_tracked(cfg, name) && keep_setting(l, name, value, true))
+    if ((w->c->replication != REPLICATION_NONE || is_tracked(cfg, name)) &&
+        keep_setting(l, name, value, true))
         return true;
     str_copy(w->refused, name, sizeof(w->refused));
     return false;
@@ -138,7 +139,9 @@ static bool take_parameters(struct client *c, const struct startup_packet *p)
         const char *name = p->parameters[i].name;
         if (config_ignores_parameter(cfg, name))
             continue;
-        if (!is_tracked(cfg, name) || !keep_setting(l, name, p->parameters[i].value, false)) {
+        /* a replication client has a server of its own, which hears all of them */
+        if ((c->replication == REPLICATION_NONE && !is_tracked(cfg, name)) ||
+            !keep_setting(l, name, p->parameters[i].value, false)) {
             client_close(c, CLOSE_UNSUPPORTED_PARAMETER, name);
             return false;
         }
@@ -186,6 +189,43 @@ static bool find_place(struct client *c)
     return c->is_counted;
 }
 
+/* As PostgreSQL reads a boolean: a word may be cut short as long as it is clear. */
+static bool parse_boolean(const char *text, bool *value)
+{
+    static const struct {
+        const char *word;
+        uint8_t least; /* letters that make it clear */
+        bool value;
+    } words[] = {{"true", 1, true},   {"yes", 1, true}, {"on", 2, true},   {"1", 1, true},
+                 {"false", 1, false}, {"no", 1, false}, {"off", 2, false}, {"0", 1, false}};
+    size_t n = strlen(text);
+
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+        if (n < words[i].least || n > strlen(words[i].word) || strncasecmp(text, words[i].word, n) != 0)
+            continue;
+        *value = words[i].value;
+        return true;
+    }
+    return false;
+}
+
+/* As PostgreSQL reads it: "database", or a boolean. False: the client has been told. */
+static bool take_replication(struct client *c, const char *value)
+{
+    bool is_on;
+
+    if (strcmp(value, "database") == 0) {
+        c->replication = REPLICATION_LOGICAL;
+    } else if (parse_boolean(value, &is_on)) {
+        c->replication = is_on ? REPLICATION_PHYSICAL : REPLICATION_NONE;
+    } else {
+        client_close_error(c, CLOSE_BAD_STARTUP, "22023", "invalid value for parameter \"replication\"",
+                           "Valid values are: \"false\", 0, \"true\", 1, \"database\".");
+        return false;
+    }
+    return true;
+}
+
 static void take_startup(struct client *c, const struct startup_packet *p)
 {
     struct client_login *l = c->login;
@@ -209,14 +249,8 @@ static void take_startup(struct client *c, const struct startup_packet *p)
     }
     if (!may_log_in(c))
         return;
-    if (p->replication != NULL && strcmp(p->replication, "0") != 0 &&
-        strcasecmp(p->replication, "off") != 0 && strcasecmp(p->replication, "false") != 0 &&
-        strcasecmp(p->replication, "no") != 0) {
-        client_close_error(c, CLOSE_UNSUPPORTED_PARAMETER, "0A000",
-                           "replication connections are not supported",
-                           "Connect to PostgreSQL directly for replication.");
+    if (p->replication != NULL && !take_replication(c, p->replication))
         return;
-    }
     if (!take_parameters(c, p))
         return;
     if (p->negotiate && !send_negotiation(c, p))
@@ -416,12 +450,12 @@ void client_login_authenticated(struct client *c)
     if (config_settings(cfg)->log_connections)
         client_log(c, LOG_LVL_LOG, "login attempt: db=%s user=%s tls=no", l->database, l->user);
     struct params *welcome = pool_welcome(c->pool);
-    if (welcome != NULL) {
-        params_unref(welcome);
+    params_unref(welcome);
+    if (welcome != NULL && c->replication == REPLICATION_NONE) {
         client_login_finish(c);
         return;
     }
-    /* the pool's first: a server tells us its parameters */
+    /* the pool's first: a server tells us its parameters; or one whose place is needed */
     struct pool_acts acts;
     client_set_state(c, CLIENT_LOGIN_WAIT);
     pool_checkout(c->pool, &c->ticket, clock_now_us(), &acts);
@@ -499,34 +533,24 @@ static void put_greeting(struct client *c, struct params *all, struct buf *b)
     wire_put_ready(b, 'I');
 }
 
-void client_login_finish(struct client *c)
+/* all: what the client hears. own: what its server reported at its login. False: the client has gone. */
+static bool finish(struct client *c, struct params *all, struct params *own)
 {
     struct client_login *l = c->login;
-    struct params *welcome = pool_welcome(c->pool);
-    struct params *all = welcome != NULL ? overlay_settings(c, welcome) : NULL;
     struct buf b;
 
-    if (all == NULL) {
-        params_unref(welcome);
-        if (!is_gone(c))
-            client_close(c, CLOSE_INTERNAL, NULL);
-        return;
-    }
-    c->params = session_params(all, welcome);
-    params_unref(welcome);
+    c->params = session_params(all, own);
     if (c->params == NULL || !cancel_make_key(c, l->minor >= 2)) {
-        params_unref(all);
         client_close(c, CLOSE_NO_MEMORY, NULL);
-        return;
+        return false;
     }
     buf_init(&b, 1 << 20);
     put_greeting(c, all, &b);
-    params_unref(all);
     bool ok = !b.failed && stream_send(&c->stream, b.data, b.len);
     buf_free(&b);
     if (!ok) {
         client_close(c, CLOSE_WORKER_IO, NULL);
-        return;
+        return false;
     }
     struct stats_shard *st = client_stats(c);
     if (st != NULL)
@@ -534,4 +558,23 @@ void client_login_finish(struct client *c)
     stats_shard_record(st, LATENCY_LOGIN, clock_now_us() - c->connected_us);
     client_login_free(c);
     client_set_state(c, CLIENT_IDLE);
+    return true;
+}
+
+bool client_login_finish_replication(struct client *c, struct params *welcome)
+{
+    return finish(c, welcome, welcome);
+}
+
+void client_login_finish(struct client *c)
+{
+    struct params *welcome = pool_welcome(c->pool);
+    struct params *all = welcome != NULL ? overlay_settings(c, welcome) : NULL;
+
+    if (all != NULL)
+        (void)finish(c, all, welcome);
+    else if (!is_gone(c))
+        client_close(c, CLOSE_INTERNAL, NULL);
+    params_unref(all);
+    params_unref(welcome);
 }

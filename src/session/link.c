@@ -113,6 +113,10 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
         counter_add(&st->counters.wait_time_us, (uint64_t)wait_us);
         stats_shard_record(st, LATENCY_WAIT, wait_us);
     }
+    if (c->replication != REPLICATION_NONE) {
+        replication_link(s, c);
+        return;
+    }
     if (c->state == CLIENT_LOGIN_WAIT) {
         /* only the pool's parameters were wanted */
         client_login_finish(c);
@@ -259,6 +263,10 @@ static void server_retire_client(struct server *s)
         server_give_back(s, CLOSE_CANCEL_WAIT_TIMEOUT);
         return;
     }
+    if (s->replication != REPLICATION_NONE) {
+        server_give_back(s, CLOSE_REPLICATION_ENDED);
+        return;
+    }
     if (!wants_reset(s)) {
         server_give_back(s, CLOSE_NONE);
         return;
@@ -295,6 +303,10 @@ void server_client_gone(struct server *s)
     struct client *c = server_detach_client(s);
     /* the server has got part of a message: whoever came next would complete it */
     s->is_cut = s->is_cut || (c != NULL && c->remain_bytes > 0 && !c->is_dropping);
+    if (s->state == SERVER_CONNECTING) {
+        server_close(s, CLOSE_CLIENT_GONE_BUSY, NULL);
+        return;
+    }
     if (s->state == SERVER_SETUP || s->in_batch)
         return; /* our own query is answered first: server_setup_done(); the batch: server_after_batch() */
     if (!s->is_cut && tracker_is_releasable(&s->tracker) && s->partial.len == 0 && s->remain_bytes == 0 &&
@@ -359,7 +371,7 @@ void server_after_batch(struct server *s)
         client_close(c, CLOSE_SHUTDOWN, NULL);
         return;
     }
-    if (unlikely(s->is_suspect) && is_quiet && c->remain_bytes == 0) {
+    if (unlikely(s->is_suspect) && s->replication == REPLICATION_NONE && is_quiet && c->remain_bytes == 0) {
         server_verify_begin(s);
         return;
     }

@@ -23,6 +23,7 @@
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
+#include "login_int.h"
 #include "server_login_int.h"
 
 static const struct stream_ops login_stream_ops;
@@ -128,6 +129,10 @@ void server_login_abort(struct server *s, enum close_reason why)
 {
     bool was_in = is_in(s);
 
+    if (s->replication != REPLICATION_NONE) {
+        replication_failed(s, why, NULL, NULL);
+        return;
+    }
     if (!pool_closing(s->pool, s->slot, why, s->shard->now_us))
         return; /* cannot be: nobody else changes a slot that is CONNECTING */
     server_log_close(s, why, NULL);
@@ -143,6 +148,10 @@ void server_login_abort(struct server *s, enum close_reason why)
 
 void server_login_failed(struct server *s, enum close_reason why, const char *sqlstate, const char *text)
 {
+    if (s->replication != REPLICATION_NONE) {
+        replication_failed(s, why, sqlstate, text);
+        return;
+    }
     struct pool_acts acts;
     struct shard *sh = s->shard;
     struct pool *pool = s->pool;
@@ -193,37 +202,47 @@ bool server_login_send(struct server *s, struct buf *b)
     return ok;
 }
 
+#define MAX_STARTUP_PARAMETERS (8 + LOGIN_MAX_SETTINGS)
+
+struct startup_list {
+    const char *names[MAX_STARTUP_PARAMETERS], *values[MAX_STARTUP_PARAMETERS];
+    uint32_t n;
+};
+
+static void startup_put(struct startup_list *list, const char *name, const char *value)
+{
+    if (value == NULL)
+        return;
+    list->names[list->n] = name;
+    list->values[list->n++] = value;
+}
+
 static void send_startup(struct server *s)
 {
     struct server_login *l = s->login;
     const struct database_config *db = l->db;
-    const char *names[8], *values[8];
-    uint32_t n = 0;
+    const struct client_login *of_client = s->client != NULL ? s->client->login : NULL;
+    struct startup_list list = {.n = 0};
     struct buf b;
 
-#define PUT(name, value)                                                                                     \
-    do {                                                                                                     \
-        if ((value) != NULL) {                                                                               \
-            names[n] = (name);                                                                               \
-            values[n++] = (value);                                                                           \
-        }                                                                                                    \
-    } while (0)
-    PUT("user", s->pool->user->name);
-    PUT("database", db->dbname != NULL ? db->dbname : s->pool->database->name);
-    PUT("client_encoding", db->client_encoding);
-    PUT("datestyle", db->datestyle);
-    PUT("timezone", db->timezone);
-    PUT("application_name", db->application_name);
-#undef PUT
+    startup_put(&list, "user", s->pool->user->name);
+    startup_put(&list, "database", db->dbname != NULL ? db->dbname : s->pool->database->name);
+    startup_put(&list, "client_encoding", db->client_encoding);
+    startup_put(&list, "datestyle", db->datestyle);
+    startup_put(&list, "timezone", db->timezone);
+    startup_put(&list, "application_name", db->application_name);
+    if (s->replication != REPLICATION_NONE)
+        startup_put(&list, "replication", s->replication == REPLICATION_LOGICAL ? "database" : "true");
+    /* of a repeated one PostgreSQL takes the last */
+    for (uint32_t i = 0; of_client != NULL && i < of_client->n_settings; i++)
+        startup_put(&list, of_client->settings[i].name, of_client->settings[i].value);
     buf_init(&b, 65536);
-    wire_put_startup(&b, 0x00030000, names, values, n);
+    wire_put_startup(&b, 0x00030000, list.names, list.values, list.n);
     l->stage = STAGE_AUTH;
     (void)server_login_send(s, &b);
 }
 
 /* ---- connecting ---- */
-
-static bool start_dial(struct server *s);
 
 static void on_no_host_left(struct server *s)
 {
@@ -235,7 +254,7 @@ static void on_no_host_left(struct server *s)
     if (l->was_mismatch && s->wanted == TARGET_PREFER_STANDBY) {
         l->takes_any = true;
         l->was_mismatch = false;
-        if (!start_dial(s))
+        if (!server_login_dial(s))
             server_login_failed(s, CLOSE_NO_MEMORY, "53200", NULL);
         return;
     }
@@ -257,7 +276,8 @@ static void on_dialled(struct dial *d, int fd)
         return;
     }
     l->attempt_us = s->shard->now_us;
-    s->slot->endpoint = d->endpoint;
+    if (s->replication == REPLICATION_NONE) /* else the slot is in use, and others look at it */
+        s->slot->endpoint = d->endpoint;
     str_copy(s->host, d->host, sizeof(s->host));
     s->peer = d->peer;
     s->peer_bytes = d->peer_bytes;
@@ -286,7 +306,7 @@ static int64_t attempt_timeout_us(const struct server_login *l)
     return config_settings(l->config->config)->server_connect_timeout_us / n;
 }
 
-static bool start_dial(struct server *s)
+bool server_login_dial(struct server *s)
 {
     struct server_login *l = s->login;
     const struct settings *set = config_settings(l->config->config);
@@ -312,6 +332,21 @@ static bool start_dial(struct server *s)
     return dial_start(&s->dial, &s->shard->loop, &o, on_dialled, s);
 }
 
+bool server_login_new(struct server *s, const struct database_config *db)
+{
+    struct server_login *l = s->login = calloc(1, sizeof(*l));
+
+    if (l == NULL)
+        return false;
+    l->config = session_config_ref(s->shard->config);
+    l->db = db;
+    l->welcome = params_empty();
+    l->turn = atomic_fetch_add_explicit(&s->pool->turn, 1, memory_order_relaxed);
+    l->use_tls = config_settings(l->config->config)->server_tls_sslmode >= SSLMODE_PREFER;
+    s->wanted = (uint8_t)db->target_session_attrs;
+    return true;
+}
+
 void server_connect(struct shard *sh, struct pool *pool, struct slot *slot)
 {
     struct pool_acts acts;
@@ -328,22 +363,9 @@ void server_connect(struct shard *sh, struct pool *pool, struct slot *slot)
         return;
     }
     slot->server = s;
-    s->login = calloc(1, sizeof(*s->login));
-    if (s->login == NULL) {
-        server_login_failed(s, CLOSE_NO_MEMORY, "53200", NULL);
-        return;
-    }
-    struct server_login *l = s->login;
-    l->config = session_config_ref(sh->config);
-    l->db = db;
-    l->welcome = params_empty();
-    l->turn = atomic_fetch_add_explicit(&pool->turn, 1, memory_order_relaxed);
-    s->wanted = (uint8_t)db->target_session_attrs;
     if (slot->from_reserve)
         server_log(s, LOG_LVL_WARNING, "taking connection from reserve_pool");
-    int mode = config_settings(l->config->config)->server_tls_sslmode;
-    l->use_tls = mode >= SSLMODE_PREFER;
-    if (!start_dial(s))
+    if (!server_login_new(s, db) || !server_login_dial(s))
         server_login_failed(s, CLOSE_NO_MEMORY, "53200", NULL);
 }
 
@@ -422,6 +444,11 @@ static void login_done(struct server *s)
     server_set_state(s, SERVER_IDLE);
     struct params *mine = params_ref(welcome);
     server_login_free(s);
+    if (s->replication != REPLICATION_NONE) {
+        replication_ready(s, mine);
+        params_unref(mine);
+        return;
+    }
     pool_connected(s->pool, s->slot, mine, now_us, &acts);
     params_unref(mine);
     shard_perform(s->shard, s->pool, &acts);
@@ -458,7 +485,10 @@ static bool check_role(struct server *s)
             return true;
         refuse_role(s);
         return false;
-    case TARGET_ASK: break;
+    case TARGET_ASK:
+        if (s->replication != REPLICATION_NONE)
+            return true; /* it may know no SQL */
+        break;
     }
     if (is_asked) {
         server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "the server does not tell its role");
@@ -479,7 +509,8 @@ static void on_ready(struct server *s)
 
     if (!check_role(s))
         return;
-    if (l->stage == STAGE_CONNECT_QUERY || query == NULL || query[0] == '\0') {
+    if (l->stage == STAGE_CONNECT_QUERY || query == NULL || query[0] == '\0' ||
+        s->replication != REPLICATION_NONE) {
         login_done(s);
         return;
     }
@@ -605,6 +636,11 @@ void server_login_tick(struct server *s, int64_t now_us)
     const struct server_login *l = s->login;
     int64_t timeout_us;
 
+    if (l != NULL && l->stage == STAGE_LEAVING) {
+        if (now_us - s->state_since_us >= SESSION_SERVER_CLOSE_US)
+            replication_go_on(s);
+        return;
+    }
     if (l == NULL || l->stage == STAGE_DIAL || !dial_has_choice(&s->dial))
         return;
     timeout_us = attempt_timeout_us(l);

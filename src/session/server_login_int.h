@@ -8,6 +8,7 @@
 #include "session_int.h"
 
 enum server_login_stage {
+    STAGE_LEAVING, /* the connection that was in the slot has been told to end: replication.c */
     STAGE_DIAL,
     STAGE_TLS_REPLY, /* one byte: S or N */
     STAGE_TLS_HANDSHAKE,
@@ -37,6 +38,11 @@ struct server_login {
 void server_login_fail(struct server *s, enum close_reason why, const char *sqlstate, const char *text);
 /* Sends b, wipes and frees it; false when the login has failed over it. */
 bool server_login_send(struct server *s, struct buf *b);
+
+/* s->login for a connection to db. False: no memory. */
+bool server_login_new(struct server *s, const struct database_config *db) must_check;
+/* Begins. False: no memory. */
+bool server_login_dial(struct server *s) must_check;
 
 /* server_auth.c: an Authentication message has arrived. */
 void server_auth_message(struct server *s, const uint8_t *body, uint32_t len_bytes);

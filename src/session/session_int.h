@@ -109,6 +109,8 @@ void client_login_input(struct client *c, const uint8_t *data, uint32_t len_byte
 void client_login_free(struct client *c);
 /* A server of the pool is at hand (or its parameters are known): the login ends. */
 void client_login_finish(struct client *c);
+/* ... of a replication client, whose own server has said this. False: the client has gone. */
+bool client_login_finish_replication(struct client *c, struct params *welcome) must_check;
 
 /* client_flow.c */
 extern const struct stream_ops client_stream_ops;
@@ -170,6 +172,17 @@ void server_login_failed(struct server *s, enum close_reason why, const char *sq
 /* Nobody's fault: nothing is noted against the pool. */
 void server_login_abort(struct server *s, enum close_reason why);
 void server_login_free(struct server *s);
+
+/* replication.c */
+/* A server that was granted to a replication client, which is in LOGIN_WAIT: it makes way for a connection of
+ * the client's own, in the same slot. */
+void replication_link(struct server *s, struct client *c);
+/* The connection that was to make way has ended, or not in time: on with the login. */
+void replication_go_on(struct server *s);
+/* Logged in: the client's login ends. */
+void replication_ready(struct server *s, struct params *welcome);
+/* The login has failed: tells the client, if it is still there; s is gone. */
+void replication_failed(struct server *s, enum close_reason why, const char *sqlstate, const char *text);
 
 /* server_flow.c */
 extern const struct stream_ops server_stream_ops;

@@ -217,6 +217,14 @@ static void pop(struct tracker *t)
         t->head++;
 }
 
+static void end_copy(struct tracker *t)
+{
+    t->copy = TRACKER_COPY_NONE;
+    t->copy_ended = false;
+    t->copy_is_half = false;
+    t->copy_syncs = 0;
+}
+
 /* ------------------------------------------------------------------ */
 /* Client                                                             */
 
@@ -224,6 +232,8 @@ static enum tracker_verdict client_copy_end(struct tracker *t)
 {
     if ((t->copy == TRACKER_COPY_IN || t->copy == TRACKER_COPY_BOTH) && !t->copy_ended) {
         t->copy_ended = true;
+        if (t->copy_is_half)
+            end_copy(t);
         return TRACKER_FORWARD;
     }
     /* Ignored by the server, unless a request before it turns out to be a COPY. */
@@ -364,13 +374,6 @@ uint32_t tracker_take_dropped(struct tracker *t)
 /* ------------------------------------------------------------------ */
 /* Server                                                             */
 
-static void end_copy(struct tracker *t)
-{
-    t->copy = TRACKER_COPY_NONE;
-    t->copy_ended = false;
-    t->copy_syncs = 0;
-}
-
 /* The server discards everything up to the next Sync, which it answers. */
 static void skip_to_sync(struct tracker *t)
 {
@@ -484,10 +487,12 @@ static uint32_t server_answer(struct tracker *t, enum answer_action action, uint
     case ANSWER_COPY_DATA:
         return t->copy == TRACKER_COPY_OUT || t->copy == TRACKER_COPY_BOTH ? 0 : TRACKER_BAD;
     case ANSWER_COPY_DONE:
-        if (t->copy == TRACKER_COPY_OUT)
-            t->copy = TRACKER_COPY_NONE;
-        else if (t->copy != TRACKER_COPY_BOTH)
+        if (t->copy != TRACKER_COPY_OUT && t->copy != TRACKER_COPY_BOTH)
             return TRACKER_BAD;
+        if (t->copy == TRACKER_COPY_OUT || t->copy_ended)
+            end_copy(t);
+        else
+            t->copy_is_half = true;
         return 0;
     }
     return TRACKER_BAD;

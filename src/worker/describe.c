@@ -49,6 +49,12 @@ static const char *client_socket_state(const struct client *c)
     }
 }
 
+static const char *const replication_texts[] = {
+    [REPLICATION_NONE] = "none",
+    [REPLICATION_PHYSICAL] = "physical",
+    [REPLICATION_LOGICAL] = "logical",
+};
+
 /* As in PgBouncer an idle server whose next use begins with the check query is "used". */
 static bool is_used(const struct server *s)
 {
@@ -138,6 +144,7 @@ static uint32_t peer_pid(const struct client *c)
 
 static void fill_client(const struct client *c, struct session_row *r)
 {
+    r->replication = replication_texts[c->replication];
     r->state = client_state_text(c);
     r->socket_state = client_socket_state(c);
     const struct pool *pool = c->state == CLIENT_CANCEL ? atomic_load(&c->cancel->pool) : c->pool;
@@ -170,6 +177,7 @@ static void fill_client(const struct client *c, struct session_row *r)
 static void fill_server(const struct server *s, struct session_row *r)
 {
     r->is_server = true;
+    r->replication = replication_texts[s->replication];
     r->state = server_state_text(s);
     r->socket_state = server_socket_state(s);
     str_copy(r->database, s->pool->database->name, sizeof(r->database));
@@ -196,6 +204,7 @@ static void fill_server(const struct server *s, struct session_row *r)
 static void fill_cancel(const struct cancel *x, struct session_row *r)
 {
     r->is_server = true;
+    r->replication = replication_texts[REPLICATION_NONE];
     r->state = x->stage == CANCEL_SENT ? "active_cancel" : "new";
     r->socket_state = x->stage == CANCEL_SENT ? "sv_active_cancel" : "sv_login";
     str_copy(r->database, x->pool != NULL ? x->pool->database->name : "(nodb)", sizeof(r->database));

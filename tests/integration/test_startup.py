@@ -122,14 +122,6 @@ def test_no_user_is_refused(pooler):
         assert any(m.kind == "E" for m in client.expect_closed())
 
 
-def test_replication_is_not_pooled(pooler):
-    """It is either served by a connection of its own or refused with words."""
-    try:
-        pooler.wire(replication="database").disconnect()
-    except ServerError as error:
-        assert error.sqlstate
-
-
 def test_psycopg_and_libpq_log_in(pooler):
     with pooler.connect(client_encoding="utf8", options="", application_name="psycopg") as conn:
         assert conn.execute("SELECT %s::int", (5,)).fetchone() == (5,)

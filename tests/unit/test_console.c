@@ -384,6 +384,7 @@ static struct session_row *one_row(bool is_server, uint64_t id, uint64_t link)
     struct session_row *row = xcalloc(1, sizeof(*row));
 
     row->is_server = is_server;
+    row->replication = "none";
     row->state = "active";
     strcpy(row->user, "bob");
     strcpy(row->database, "app");

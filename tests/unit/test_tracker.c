@@ -128,6 +128,10 @@ static const struct situation {
     {"copy done outside of a copy", ">Q <c!"},
     {"copy both", ">Q/bh <W/b <d/b >d/b >c/bh <c/bh <C <C <ZI/r"},
     {"copy both, server ends first", ">Q <W/b <d <c/b >c/bh <C <ZI/r"},
+    {"copy both, then the next timeline", ">Q <W <d <c/b >c/bh <T/bh <D <C <C <ZI/r"},
+    {"copy both, client ends first, then a result", ">Q <W >c/bh <d <c/bh <T <D <C <ZI/r"},
+    {"copy both, no result before both have ended", ">Q <W <c <T!"},
+    {"copy both again on one connection", ">Q <W <c >c/bh <C <ZI/r >Q <W/b <d >c/bh <c <C <ZI/r"},
     {"copy both, nothing but data", ">Q <W >S!"},
 
     {"own query before the client's", "=Q/bh >Q/bh <C* <ZI*/bh <T <D <C <ZI/r"},

@@ -83,8 +83,9 @@ class Postgres:
         self._populate()
 
     def _run(self, program, *args):
-        subprocess.run([f"{self.bin}/{program}", *args], check=True, cwd=self.directory, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.PIPE, **util.popen_user())
+        done = subprocess.run([f"{self.bin}/{program}", *args], check=False, cwd=self.directory, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True, **util.popen_user())
+        assert done.returncode == 0, done.stderr
 
     def _initdb(self):
         self._run("initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
