@@ -26,12 +26,13 @@ enum option_type {
 };
 
 enum {
-    OPTION_RELOADABLE = 1 << 0, /* may change by RELOAD and SET; others need a restart */
-    OPTION_LATER = 1 << 1,      /* refused unless it has its default: not supported by this version yet */
-    OPTION_NO_MEANING = 1 << 2, /* accepted for PgBouncer's files; does nothing here */
-    OPTION_OURS = 1 << 3,       /* not PgBouncer's */
-    OPTION_NO_SET = 1 << 4,     /* reload may change it, SET may not */
-    OPTION_UNSET = 1 << 5,      /* the default is shown as NULL */
+    OPTION_RELOADABLE = 1 << 0,  /* may change by RELOAD and SET; others need a restart */
+    OPTION_LATER = 1 << 1,       /* refused unless it has its default: not supported by this version yet */
+    OPTION_NO_MEANING = 1 << 2,  /* accepted for PgBouncer's files; does nothing here */
+    OPTION_OURS = 1 << 3,        /* not PgBouncer's */
+    OPTION_NO_SET = 1 << 4,      /* reload may change it, SET may not */
+    OPTION_UNSET = 1 << 5,       /* the default is shown as NULL */
+    OPTION_LACKS_CARES = 1 << 6, /* refused unless it has its default: c-ares is not built in */
 };
 
 struct config_option_name {

@@ -107,6 +107,19 @@ struct dial_name_row {
 };
 /* Fills at most max rows, returns how many. Any thread. */
 uint32_t dial_names_snapshot(struct dial_name_row *rows, uint32_t max);
+
+/* Each second: asks for the serials of the zones of names in use, each once in period_us (0: of none). Names
+ * of a zone whose serial has risen are looked up again. The control thread only. */
+void dial_zones_check(int64_t period_us);
+struct dial_zone_row {
+    const char *name; /* until the next dial_zones_check() */
+    uint32_t serial;  /* 0 = not known */
+    uint32_t n_names; /* in use */
+};
+/* For SHOW DNS_ZONES, in the order of names. The control thread only. */
+uint32_t dial_zones(void);
+void dial_zone_read(uint32_t i, struct dial_zone_row *row);
+
 /* After dial_names_stop() and the end of all loops. */
 void dial_cache_destroy(void);
 

@@ -121,11 +121,10 @@ struct config *config_with_setting(const struct config *old, const char *key, co
         free((char *)previous);
     if (!is_fine)
         config_problems_add(problems, PROBLEM_ERROR, NULL, 0, "%s: %s", o->name, buf_cstr(&why));
-    else if (option_is_later(o, &new->settings)) {
+    else if (option_is_refused(o, &new->settings)) {
         is_fine = false;
-        config_problems_add(problems, PROBLEM_ERROR, NULL, 0,
-                            "setting %s%s%s is not supported by this version yet", o->name,
-                            o->flags & OPTION_LATER ? "" : " = ", o->flags & OPTION_LATER ? "" : value);
+        option_refusal(o, value, &why);
+        config_problems_add(problems, PROBLEM_ERROR, NULL, 0, "%s", buf_cstr(&why));
     } else if (o->flags & OPTION_NO_MEANING)
         config_problems_add(problems, PROBLEM_NOTE, NULL, 0, "setting %s has no meaning here and is ignored",
                             o->name);

@@ -21,7 +21,9 @@ bool value_parse_enum(const char *text, const struct config_option_name *names,
 /* Do the two texts mean the same value ("30" and "30s")? */
 bool option_same_value(const struct config_option *o, const char *a, const char *b);
 /* Is the value one that this version refuses? */
-bool option_is_later(const struct config_option *o, const struct settings *s);
+bool option_is_refused(const struct config_option *o, const struct settings *s);
+/* Appends why, when the option was given this value. */
+void option_refusal(const struct config_option *o, const char *value, struct buf *out);
 const struct config_option_name *config_pool_mode_names(void);
 const struct config_option_name *config_load_balance_hosts_names(void);
 const struct config_option_name *config_target_session_attrs_names(void);

@@ -326,18 +326,17 @@ static void apply_environment(struct loader *l)
     }
 }
 
-/* Refuses what is not there yet; says once what has no meaning. */
+/* Refuses what is not there yet, or not built in; says once what has no meaning. */
 static void check_support(struct loader *l, const struct config_option *o, const struct given *g)
 {
     const char *from = g->file == NULL ? g->source : "", *colon = g->file == NULL ? ": " : "";
-    if (option_is_later(o, &l->config->settings)) {
-        if (o->flags & OPTION_LATER)
-            config_problems_add(l->problems, PROBLEM_ERROR, g->file, g->line,
-                                "%s%ssetting %s is not supported by this version yet", from, colon, o->name);
-        else
-            config_problems_add(l->problems, PROBLEM_ERROR, g->file, g->line,
-                                "%s%ssetting %s = %s is not supported by this version yet", from, colon,
-                                o->name, g->value);
+    if (option_is_refused(o, &l->config->settings)) {
+        struct buf why;
+        buf_init(&why, 0);
+        option_refusal(o, g->value, &why);
+        config_problems_add(l->problems, PROBLEM_ERROR, g->file, g->line, "%s%s%s", from, colon,
+                            buf_cstr(&why));
+        buf_free(&why);
     } else if (o->flags & OPTION_NO_MEANING) {
         config_problems_add(l->problems, PROBLEM_NOTE, g->file, g->line,
                             "%s%ssetting %s has no meaning here and is ignored", from, colon, o->name);

@@ -6,6 +6,8 @@
  * field to struct settings and a row here. Constant; any thread.
  * Not here: parsing and printing of values (value.c).
  */
+#include "config.h"
+
 #include <limits.h>
 #include <strings.h>
 
@@ -52,6 +54,11 @@ enum {
     UNSET = OPTION_UNSET,
     OURS = OPTION_OURS,
     NO_SET = OPTION_NO_SET,
+#ifdef HAVE_CARES
+    CARES = 0,
+#else
+    CARES = OPTION_LACKS_CARES,
+#endif
 };
 
 static const struct config_option_name auth_types[] = {
@@ -188,8 +195,13 @@ static const struct config_option options[] = {
         "looked up again when that time, or the time that the name server gives, is over; server connections "
         "to addresses that are no longer among the answers are closed when they come free."),
     TIME(dns_nxdomain_ttl, "15", R, "How long it is remembered that a host name has no address."),
-    TIME(dns_zone_check_period, "0", R | LATER,
-         "How often the serial number of DNS zones is looked at; 0: never."),
+    TIME(
+        dns_zone_check_period, "0", R | CARES,
+        "How often the name server is asked for the serial number of the zones of host names in use; a "
+        "name's zone is what comes behind its first dot. When the number has risen, all names of the zone "
+        "are "
+        "looked up again, however long their addresses were to be remembered, so dns_max_ttl may be long; 0: "
+        "never. Needs c-ares."),
     TIME(idle_transaction_timeout, "0", R,
          "Clients that sit idle in a transaction for this long are disconnected, or see timeout_action; 0: "
          "never. Also a key of [users]."),

@@ -228,13 +228,13 @@ void option_print(const struct config_option *o, const struct settings *s, struc
     }
 }
 
-bool option_is_later(const struct config_option *o, const struct settings *s)
+bool option_is_refused(const struct config_option *o, const struct settings *s)
 {
     if (o->type == OPTION_ENUM)
         for (const struct config_option_name *n = o->names; n->name != NULL; n++)
             if (n->later && n->value == *(int *)field(o, s))
                 return true;
-    if (!(o->flags & OPTION_LATER))
+    if (!(o->flags & (OPTION_LATER | OPTION_LACKS_CARES)))
         return false;
     struct settings defaults;
     struct buf now, usual;
@@ -251,6 +251,17 @@ bool option_is_later(const struct config_option *o, const struct settings *s)
     buf_free(&now);
     buf_free(&usual);
     return is_later;
+}
+
+void option_refusal(const struct config_option *o, const char *value, struct buf *out)
+{
+    bool is_whole = (o->flags & OPTION_LATER) != 0; /* else one of its values */
+
+    if (o->flags & OPTION_LACKS_CARES)
+        buf_printf(out, "setting %s needs c-ares, which is not built in", o->name);
+    else
+        buf_printf(out, "setting %s%s%s is not supported by this version yet", o->name, is_whole ? "" : " = ",
+                   is_whole ? "" : value);
 }
 
 void settings_init_defaults(struct settings *s)

@@ -150,6 +150,7 @@ void control_maintain_cb(evutil_socket_t fd, short what, void *arg)
     (void)what;
     loop_enter(&ctl->loop);
     control_watch_userlist(ctl);
+    dial_zones_check(control_settings(ctl)->dns_zone_check_period_us);
     if (is_util_due)
         ctl->next_util_us = now_us + UTIL_TICK_US;
     if (is_stats_due)

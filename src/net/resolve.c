@@ -11,13 +11,14 @@
  * A wait is freed by its owner thread: at once when it is cancelled before it was
  * posted, else when its mail arrives. What never arrives, because its loop has ended, is freed
  * by dial_cache_destroy().
- * Not here: who asks the name servers (resolve_cares.c, resolve_libc.c).
+ * Not here: who asks the name servers (resolve_cares.c, resolve_libc.c); serials of zones (zones.c).
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -40,6 +41,7 @@ struct cache_name {
     bool is_running;
     bool is_negative;    /* the last answer: not found */
     bool is_failed;      /* the last lookup had no answer */
+    bool is_outdated;    /* its zone has changed since that answer was asked for */
     int64_t answered_us; /* end of the last lookup; 0 = there was none */
     int64_t used_us;
     int64_t answer_ttl_us;           /* by the last answer; < 0 = not known */
@@ -117,7 +119,7 @@ static int64_t name_expires_us(const struct cache_name *n)
 
 static bool name_is_fresh(const struct cache_name *n, int64_t now_us)
 {
-    return n->answered_us != 0 && now_us < name_expires_us(n);
+    return n->answered_us != 0 && !n->is_outdated && now_us < name_expires_us(n);
 }
 
 /* [cache_lock] May its addresses be used, though they may have to be looked up again? */
@@ -274,6 +276,7 @@ static bool name_begin_lookup_locked(struct cache_name *n)
     if (n->is_running)
         return false;
     n->is_running = true;
+    n->is_outdated = false;
     pending_count++;
     return true;
 }
@@ -427,6 +430,52 @@ int dial_endpoints(const struct dial_options *o, uint64_t *out, int max)
     return has_names && is_known ? total : -1;
 }
 
+/* ---- zones ---- */
+
+uint32_t resolve_names_in_use(struct resolve_name *rows, uint32_t max)
+{
+    int64_t now_us = clock_now_us();
+    uint32_t count = 0;
+    lock_acquire(&cache_lock);
+    for (uint32_t b = 0; b < BUCKETS; b++)
+        for (struct cache_name *n = buckets[b]; n != NULL && count < max; n = n->next)
+            if (now_us - n->used_us <= UNUSED_US)
+                str_copy(rows[count++].text, n->name, sizeof(rows->text));
+    lock_release(&cache_lock);
+    return count;
+}
+
+static bool is_in_zone(const struct cache_name *n, const char *zone)
+{
+    const char *own = zone_of_name(n->name);
+    return own != NULL && strcasecmp(own, zone) == 0;
+}
+
+/* A lookup that is under way may have been answered before the change: then there is one more. */
+void resolve_zone_again(const char *zone)
+{
+    int64_t now_us = clock_now_us();
+    struct lookup *due = NULL;
+
+    lock_acquire(&cache_lock);
+    for (uint32_t b = 0; b < BUCKETS; b++)
+        for (struct cache_name *n = buckets[b]; n != NULL; n = n->next) {
+            if (n->answered_us == 0 || !is_in_zone(n, zone))
+                continue;
+            n->is_outdated = true;
+            if (now_us - n->used_us <= UNUSED_US && name_begin_lookup_locked(n)) {
+                n->lookup.next = due;
+                due = &n->lookup;
+            }
+        }
+    lock_release(&cache_lock);
+    while (due != NULL) {
+        struct lookup *next = due->next;
+        lookup_submit(due);
+        due = next;
+    }
+}
+
 /* ---- observation, start and end ---- */
 
 bool dial_names_start(const char *resolv_conf, char *err, size_t err_size)
@@ -495,4 +544,5 @@ void dial_cache_destroy(void)
         resolve_wait_free(list_entry(node, struct resolve_wait, node));
     name_count = 0;
     pending_count = 0;
+    zones_destroy();
 }

@@ -11,7 +11,9 @@
  * Threads: any submits; everything else is the names thread's, but for lookups_start() before
  *          it runs and lookups_stop() after.
  */
+#define CARES_NO_DEPRECATED /* what newer ones have in its place is not in those of 1.16 */
 #include <ares.h>
+#include <arpa/nameser.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -31,7 +33,7 @@
 #define TIMEOUT_MS 2000
 #define TRIES      2
 
-enum { MAIL_LOOKUP = 1, MAIL_RELOAD, MAIL_STOP };
+enum { MAIL_LOOKUP = 1, MAIL_SOA, MAIL_RELOAD, MAIL_STOP };
 
 /* A socket of the channel. */
 struct watch {
@@ -218,14 +220,40 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
                 list, ttl_us, list != NULL ? "" : ares_strerror(status));
 }
 
+static void count_one(void)
+{
+    if (channel_is_old && lookups_under_way == 0)
+        channel_renew();
+    lookups_under_way++;
+}
+
 static void begin(struct lookup *l)
 {
     const struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
-    if (channel_is_old && lookups_under_way == 0)
-        channel_renew();
-    lookups_under_way++;
+    count_one();
     ares_getaddrinfo(channel, l->name, NULL, &hints, on_answer, l);
+    arm_timer();
+}
+
+static void on_soa(void *arg, int status, int timeouts, unsigned char *packet, int packet_bytes)
+{
+    struct soa_query *q = arg;
+    struct ares_soa_reply *soa = NULL;
+
+    (void)timeouts;
+    lookups_under_way--;
+    if (status == ARES_SUCCESS)
+        status = ares_parse_soa_reply(packet, packet_bytes, &soa);
+    soa_done(q, status == ARES_SUCCESS, status == ARES_SUCCESS ? soa->serial : 0, ares_strerror(status));
+    if (soa != NULL)
+        ares_free_data(soa);
+}
+
+static void begin_soa(struct soa_query *q)
+{
+    count_one();
+    ares_query(channel, q->zone, C_IN, T_SOA, on_soa, q);
     arm_timer();
 }
 
@@ -233,6 +261,7 @@ static void on_mail(struct loop *loop, struct mail *m)
 {
     switch (m->type) {
     case MAIL_LOOKUP: begin(container_of(m, struct lookup, mail)); return;
+    case MAIL_SOA: begin_soa(container_of(m, struct soa_query, mail)); return;
     case MAIL_RELOAD:
         channel_is_old = true;
         free(m);
@@ -324,6 +353,12 @@ void lookup_submit(struct lookup *l)
 {
     l->mail = (struct mail){.type = MAIL_LOOKUP};
     loop_post(&names_loop, &l->mail);
+}
+
+void soa_submit(struct soa_query *q)
+{
+    q->mail = (struct mail){.type = MAIL_SOA};
+    loop_post(&names_loop, &q->mail);
 }
 
 const char *dial_names_method(void)

@@ -45,7 +45,8 @@ struct resolve_wait {
 
 /* One name that is being looked up; lies in the cache's entry. */
 struct lookup {
-    const char *name; /* constant */
+    const char *name;    /* constant */
+    struct lookup *next; /* the next one that is to be submitted */
     union {
         struct mail mail;      /* resolve_cares.c */
         struct helper_job job; /* resolve_libc.c */
@@ -71,6 +72,18 @@ void lookup_submit(struct lookup *l);
 void lookup_done(struct lookup *l, enum lookup_result result, struct address_list *list, int64_t ttl_us,
                  const char *err);
 
+/* The serial of one zone that is being asked for; lies in the zone. */
+struct soa_query {
+    const char *zone; /* constant */
+    struct mail mail;
+};
+
+/* Any thread. soa_done() follows, on the names thread. */
+void soa_submit(struct soa_query *q);
+/* zones.c: the answer, or (not is_known) why there is none. From here on q may be submitted again, or be
+ * gone. */
+void soa_done(struct soa_query *q, bool is_known, uint32_t serial, const char *err);
+
 /* ---- the cache ---- */
 
 enum resolve_result { RESOLVE_OK, RESOLVE_AGAIN, RESOLVE_ERR };
@@ -88,5 +101,22 @@ void resolve_finish(struct resolve_wait *w);
 void resolve_wait_free(struct resolve_wait *w);
 /* Nobody waits any more. */
 void resolve_cancel(struct resolve_wait *w);
+
+struct resolve_name {
+    char text[256];
+};
+/* Names that somebody has used lately. Fills at most max rows, returns how many. Any thread. */
+uint32_t resolve_names_in_use(struct resolve_name *rows, uint32_t max);
+/* Looks those of this zone up again, however long their answers were to last. Any thread. */
+void resolve_zone_again(const char *zone);
+
+/* ---- zones: zones.c ---- */
+
+/* As in PgBouncer, what comes behind the first dot of a name; NULL where there is nothing. */
+const char *zone_of_name(const char *name);
+/* Of two serials (RFC 1982), which go round. */
+bool zone_serial_is_newer(uint32_t serial, uint32_t than);
+/* After all threads have ended. */
+void zones_destroy(void);
 
 #endif

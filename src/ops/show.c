@@ -172,7 +172,7 @@ static const struct relation relations[] = {
     {.name = "DATABASES", HAS(databases_columns), .fill = show_databases, .help = "databases and their limits"},
     {.name = "DNS_HOSTS", HAS(dns_hosts_columns), .fill = show_dns_hosts, .help = "host names and addresses"},
     {.name = "DNS_ZONES", HAS(dns_zones_columns), .fill = show_dns_zones,
-     .help = "none: the system's resolver tells of no zones"},
+     .help = "zones of host names (dns_zone_check_period)"},
     {.name = "ENVIRONMENT", HAS(environment_columns), .fill = show_environment,
      .help = "the environment profile in force and what it sets"},
     {.name = "ERRORS", HAS(errors_columns), .fill = show_errors,

@@ -96,9 +96,16 @@ void show_dns_hosts(struct console *c, struct result *r)
     free(rows);
 }
 
-/* The resolver of the system tells nothing of zones. */
 void show_dns_zones(struct console *c, struct result *r)
 {
     (void)c;
-    (void)r;
+    for (uint32_t i = 0; i < dial_zones(); i++) {
+        struct dial_zone_row row;
+        dial_zone_read(i, &row);
+        result_row(r);
+        result_text(r, row.name);
+        result_int(r, row.serial);
+        result_int(r, row.n_names);
+        result_row_end(r);
+    }
 }

@@ -262,7 +262,7 @@ void show_lists(struct console *c, struct result *r)
     list_row(r, "free_servers", 0);
     list_row(r, "used_servers", servers);
     list_row(r, "dns_names", dial_cached_names());
-    list_row(r, "dns_zones", 0);
+    list_row(r, "dns_zones", dial_zones());
     list_row(r, "dns_queries", dial_pending_names());
     list_row(r, "dns_pending", 0);
 }

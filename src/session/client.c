@@ -18,7 +18,8 @@
 #include "base/str.h"
 #include "session_int.h"
 
-#define MAX_RETRIES_PER_TICK 64 /* pools */
+#define MAX_RETRIES_PER_TICK 64  /* pools */
+#define MAX_LATE_PER_TICK    256 /* clients that have waited too long; the others 20 ms later */
 
 /* [from] bit set of the states that may follow */
 #define TO(s) (1u << CLIENT_##s)
@@ -392,26 +393,63 @@ static struct deadline wait_deadline(const struct client *c)
     return d;
 }
 
-/* Waited too long, since it first asked, however often it was put back? Not when a server is on its way: that
- * is microseconds off. */
-static void check_wait(struct client *c, int64_t now_us)
+static void end_wait(struct client *c, enum close_reason why)
 {
     char sqlstate[6], text[POOL_ERROR_BYTES], message[POOL_ERROR_BYTES + 32];
 
-    notify_wait(c, now_us);
-    struct deadline d = wait_deadline(c);
-    if (now_us < d.at_us)
-        return;
-    if (!pool_cancel_if_waiting(c->pool, &c->ticket, now_us) && now_us < d.at_us + SESSION_LOST_GRANT_US)
-        return;
     pool_last_error(c->pool, sqlstate, text, sizeof(text));
+    if (why == CLOSE_QUERY_TIMEOUT && timeouts_keep_session(c)) {
+        timeouts_cancel_unsent(c, text);
+        return;
+    }
     if (text[0] == '\0') {
-        client_close(c, d.why, NULL);
+        client_close(c, why, NULL);
         return;
     }
     /* without the hint at busy servers: this is the cause */
-    snprintf(message, sizeof(message), "%s: %s", close_reason_message(d.why), text);
-    client_close_error(c, d.why, close_reason_sqlstate(d.why), message, NULL);
+    snprintf(message, sizeof(message), "%s: %s", close_reason_message(why), text);
+    client_close_error(c, why, close_reason_sqlstate(why), message, NULL);
+}
+
+/* Waited too long, since it first asked, however often it was put back? Not when a server is on its way: that
+ * is microseconds off. */
+static bool is_late(struct client *c, const struct deadline *d, int64_t now_us)
+{
+    return now_us >= d->at_us && (pool_cancel_if_waiting(c->pool, &c->ticket, now_us) ||
+                                  now_us >= d->at_us + SESSION_LOST_GRANT_US);
+}
+
+static void check_login_wait(struct client *c, int64_t now_us)
+{
+    struct deadline d = wait_deadline(c);
+    if (is_late(c, &d, now_us))
+        end_wait(c, d.why);
+}
+
+/* One that keeps its session may ask for its next server as it goes on, which may end others: so they are
+ * found first. */
+static void check_waiting(struct shard *sh, int64_t now_us)
+{
+    struct {
+        uint64_t handle;
+        enum close_reason why;
+    } late[MAX_LATE_PER_TICK];
+    int n = 0;
+
+    LIST_FOR_EACH (it, &sh->client_lists[CLIENT_WAITING]) {
+        struct client *c = list_entry(it, struct client, node);
+        struct deadline d = wait_deadline(c);
+        notify_wait(c, now_us);
+        if (n < MAX_LATE_PER_TICK && is_late(c, &d, now_us)) {
+            late[n].handle = c->handle;
+            late[n++].why = d.why;
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        struct client *c = handle_get(&sh->clients, late[i].handle);
+        if (c != NULL && c->state == CLIENT_WAITING)
+            end_wait(c, late[i].why);
+    }
 }
 
 /* A pool for which a client waits and whose pause between attempts to connect is over, or NULL. */
@@ -452,15 +490,13 @@ void client_tick(struct shard *sh, int64_t now_us)
             if (login_us > 0 && now_us - c->connected_us >= login_us)
                 login_timed_out(c);
             else if (state == CLIENT_LOGIN_WAIT && c->server == NULL)
-                check_wait(c, now_us);
+                check_login_wait(c, now_us);
             else if (state == CLIENT_LOGIN_WAIT)
-                continue;
+                continue; /* its server is being made: server_connect_timeout */
             else
                 break; /* oldest first */
         }
-    LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_WAITING]) {
-        check_wait(list_entry(it, struct client, node), now_us);
-    }
+    check_waiting(sh, now_us);
     LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_CLOSING]) {
         struct client *c = list_entry(it, struct client, node);
         if (now_us - c->state_since_us < SESSION_LINGER_US)

@@ -262,7 +262,7 @@ static uint32_t skip_request(struct client *c, const uint8_t *data, uint32_t len
     return n;
 }
 
-void client_cancel_unsent(struct client *c)
+void client_cancel_unsent(struct client *c, const char *message)
 {
     struct buf b;
 
@@ -272,7 +272,7 @@ void client_cancel_unsent(struct client *c)
     }
     c->skip = SKIP_REQUEST;
     buf_init(&b, 4096);
-    wire_put_error(&b, "ERROR", "57014", "canceling statement due to user request", NULL, NULL);
+    wire_put_error(&b, "ERROR", "57014", message, NULL, NULL);
     bool is_told = !b.failed && stream_send(&c->stream, b.data, b.len);
     buf_free(&b);
     if (is_told)

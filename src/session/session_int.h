@@ -68,6 +68,10 @@ void client_apply_config(struct client *c, const struct config *cfg);
 
 /* timeouts.c: timeouts of what is logged in and not waiting */
 void timeouts_tick(struct shard *sh, int64_t now_us);
+/* query_timeout has struck a client whose request no server has got anything of: does it keep its session? */
+bool timeouts_keep_session(const struct client *c) must_check;
+/* Then it is answered. cause: why it got no server, or "". Its next request may begin: not in a walk. */
+void timeouts_cancel_unsent(struct client *c, const char *cause);
 /* An answer to the client is complete and a cancel or a timeout has to do with it. True: that is seen to, the
  * server is not to be looked at as usual. */
 bool timeouts_after_answer(struct server *s);
@@ -115,8 +119,14 @@ bool client_login_finish_replication(struct client *c, struct params *welcome) m
 /* client_flow.c */
 extern const struct stream_ops client_stream_ops;
 void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes);
-/* Its request has been cancelled before a server got any of it: told so, and the request is dropped. */
-void client_cancel_unsent(struct client *c);
+/* Its request has been cancelled before a server got any of it: told so (57014), and the request is dropped.
+ */
+void client_cancel_unsent(struct client *c, const char *message);
+/* Is its input a request of which no server has got anything? */
+static inline bool client_has_unsent(const struct client *c)
+{
+    return c->skip == SKIP_NONE && c->input != NULL;
+}
 /* Goes on with what was kept: linked, answered, drained. */
 void client_resume(struct client *c);
 

@@ -11,9 +11,14 @@
  * closed the cancel connection, a server that stays with its client is BARRED. (What was pipelined behind
  * the query is with PostgreSQL already.)
  *
+ * A client whose request no server has got anything of yet, since it waits (client.c) or its server is being
+ * set up, is answered by us instead: with cancel it keeps its session, too.
+ *
  * Threads: the worker's own.
  * Not here: logins and waiting (client.c), connecting and queries of our own (server.c).
  */
+#include <stdio.h>
+
 #include "session_int.h"
 
 /* ---- clients without a server ---- */
@@ -133,12 +138,66 @@ static void walk_linked(struct shard *sh, int64_t now_us)
     deadlines_walk_end(walk, is_empty, now_us);
 }
 
+/* ---- nothing has been sent yet ---- */
+
+bool timeouts_keep_session(const struct client *c)
+{
+    return shard_settings(c->shard)->timeout_action == TIMEOUT_ACTION_CANCEL && client_has_unsent(c);
+}
+
+void timeouts_cancel_unsent(struct client *c, const char *cause)
+{
+    char message[POOL_ERROR_BYTES + 64];
+    enum close_reason why = CLOSE_QUERY_TIMEOUT;
+
+    stats_errors_count_close(c->shard->instance->errors, c->shard->index, why);
+    client_log(c, LOG_LVL_LOG, "%s: its query is canceled before a server got it", close_reason_text(why));
+    snprintf(message, sizeof(message), "canceling statement due to query_timeout%s%s",
+             cause[0] != '\0' ? ": " : "", cause);
+    client_cancel_unsent(c, message);
+}
+
+/* Since when it waits for queries of ours to be answered; 0 = it does not. */
+static int64_t setup_waits_since(const struct server *s)
+{
+    const struct client *c = s->client;
+    if (c == NULL || !client_has_unsent(c))
+        return 0;
+    return s->is_first ? s->turn_us : c->request_us;
+}
+
+/* Who does not answer a small query of ours for so long is given up. Behind a query of its own a client in
+ * session pooling would lose its session unknown to it. */
+static void strike_setup(struct server *s)
+{
+    bool is_at_begin = s->is_first && (s->step == STEP_CHECK || s->step == STEP_SETTINGS);
+    struct client *c = server_detach_client(s);
+
+    client_set_state(c, CLIENT_IDLE);
+    server_close(s, CLOSE_QUERY_TIMEOUT, NULL);
+    if (is_at_begin && timeouts_keep_session(c))
+        timeouts_cancel_unsent(c, "");
+    else
+        client_close(c, CLOSE_QUERY_TIMEOUT, NULL);
+}
+
+static void walk_setup(struct shard *sh, int64_t now_us)
+{
+    LIST_FOR_EACH_SAFE (it, &sh->server_lists[SERVER_SETUP]) {
+        struct server *s = list_entry(it, struct server, node);
+        int64_t since_us = setup_waits_since(s);
+        if (since_us != 0 && deadline_after(since_us, s->client->timeouts.query_us) <= now_us)
+            strike_setup(s);
+    }
+}
+
 void timeouts_tick(struct shard *sh, int64_t now_us)
 {
     if (deadlines_is_due(&sh->idle, now_us))
         walk_idle(sh, now_us);
     if (deadlines_is_due(&sh->linked, now_us))
         walk_linked(sh, now_us);
+    walk_setup(sh, now_us);
 }
 
 /* ---- after a cancel ---- */

@@ -264,3 +264,110 @@ def fill_backlog(address, port):
     filler.setblocking(False)
     filler.connect_ex((address, port))
     return filler
+
+
+# ---- zones: dns_zone_check_period
+
+ZONE, SOA = "example", 6
+
+
+def zoned(make_pooler, dns, port, serial=7, **settings):
+    """Its names are remembered for long; zones are asked each second."""
+    dns.ttl, dns.serials = 600, {ZONE: serial}
+    return named(make_pooler, dns, port, dns_max_ttl=600, dns_zone_check_period=1, **settings)
+
+
+def wait_zone_asked(dns, more, zone=ZONE):
+    goal = dns.count(zone, SOA) + more
+    wait_until(lambda: dns.count(zone, SOA) >= goal, "questions for the serial", 20)
+
+
+def zones(pooler):
+    return [(row["zonename"], row["serial"], row["count"]) for row in pooler.show("DNS_ZONES")]
+
+
+def dns_zones_of_lists(pooler):
+    return next(row["items"] for row in pooler.show("LISTS") if row["list"] == "dns_zones")
+
+
+def test_a_zone_that_changes_has_its_names_asked_again(make_pooler, dns, hosts):
+    """At once, however long they were to live; and connections follow. Names of other zones are left alone."""
+    dns.names["db.elsewhere"] = [C]
+    pooler = zoned(make_pooler, dns, hosts, host=f"{NAME},db.elsewhere", pool_mode="session")
+    dns.serials["elsewhere"] = 1
+    clients = [pooler.wire() for _ in range(2)]
+    assert {where(client) for client in clients} == {A, C}
+    wait_until(lambda: zones(pooler) == [("elsewhere", 1, 1), (ZONE, 7, 1)], "both zones", 10)
+    assert dns_zones_of_lists(pooler) == 2
+    wait_zone_asked(dns, 2)
+    wait_zone_asked(dns, 1, "elsewhere")
+    asked = dns.count("db.elsewhere")
+    dns.names[NAME] = [B]
+    for client in clients:
+        client.goodbye()
+    dns.serials[ZONE] = 8
+    pooler.wait_log(f'zone "{ZONE}": serial has changed from 7 to 8')
+    pooler.wait_log("closing because: server DNS address changed")
+    fresh = [pooler.wire() for _ in range(2)]
+    assert {where(client) for client in fresh} == {B, C}
+    assert (ZONE, 8, 1) in zones(pooler)
+    assert dns.count("db.elsewhere") == asked
+    for client in fresh:
+        client.disconnect()
+
+
+def test_a_zone_that_stays_has_its_names_left_alone(make_pooler, dns, hosts):
+    """No lookups between two serials that are the same, or go back."""
+    pooler = zoned(make_pooler, dns, hosts)
+    with pooler.wire() as client:
+        assert where(client) == A
+        wait_zone_asked(dns, 2)
+        asked = dns.count(NAME)
+        wait_zone_asked(dns, 2)
+        dns.serials[ZONE] = 6
+        wait_zone_asked(dns, 2)
+        assert dns.count(NAME) == asked
+        dns.serials[ZONE] = 8
+        wait_until(lambda: dns.count(NAME) == asked + 1, "one lookup")
+        wait_zone_asked(dns, 2)
+        assert dns.count(NAME) == asked + 1
+    assert len(pooler.log_lines("serial has changed")) == 1
+
+
+@pytest.mark.parametrize("trouble", ["no SOA", "servfail", "silent", None])
+def test_a_zone_that_tells_no_serial(make_pooler, dns, hosts, trouble):
+    """It is said once; asked about once in a period and no more; names live on; and a serial that comes is taken."""
+    pooler = zoned(make_pooler, dns, hosts, serial=trouble)
+    with pooler.wire() as client:
+        assert where(client) == A
+        pooler.wait_log(f'zone "{ZONE}": its serial could not be asked for', timeout=20)
+        asked, count, started = dns.count(NAME), dns.count(ZONE, SOA), time.monotonic()
+        wait_zone_asked(dns, 2)
+        # each question may be put twice, and a check takes a second at least
+        checks = time.monotonic() - started + 2
+        assert dns.count(ZONE, SOA) - count <= 2 * checks
+        assert dns.count(NAME) == asked
+        assert zones(pooler) == [(ZONE, 0, 1)]
+        dns.serials[ZONE] = 9
+        wait_until(lambda: zones(pooler) == [(ZONE, 9, 1)], "the serial", 20)
+        assert where(client) == A
+    assert len(pooler.log_lines("could not be asked for")) == 1
+
+
+def test_zones_are_not_asked_unless_wanted(make_pooler, dns, hosts):
+    """0 is the default; the setting may change, also on the console, and names without a dot have no zone."""
+    dns.names["plain"] = [A]
+    pooler = zoned(make_pooler, dns, hosts, host=f"{NAME},plain")
+    assert pooler.config("dns_zone_check_period") == "1"
+    with pooler.wire() as client:
+        assert where(client) == A
+        wait_until(lambda: zones(pooler) == [(ZONE, 7, 1)], "the zone", 10)
+        pooler.admin("SET dns_zone_check_period = 0")
+        wait_until(lambda: zones(pooler) == [], "zones to be forgotten")
+        assert dns_zones_of_lists(pooler) == 0
+        asked = dns.count(ZONE, SOA)
+        time.sleep(1.5)
+        assert dns.count(ZONE, SOA) == asked
+        pooler.admin("SET dns_zone_check_period = 0.5")
+        wait_zone_asked(dns, 1)
+    assert not dns.count("plain", SOA)

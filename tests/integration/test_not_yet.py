@@ -25,7 +25,6 @@ SETTINGS = [
     ("pgbouncer", "client_tls_protocols", "all"),
     ("pgbouncer", "client_tls_sslmode", "allow"),
     ("pgbouncer", "client_tls_sslmode", "require"),
-    ("pgbouncer", "dns_zone_check_period", "1"),
     ("databases", "auth_dbname", "app"),
     ("databases", "auth_query", "x"),
     ("databases", "auth_user", "bob"),

@@ -172,6 +172,8 @@ class Writers:
 
     def __init__(self, pooler, count):
         self.pooler, self.stopping = pooler, threading.Event()
+        self.ended_since = [0] * count  # when the last statement of each came to an end, good or bad
+        self.longest = [0] * count
         self.acknowledged = [[] for _ in range(count)]  # (n, time)
         self.read_only_errors, self.errors = [], collections.Counter()
         self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(count)]
@@ -182,8 +184,9 @@ class Writers:
         n, conn = 0, None
         while not self.stopping.is_set():
             n += 1
+            started = time.monotonic()
             try:
-                conn = conn or self.pooler.connect()
+                conn = conn or self.pooler.connect(application_name=f"writer {me} {n}")
                 conn.execute("INSERT INTO w VALUES (%s, %s)", (me, n))
                 self.acknowledged[me].append((n, time.monotonic()))
             except psycopg.Error as problem:
@@ -193,6 +196,8 @@ class Writers:
                 if conn is not None and conn.closed:
                     conn = None
                 self.stopping.wait(0.02)
+            self.ended_since[me] = time.monotonic()
+            self.longest[me] = max(self.longest[me], self.ended_since[me] - started)
         if conn is not None:
             conn.close()
 
@@ -245,6 +250,44 @@ def check_promotion(make_pooler, pair, how, clients, seconds):
     lost = [(me, n) for me, done in enumerate(writers.acknowledged) for n, t in done if t > since and (me, n) not in there]
     assert not lost, f"{len(lost)} acknowledged rows are not there, the first is {lost[0]}"
     assert settled - promoted < 10 * PATIENCE, f"{settled - promoted:.1f} s, {writers.errors}"
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("action", ["disconnect", "cancel"])
+def test_a_primary_that_freezes(make_pooler, own_pair, action):
+    """Its connections stay open and say nothing. query_timeout lets clients go; the promoted standby serves them; nobody hangs when
+    the old one comes to life again."""
+    pooler = pool_of(make_pooler, own_pair, "read-write", default_pool_size=6, query_timeout=1, timeout_action=action,
+                     cancel_wait_timeout=1, server_connect_timeout=2, client_login_timeout=30)
+    writers = Writers(pooler, 10)
+    try:
+        wait_until(lambda: writers.all_since(0), "all clients to write", 20)
+        own_pair.primary.freeze()
+        # each of them twice: what was at work when it froze, and what found nobody to ask
+        for _ in range(2):
+            since = time.monotonic()
+            wait_until(lambda: all(ended > since for ended in writers.ended_since), "all clients to be let go", 15)
+        # the timeout, and with "cancel" the time that PostgreSQL has for it
+        assert max(writers.longest) < 2.5 * PATIENCE, writers.longest
+        with own_pair.standby.connect() as conn:
+            assert conn.execute("SELECT pg_promote(true, 60)").fetchone()[0]
+        promoted = time.monotonic()
+        wait_until(lambda: writers.all_since(promoted), f"all clients to write to the new primary {writers.errors}", 30)
+        assert all(row["addr"] == B for row in pooler.servers() if row["state"] == "active")
+        own_pair.primary.thaw()
+        thawed = time.monotonic()
+        wait_until(lambda: writers.all_since(thawed + 1), "all clients to write afterwards", 20)
+    finally:
+        writers.stop()
+    assert pooler.closes("query_timeout") > 0
+    assert set(writers.errors) <= {"57014", "OperationalError", "25006"}, writers.errors
+    if action == "cancel":
+        assert writers.errors["57014"] > 0 and pooler.log_lines("its query is canceled before a server got it")
+    wait_until(lambda: pooler.pool()["cl_waiting"] == 0 and pooler.pool()["sv_active"] == 0, "an end of all queries")
+    with own_pair.standby.connect() as conn:
+        there = {tuple(row) for row in conn.execute("SELECT client, n FROM w")}
+    lost = [(me, n) for me, done in enumerate(writers.acknowledged) for n, when in done if promoted < when < thawed and (me, n) not in there]
+    assert not lost
 
 
 def rows(server):

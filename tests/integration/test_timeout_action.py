@@ -178,6 +178,119 @@ def test_what_no_cancel_can_end(make_pooler, pg, how):
         wait_until(lambda: pg.backends(f"pid = {pid}") == 0, "the backend to be gone", 5)
 
 
+# ---- a query waits -----------------------------------------------------------------
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("protocol", ["simple", "extended", "pipeline"])
+def test_query_that_waits_is_cancelled(make_pooler, mode, protocol):
+    """No server has got anything of it: 57014, and the session goes on; what was sent behind it waits anew, for as long."""
+    pooler = make(make_pooler, "query_timeout", mode, settings={"default_pool_size": 1}, limit=1)
+    with pooler.wire(user="alice") as other, pooler.wire() as client, pooler.wire() as holder:
+        other.query("BEGIN")
+        holder.query("BEGIN")
+        started = time.monotonic()
+        if protocol == "simple":
+            client.send(wire.query("SELECT 'never'"))
+        elif protocol == "extended":
+            client.send(wire.simple_extended("SELECT 'never'"), wire.sync())
+        else:
+            client.send(wire.query("SELECT 'never'"), wire.query("SELECT 'nor this'"), wire.query("SELECT 'but this'"))
+        for _ in range(2 if protocol == "pipeline" else 1):
+            messages = client.until("Z")
+            assert states(messages) == ["57014", "I"]
+            assert messages[0].fields()["S"] == "ERROR" and messages[0].text == "canceling statement due to query_timeout"
+            assert 1 <= time.monotonic() - started < 2
+            started = time.monotonic()
+        holder.query("COMMIT")
+        if mode == "session":
+            holder.goodbye()
+        if protocol == "pipeline":
+            assert [m.row() for m in client.until() if m.kind == "D"] == [["but this"]]
+        assert client.value("SELECT 'served'") == "served"
+        other.query("COMMIT")
+        assert closes(pooler) == ["query_timeout"]
+        assert pooler.closes("query_timeout") == (2 if protocol == "pipeline" else 1)
+        assert len(pooler.log_lines("C-.* query timeout: its query is canceled before a server got it")) == pooler.closes("query_timeout")
+
+
+def test_all_who_wait_are_cancelled(make_pooler):
+    """Many at a time, and the ticket of none is left behind."""
+    pooler = make(make_pooler, "query_timeout", settings={"default_pool_size": 1}, limit=1)
+    clients = [pooler.wire() for _ in range(60)]
+    with pooler.wire() as holder:
+        holder.query("BEGIN")
+        for client in clients:
+            client.send(wire.query("SELECT 'never'"))
+        for client in clients:
+            assert states(client.until("Z")) == ["57014", "I"]
+        assert pooler.pool()["cl_waiting"] == 0
+        holder.query("COMMIT")
+        for client in clients:
+            assert client.value("SELECT 'served'") == "served"
+            client.disconnect()
+
+
+def test_query_that_waits_in_vain_hears_why(make_pooler, fake):
+    """The cause, when there is one."""
+    answers = []
+
+    def script(conversation):
+        if answers:
+            raise wire.Closed
+        conversation.accept_login()
+        conversation.serve_queries(lambda sql: None if sql == "die" else one_row(sql))
+
+    server = fake(script)
+    pooler = make(make_pooler, "query_timeout", databases={"app": server.dsn}, limit=1)
+    with pooler.wire() as client:
+        assert client.value("one") == "one"
+        answers.append("no more")
+        pooler.admin("RECONNECT")
+        wait_until(lambda: not pooler.servers(), "the server to go")
+        for _ in range(2):
+            messages = client.query("two")
+            assert states(messages) == ["57014", "I"]
+            assert messages[0].text.startswith("canceling statement due to query_timeout: "), messages[0].text
+        answers.clear()
+        wait_until(lambda: client.query("three")[-2].kind == "C", "the server to be back")
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("action", ["disconnect", "cancel"])
+@pytest.mark.parametrize("step", ["check", "settings"])
+def test_server_that_is_silent_when_it_is_set_up(make_pooler, fake, step, action):
+    """The client is struck in time, not after server_connect_timeout, and the server is given up."""
+    silent = []
+
+    def answer(sql):
+        return None if silent and not sql.startswith("mine") else one_row(sql)
+
+    def script(conversation):
+        conversation.accept_login()
+        conversation.serve_queries(answer)
+
+    server = fake(script)
+    pooler = make(make_pooler, "query_timeout", databases={"app": server.dsn}, limit=1,
+                  settings={"timeout_action": action, "server_check_delay": 0 if step == "check" else 3600,
+                            "server_check_query": "check", "default_pool_size": 1, "server_connect_timeout": 30})
+    with pooler.wire() as first, pooler.wire(application_name="other" if step == "settings" else "") as client:
+        assert first.value("mine") == "mine"
+        silent.append(True)
+        started = time.monotonic()
+        client.send(wire.query("mine too"))
+        if action == "cancel":
+            assert states(client.until("Z")) == ["57014", "I"]
+        else:
+            assert client.expect_closed()[-1].sqlstate == "57014"
+        assert 1 <= time.monotonic() - started < 2
+        assert "mine too" not in server.queries
+        wait_until(lambda: not pooler.servers(), "the server to go")
+        silent.clear()
+        if action == "cancel":
+            assert client.value("mine again") == "mine again"
+
+
 def test_copy_goes_on_until_the_cancel_is_seen(make_pooler):
     """A COPY whose client sends on hears of the cancel."""
     pooler = make(make_pooler, "transaction_timeout")

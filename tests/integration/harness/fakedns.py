@@ -3,14 +3,16 @@ import socket
 import struct
 import threading
 
-A, AAAA = 1, 28
+A, SOA, AAAA = 1, 6, 28
 
 
 class FakeDns:
-    """names: {name: [addresses]}, or "silent" or "servfail" instead of a list; other names do not exist. ttl is for all."""
+    """names: {name: [addresses]}, or "silent" or "servfail" instead of a list; other names do not exist. ttl is for all.
+    serials: {zone: serial}, or "silent", "servfail" or "no SOA" instead; other zones do not exist."""
 
     def __init__(self, names, ttl=1):
         self.names, self.ttl = dict(names), ttl
+        self.serials = {}
         self.asked = []
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind(("127.0.0.1", 0))
@@ -44,10 +46,14 @@ class FakeDns:
         kind = struct.unpack_from("!H", packet, at + 1)[0]
         name, question = ".".join(labels).lower(), packet[12:at + 5]
         self.asked.append((name, kind))
-        found = self.names.get(name)
+        found = self.serials.get(name) if kind == SOA else self.names.get(name)
         if found == "silent":
             return None
         code = 2 if found == "servfail" else 3 if found is None else 0
-        addresses = [address for address in found if kind == A] if code == 0 else []
-        answers = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", A, 1, self.ttl, 4) + socket.inet_aton(address) for address in addresses)
-        return ident + struct.pack("!HHHHH", 0x8180 | code, 1, len(addresses), 0, 0) + question + answers
+        data = []
+        if code == 0 and kind == A:
+            data = [socket.inet_aton(address) for address in found]
+        elif code == 0 and kind == SOA and found != "no SOA":
+            data = [b"\xc0\x0c\xc0\x0c" + struct.pack("!IIIII", found, 3600, 600, 86400, 60)]
+        answers = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, self.ttl, len(each)) + each for each in data)
+        return ident + struct.pack("!HHHHH", 0x8180 | code, 1, len(data), 0, 0) + question + answers

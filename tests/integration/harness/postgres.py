@@ -127,7 +127,32 @@ class Postgres:
                 self.process.send_signal(signal.SIGQUIT)
                 self.process.wait(10)
 
+    def _processes(self):
+        """Itself and its backends, which are in process groups of their own."""
+        found = [self.process.pid]
+        for entry in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
+                    parent = int(file.read().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue
+            if entry.isdigit() and parent == self.process.pid:
+                found.append(int(entry))
+        return found
+
+    def freeze(self):
+        """As on a machine that has stopped: the kernel still accepts connections, and nothing is ever answered."""
+        self.process.send_signal(signal.SIGSTOP)  # first, so that there are no more backends
+        for pid in self._processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self):
+        for pid in reversed(self._processes()):
+            os.kill(pid, signal.SIGCONT)
+
     def destroy(self):
+        if self.process and self.process.poll() is None:
+            self.thaw()
         self.stop(signal.SIGQUIT)
         util.remove_directory(self.directory)
 
