@@ -169,13 +169,14 @@ struct settings {
     int verbose;
 
     /* ours */
-    const char *environment;  /* name of the profile in force, "" none */
-    int64_t handoff_slack_us; /* T: how long a waiter may be overtaken by waiters of the freeing worker */
-    int handoff_burst;        /* K: by how many later ones it may be overtaken */
-    const char *http_listen;  /* list for address_next(), "" none */
-    int metrics_compat;       /* enum config_metrics_compat */
-    int timeout_action;       /* enum config_timeout_action */
-    int workers;              /* 0 = auto */
+    const char *environment;    /* name of the profile in force, "" none */
+    int64_t handoff_slack_us;   /* T: how long a waiter may be overtaken by waiters of the freeing worker */
+    int handoff_burst;          /* K: by how many later ones it may be overtaken */
+    const char *http_listen;    /* list for address_next(), "" none */
+    int max_logins_in_progress; /* TLS handshakes, of all workers together; 0 = no limit */
+    int metrics_compat;         /* enum config_metrics_compat */
+    int timeout_action;         /* enum config_timeout_action */
+    int workers;                /* 0 = auto */
 
     /* accepted, not shown */
     const char *service_name;

@@ -34,6 +34,7 @@ struct mail {
 };
 
 struct loop;
+struct tls_buffers;
 
 /* Work for the end of the turn: usually a free. Embedded in the object. */
 struct deferred {
@@ -60,6 +61,7 @@ struct loop {
     struct deferred *deferred; /* in order */
     struct deferred **deferred_tail;
     bool is_stopping;
+    struct tls_buffers *tls_buffers; /* shared by all streams with TLS; NULL until there is one */
 
     /* [atomic], written by the owner */
     _Atomic int64_t turn_started_us; /* 0 while waiting for events: for liveness and loop time */

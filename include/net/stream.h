@@ -39,11 +39,10 @@ struct stream {
     struct loop *loop; /* NULL between stream_detach() and stream_attach() */
     const struct stream_ops *ops;
     const struct transport *transport; /* raw or TLS */
-    void *ssl;                         /* SSL *, NULL without TLS */
+    struct stream_tls *tls;            /* NULL without TLS */
     struct stream_output *output;      /* pending bytes and write event; NULL when there are none */
     struct event read_event;
     bool is_reading; /* read event is added */
-    bool is_tls_eof; /* peer sent close_notify */
 };
 
 #define STREAM_PENDING_MAX_BYTES (16u << 20)
@@ -60,7 +59,8 @@ void stream_read_stop(struct stream *s);
 
 /* Bytes received (> 0), or STREAM_AGAIN, STREAM_EOF, STREAM_ERROR (errno; for TLS see stream_tls_error()). */
 int stream_recv(struct stream *s, void *buf, int len_bytes) must_check;
-/* Plaintext that TLS has decrypted and nobody has read: no read event will come for it. */
+/* Bytes that TLS has received and nobody has read (or its end, behind bytes that were): no read event will
+ * come for it. */
 bool stream_has_unread(const struct stream *s);
 /*
  * Sends all pieces in order: what the kernel does not take is kept, and on_drain
@@ -86,11 +86,26 @@ void stream_shutdown_write(struct stream *s);
  * It arranges its own read and write events.
  */
 bool stream_tls_start(struct stream *s, const struct tls_context *ctx, const char *host) must_check;
+/* The same as server. data: what has been read of the handshake already. */
+bool stream_tls_accept(struct stream *s, const struct tls_context *ctx, const void *data,
+                       uint32_t len_bytes) must_check;
 int stream_tls_handshake(struct stream *s) must_check;
+/* After a handshake that has failed: the rest is raw bytes, to be dropped while the alert is on its way. */
+void stream_tls_give_up(struct stream *s);
 /* Why the last TLS call failed; static per thread. */
 const char *stream_tls_error(void);
+/* TLS has begun, and its handshake may not be over yet. */
+static inline bool stream_is_tls(const struct stream *s)
+{
+    return s->tls != NULL;
+}
 /* "TLSv1.3/CIPHER" or "". */
 void stream_tls_describe(const struct stream *s, char *out, size_t size);
+/* The common name of the peer's certificate. False when there is no certificate that has been verified
+ * against our CA, or its name cannot be right (none, a NUL in it, too long). */
+bool stream_peer_cn(const struct stream *s, char *out, size_t size) must_check;
+/* The handshake has agreed on the protocol of PostgreSQL by ALPN. */
+bool stream_tls_has_alpn(const struct stream *s);
 
 bool stream_is_quiet(const struct stream *s);
 /* Leaves its loop: the kernel knows before this returns. */

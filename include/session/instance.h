@@ -30,19 +30,27 @@ struct scram_secret;
 struct server;
 struct shard;
 
+/* TLS contexts of one set of settings. */
+struct session_tls {
+    struct tls_context *client; /* NULL with client_tls_sslmode = disable */
+    struct tls_context *server; /* NULL with server_tls_sslmode = disable */
+};
+
 struct session_config {
     const struct config *config;
-    struct tls_context *server_tls; /* NULL with server_tls_sslmode = disable */
+    struct session_tls tls;
     bool has_scram_secrets;  /* of users in the list: checking a plain password against one takes long */
     struct derived *derived; /* SCRAM keys of plain passwords, by user */
     struct peer **peers;     /* in the order of config_peer_at() */
     _Atomic int refs;
 };
 
-/* Takes over both references; boot and control thread (may abort). process_secret: of the instance. before:
+/* Takes over all references; boot and control thread (may abort). process_secret: of the instance. before:
  * the snapshot that this one replaces, or NULL; keys of users that have not changed come from it. */
-struct session_config *session_config_new(const struct config *config, struct tls_context *server_tls,
+struct session_config *session_config_new(const struct config *config, const struct session_tls *tls,
                                           const uint8_t *process_secret, const struct session_config *before);
+struct session_tls session_tls_ref(const struct session_tls *tls);
+void session_tls_unref(struct session_tls *tls);
 /* SCRAM keys of a user with a plain password, or NULL. */
 const struct scram_secret *session_config_derived(const struct session_config *c,
                                                   const struct user_config *user);

@@ -56,6 +56,16 @@ struct pending_act {
 #define SESSION_MAX_REFUSED   64
 #define SESSION_LEAST_REFUSED 8
 
+/* TLS handshakes with clients: src/session/client_tls.c. */
+struct handshakes {
+    struct list ready;   /* something has come from the client; in the order of coming */
+    struct list waiting; /* not begun, for want of a place; in the order of coming */
+    struct list silent;  /* the client has to say something; the longest silent first */
+    int n;               /* begun and not over */
+    bool is_deferred;
+    struct deferred deferred; /* works on ready at the end of the turn */
+};
+
 struct shard {
     /* constant */
     struct loop loop;
@@ -88,6 +98,7 @@ struct shard {
     struct list cancels;             /* struct cancel: under way */
     struct list cancels_queued;      /* ... and those that wait for a place, oldest first */
     int n_cancel_clients;            /* clients in CLIENT_CANCEL */
+    struct handshakes handshakes;
 
     /* [atomic], written by the owner */
     _Atomic int n_clients;

@@ -168,20 +168,33 @@ static const struct config_option options[] = {
          "key of [users]."),
     TIME(client_login_timeout, "60", R,
          "Clients that have not logged in within this time are disconnected; 0: never."),
-    STR(client_tls13_ciphers, "", R | LATER | UNSET, "Cipher suites of TLS 1.3 for clients."),
-    STR(client_tls_ca_file, "", R | LATER,
-        "Certificates of the authorities that client certificates are checked against."),
-    STR(client_tls_cert_file, "", R | LATER, "Certificate that is shown to clients."),
-    /* "fast" was the default of older PgBouncers; without client TLS it says nothing. */
-    {"client_tls_ciphers", OPTION_STR, R | LATER, FIELD(const char *, client_tls_ciphers), "default", 0, 0,
-     NULL, "fast", "Ciphers up to TLS 1.2 for clients: default, secure, compat, legacy or an OpenSSL list."},
-    STR(client_tls_dheparams, "auto", R | LATER, "Diffie-Hellman parameters for clients: auto or none."),
-    STR(client_tls_ecdhcurve, "auto", R | LATER, "Elliptic curve for clients: auto, none or a name."),
-    STR(client_tls_key_file, "", R | LATER, "Private key of client_tls_cert_file."),
-    STR(client_tls_protocols, "secure", R | LATER,
+    STR(client_tls13_ciphers, "", R | UNSET,
+        "Cipher suites of TLS 1.3 for clients, as OpenSSL names them, with : between; empty: OpenSSL's."),
+    STR(client_tls_ca_file, "", R,
+        "Certificates of the authorities that client certificates are checked against. Needed for verify-ca "
+        "and "
+        "verify-full; in the other modes a client's certificate is checked if this is set, and the client "
+        "let in "
+        "all the same, but as nobody whom a certificate proves."),
+    STR(client_tls_cert_file, "", R,
+        "Certificate that is shown to clients, and those between it and its authority. It is read again by "
+        "RELOAD, as are the other files; a bad one refuses the RELOAD."),
+    STR(client_tls_ciphers, "default", R,
+        "Ciphers up to TLS 1.2 for clients: default, secure, fast, normal, compat, legacy, all, or a list in "
+        "OpenSSL's words."),
+    STR(client_tls_dheparams, "auto", R,
+        "Diffie-Hellman parameters for clients: auto, none (no such ciphers) or legacy (1024 bits)."),
+    STR(client_tls_ecdhcurve, "auto", R,
+        "Elliptic curves for clients: auto, none (no such ciphers up to TLS 1.2), or names with : between."),
+    STR(client_tls_key_file, "", R, "Private key of client_tls_cert_file."),
+    STR(client_tls_protocols, "secure", R,
         "TLS versions that clients may use: all, secure, or a list such as tlsv1.2,tlsv1.3."),
-    ENUM(client_tls_sslmode, "disable", sslmodes, R | LATER,
-         "TLS with clients: disable, allow, prefer, require, verify-ca or verify-full."),
+    ENUM(client_tls_sslmode, "disable", sslmodes, R,
+         "TLS with clients. disable: none; allow and prefer: for clients that ask for it; require: clients "
+         "without it are refused; verify-ca and verify-full: and so are those without a certificate of "
+         "client_tls_ca_file's authorities. Unix sockets are without TLS, and let in whatever this says. "
+         "Clients may ask for TLS before the start-up packet, or begin with it (libpq's "
+         "sslnegotiation = direct)."),
     STR(conffile, "", R | UNSET,
         "The file that the next reload reads; by default the one given on the command line."),
     INT(default_pool_size, "20", 0, INT_MAX, R,
@@ -369,6 +382,12 @@ static const struct config_option options[] = {
         "of PORT (of 127.0.0.1), ADDRESS:PORT, [IPV6]:PORT or *:PORT (all addresses); empty: nowhere. Anyone "
         "who can connect there may read. If the default is taken by another program, pgsluice starts without "
         "it and says so."),
+    INT(max_logins_in_progress, "256", 0, INT_MAX, R | OURS,
+        "TLS handshakes with clients that may be under way at a time; clients beyond wait for their turn. "
+        "One "
+        "whose client leaves it lying for a second makes place for those who wait; 0: no limit. Whatever it "
+        "is, "
+        "workers give handshakes a bounded share of their time while other clients are at work."),
     ENUM(metrics_compat, "none", metrics_compats, R | OURS,
          "pgbouncer: /metrics shows the figures under the names of the usual PgBouncer exporter as well, so "
          "that its "

@@ -35,20 +35,20 @@ static void say_problems(const struct config_problems *p, unsigned severities, b
 static struct session_config *load(const struct args *a, const uint8_t *process_secret,
                                    struct config_problems *problems)
 {
-    struct tls_context *tls = NULL;
+    struct session_tls tls = {0};
     struct buf error;
     const struct config *cfg = config_load(&a->config, problems);
 
     if (cfg == NULL)
         return NULL;
     buf_init(&error, 0);
-    if (!tls_setup(config_settings(cfg), &tls, &error)) {
+    if (!tls_setup(config_settings(cfg), NULL, &tls, &error)) {
         config_problems_add(problems, PROBLEM_ERROR, a->ini_path, 0, "%s", buf_cstr(&error));
         config_unref(cfg);
         cfg = NULL;
     }
     buf_free(&error);
-    return cfg != NULL ? session_config_new(cfg, tls, process_secret, NULL) : NULL;
+    return cfg != NULL ? session_config_new(cfg, &tls, process_secret, NULL) : NULL;
 }
 
 static int run(struct control *ctl, const struct args *a, struct session_config *config,

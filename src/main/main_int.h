@@ -77,8 +77,10 @@ bool systemd_start_watchdog(struct control *ctl);
 
 /* ---- tls_setup.c ---- */
 
-/* The context for connections to servers, or NULL (with a text in error unless TLS is disabled). */
-bool tls_setup(const struct settings *s, struct tls_context **out, struct buf *error);
+/* before: what is in force, or NULL; what has not changed is taken over from it. False with a text in error.
+ */
+bool tls_setup(const struct settings *s, const struct session_tls *before, struct session_tls *out,
+               struct buf *error) must_check;
 
 /* ---- control.c: the control thread ---- */
 

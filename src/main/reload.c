@@ -185,14 +185,14 @@ static void publish(struct control *ctl, struct session_config *next, struct con
 static bool adopt(struct control *ctl, const struct config *cfg, struct config_changes *changes,
                   struct buf *error)
 {
-    struct tls_context *tls;
+    struct session_tls tls;
 
-    if (!tls_setup(config_settings(cfg), &tls, error)) {
+    if (!tls_setup(config_settings(cfg), &ctl->config->tls, &tls, error)) {
         log_error("%s", buf_cstr(error));
         config_unref(cfg);
         return false;
     }
-    publish(ctl, session_config_new(cfg, tls, ctl->in.scram_process_secret, ctl->config), changes);
+    publish(ctl, session_config_new(cfg, &tls, ctl->in.scram_process_secret, ctl->config), changes);
     return true;
 }
 
@@ -228,7 +228,7 @@ bool control_reload_userlist(struct control *ctl)
     struct config_problems problems;
     struct config_changes changes;
     struct buf error;
-    struct tls_context *tls = ctl->config->server_tls;
+    struct session_tls tls;
     const struct config *cfg;
 
     config_problems_init(&problems);
@@ -240,10 +240,8 @@ bool control_reload_userlist(struct control *ctl)
     if (cfg == NULL)
         return false;
     config_changes_init(&changes);
-    publish(ctl,
-            session_config_new(cfg, tls != NULL ? tls_context_ref(tls) : NULL, ctl->in.scram_process_secret,
-                               ctl->config),
-            &changes);
+    tls = session_tls_ref(&ctl->config->tls);
+    publish(ctl, session_config_new(cfg, &tls, ctl->in.scram_process_secret, ctl->config), &changes);
     config_changes_free(&changes);
     return true;
 }

@@ -153,6 +153,7 @@ void loop_destroy(struct loop *loop)
     event_base_free(loop->base);
     close(loop->event_fd);
     free(loop->read_buffer);
+    free(loop->tls_buffers);
     lock_destroy(&loop->lock);
     memset(loop, 0, sizeof(*loop));
     loop->event_fd = -1;

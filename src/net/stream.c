@@ -94,7 +94,7 @@ static void raw_close(struct stream *s)
     (void)s;
 }
 
-static const struct transport raw_transport = {
+const struct transport stream_raw_transport = {
     .recv = raw_recv,
     .sendv = stream_send_raw,
     .has_unread = raw_has_unread,
@@ -254,7 +254,7 @@ bool stream_read_start(struct stream *s)
         return false;
     }
     s->is_reading = true;
-    if (s->transport->has_unread(s) || s->is_tls_eof)
+    if (s->transport->has_unread(s))
         event_active(&s->read_event, EV_READ, 1);
     return true;
 }
@@ -290,7 +290,7 @@ void stream_init(struct stream *s, struct loop *loop, int fd, const struct strea
     s->fd = fd;
     s->loop = loop;
     s->ops = ops;
-    s->transport = &raw_transport;
+    s->transport = &stream_raw_transport;
     int flags = fcntl(fd, F_GETFL);
     if (flags >= 0 && (flags & O_NONBLOCK) == 0)
         fcntl(fd, F_SETFL, flags | O_NONBLOCK);
@@ -304,8 +304,8 @@ void stream_close(struct stream *s)
     stream_read_stop(s);
     s->transport->close(s);
     output_free(s);
-    s->ssl = NULL;
-    s->transport = &raw_transport;
+    s->tls = NULL;
+    s->transport = &stream_raw_transport;
     close(s->fd);
     s->fd = -1;
 }
@@ -348,7 +348,7 @@ bool stream_sendv(struct stream *s, const struct iovec *iov, int n)
 
 bool stream_send(struct stream *s, const void *data, uint32_t len_bytes)
 {
-    if (likely(s->ssl == NULL && s->output == NULL)) {
+    if (likely(s->tls == NULL && s->output == NULL)) {
         /* the usual case, without a message header for the kernel to copy */
         ssize_t sent = socket_send(s->fd, data, len_bytes);
         if (likely(sent == (ssize_t)len_bytes))

@@ -14,7 +14,7 @@ struct transport {
     bool (*has_unread)(const struct stream *s);
     /* Sends what marks the end, if anything, before the sending side is shut down. */
     void (*send_end)(struct stream *s);
-    /* Frees what it holds in s->ssl. The descriptor is still open. */
+    /* Frees what it holds in s->tls. The descriptor is still open. */
     void (*close)(struct stream *s);
 };
 
@@ -28,6 +28,8 @@ struct stream_output {
     uint32_t capacity;
     bool shutdown_when_drained;
 };
+
+extern const struct transport stream_raw_transport;
 
 /* Sends bytes as they are, behind what is pending; what the kernel does not take becomes pending. False with
  * errno. */

@@ -1,12 +1,20 @@
 /*
- * stream_tls.c - the TLS transport: OpenSSL reads from the descriptor and writes through the stream.
+ * stream_tls.c - the TLS transport: OpenSSL between the stream's bytes and ours.
  *
- * What OpenSSL writes goes to the kernel at once, and what the kernel does not take to
- * the stream's pending output (a BIO of ours does that), so for OpenSSL writing never
- * blocks. With OpenSSL on the bare descriptor a record can be stuck half-sent, and
- * a key update that the peer asks for at that moment kills the connection ("bad length"):
- * its answer may not be written before the rest of the record. Not to read until then would
- * be no cure, as the peer may be blocked sending to us.
+ * OpenSSL never sees the descriptor; a BIO of ours stands in between. What is received goes from one recv()
+ * into a buffer that the loop's TLS streams share, and from there into OpenSSL, record by record: one system
+ * call for many records, and none that only finds that there is no more. What OpenSSL does not take
+ * (bytes behind the handshake; a reader with a small buffer) is kept with the stream.
+ *
+ * What OpenSSL writes during one call of ours is gathered in the other shared buffer and goes to the kernel
+ * at once when the call ends, and what the kernel does not take to the stream's pending output: so for
+ * OpenSSL writing never blocks. With OpenSSL on the bare descriptor a record can be stuck half-sent, and a
+ * key update that the peer asks for at that moment kills the connection ("bad length"): its answer may not be
+ * written before the rest of the record. Not to read until then would be no cure, as the peer may be blocked
+ * sending to us.
+ *
+ * An idle connection holds no buffer: the shared ones are the loop's, and OpenSSL frees its own
+ * (SSL_MODE_RELEASE_BUFFERS).
  *
  * After a fatal error OpenSSL's object may only be freed: quiet shutdown marks it, so that
  * nothing more is written.
@@ -21,6 +29,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -29,6 +38,27 @@
 #include "tls_int.h"
 
 #define TLS_RECORD_BYTES 16384
+/* Four full records with their headers, tags and padding. */
+#define TLS_OUT_BYTES (4 * (TLS_RECORD_BYTES + 512))
+
+/* Ciphertext on its way, within one call; of a loop. */
+struct tls_buffers {
+    uint8_t in[LOOP_READ_BUFFER_BYTES];
+    uint8_t out[TLS_OUT_BYTES];
+    uint32_t out_len;
+};
+
+enum tls_end { TLS_OPEN, TLS_ENDED, TLS_FAILED };
+
+struct stream_tls {
+    SSL *ssl;
+    struct stream *stream; /* ours; set anew at each call, see enter() */
+    const uint8_t *in;     /* what OpenSSL may read now */
+    uint32_t in_len;
+    uint32_t kept_at, kept_len;
+    uint8_t *kept; /* received, and not taken by OpenSSL yet: kept_len bytes from kept_at on; NULL: none */
+    uint8_t end;   /* enum tls_end: found behind bytes that were read first */
+};
 
 static _Thread_local char last_error[256];
 
@@ -58,61 +88,172 @@ static void failure_note(SSL *ssl, int ssl_error, int err)
     errno = ssl_error == SSL_ERROR_SYSCALL && err != 0 ? err : EPROTO;
 }
 
-/* The peer closed the connection without saying goodbye in TLS. */
-static bool is_plain_eof(int ssl_error, int err)
+/* --- bytes below OpenSSL --- */
+
+/* Leftovers in OpenSSL's queue of errors would be taken for those of our call. */
+static inline void errors_clear(void)
 {
-#ifdef SSL_R_UNEXPECTED_EOF_WHILE_READING
-    (void)err;
-    return ssl_error == SSL_ERROR_SSL &&
-           ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
-#else
-    return ssl_error == SSL_ERROR_SYSCALL && err == 0 && ERR_peek_last_error() == 0;
-#endif
+    if (unlikely(ERR_peek_error() != 0))
+        ERR_clear_error();
+    errno = 0;
 }
 
+/* The loop's buffers, and the stream for the BIO. NULL (ENOMEM) when memory is out. */
+static struct tls_buffers *enter(struct stream *s)
+{
+    struct loop *loop = s->loop;
+
+    s->tls->stream = s;
+    if (unlikely(loop->tls_buffers == NULL)) {
+        loop->tls_buffers = malloc(sizeof(*loop->tls_buffers));
+        if (loop->tls_buffers == NULL) {
+            str_copy(last_error, "out of memory", sizeof(last_error));
+            errno = ENOMEM;
+            return NULL;
+        }
+    }
+    loop->tls_buffers->out_len = 0;
+    return loop->tls_buffers;
+}
+
+/* Sends what OpenSSL has written. */
+static bool flush(struct stream *s, struct tls_buffers *b)
+{
+    struct iovec iov = {b->out, b->out_len};
+
+    if (b->out_len == 0)
+        return true;
+    b->out_len = 0;
+    if (stream_send_raw(s, &iov, 1))
+        return true;
+    str_copy(last_error, strerror(errno), sizeof(last_error));
+    return false;
+}
+
+/* Shows OpenSSL what was kept, or what comes from the socket. Bytes, or STREAM_AGAIN, STREAM_EOF,
+ * STREAM_ERROR. */
+static int input_begin(struct stream *s, struct tls_buffers *b, int max_bytes)
+{
+    struct stream_tls *t = s->tls;
+
+    if (unlikely(t->kept != NULL)) {
+        t->in = t->kept + t->kept_at;
+        t->in_len = t->kept_len;
+        return (int)t->in_len;
+    }
+    /* room for a record of which OpenSSL has the beginning already */
+    int n = max_bytes > 2 * TLS_RECORD_BYTES ? max_bytes - TLS_RECORD_BYTES : max_bytes;
+    if (n > (int)sizeof(b->in))
+        n = sizeof(b->in);
+    n = stream_raw_transport.recv(s, b->in, n);
+    t->in = b->in;
+    t->in_len = n > 0 ? (uint32_t)n : 0;
+    return n;
+}
+
+/* Keeps what OpenSSL has not taken. */
+static bool input_end(struct stream_tls *t)
+{
+    uint32_t left = t->in_len;
+
+    t->in_len = 0;
+    if (likely(t->kept == NULL && left == 0))
+        return true;
+    if (t->kept == NULL) {
+        t->kept = malloc(left);
+        if (t->kept == NULL) {
+            str_copy(last_error, "out of memory", sizeof(last_error));
+            errno = ENOMEM;
+            return false;
+        }
+        memcpy(t->kept, t->in, left);
+        t->kept_at = 0;
+    } else {
+        t->kept_at += t->kept_len - left;
+    }
+    t->kept_len = left;
+    if (left == 0) {
+        free(t->kept);
+        t->kept = NULL;
+    }
+    return true;
+}
+
+/* --- receiving --- */
+
 /* Turns a failed SSL_read() into a result. */
-static int read_failed(struct stream *s, int ret)
+static int read_failed(struct stream_tls *t, int ret)
 {
     int err = errno;
-    int ssl_error = SSL_get_error(s->ssl, ret);
+    int ssl_error = SSL_get_error(t->ssl, ret);
+
     if (ssl_error == SSL_ERROR_WANT_READ)
         return STREAM_AGAIN;
-    if (ssl_error == SSL_ERROR_ZERO_RETURN) {
-        s->is_tls_eof = true;
+    if (ssl_error == SSL_ERROR_ZERO_RETURN)
         return STREAM_EOF;
-    }
-    if (is_plain_eof(ssl_error, err)) {
-        failure_note(s->ssl, ssl_error, err);
-        return STREAM_EOF;
-    }
-    failure_note(s->ssl, ssl_error, err);
+    failure_note(t->ssl, ssl_error, err);
     return STREAM_ERROR;
 }
 
-/* Reads on while records come full, so that a large result moves in large pieces, and not one system call
- * more than that for a small one. */
-static int tls_recv(struct stream *s, void *buf, int len_bytes)
+/* Decrypts into buf what there is room for: bytes, with *result STREAM_AGAIN, or why there are no more. */
+static int decrypt(struct stream_tls *t, uint8_t *buf, int len_bytes, int *result)
 {
     int total = 0;
+
+    *result = STREAM_AGAIN;
     while (total < len_bytes) {
-        ERR_clear_error();
-        errno = 0;
-        int n = SSL_read(s->ssl, (uint8_t *)buf + total, len_bytes - total);
+        errors_clear();
+        int n = SSL_read(t->ssl, buf + total, len_bytes - total);
         if (n <= 0) {
-            int result = read_failed(s, n);
-            if (total == 0)
-                return result;
-            /* The end, or a failure, behind the data: no event will come for it, so we make one. */
-            if (result != STREAM_AGAIN && s->is_reading)
-                event_active(&s->read_event, EV_READ, 1);
+            *result = read_failed(t, n);
             break;
         }
         total += n;
-        if (n < TLS_RECORD_BYTES && SSL_pending(s->ssl) == 0)
+        if (t->in_len == 0 && SSL_pending(t->ssl) == 0)
             break;
     }
     return total;
 }
+
+static int tls_recv(struct stream *s, void *buf, int len_bytes)
+{
+    struct stream_tls *t = s->tls;
+    struct tls_buffers *b = enter(s);
+    int result;
+
+    if (b == NULL)
+        return STREAM_ERROR;
+    if (unlikely(t->end != TLS_OPEN)) {
+        errno = EPROTO;
+        return t->end == TLS_ENDED ? STREAM_EOF : STREAM_ERROR;
+    }
+    if (t->kept != NULL || SSL_pending(t->ssl) == 0) {
+        result = input_begin(s, b, len_bytes);
+        if (result <= 0)
+            return result; /* an end without a goodbye in TLS is an end, too: messages have their own lengths
+                            */
+    }
+    int total = decrypt(t, buf, len_bytes, &result);
+    if (!input_end(t) || !flush(s, b))
+        result = STREAM_ERROR;
+    if (result == STREAM_AGAIN)
+        return total > 0 ? total : STREAM_AGAIN;
+    t->end = result == STREAM_EOF ? TLS_ENDED : TLS_FAILED;
+    if (total == 0)
+        return result;
+    /* the end, or a failure, behind the data: no event will come for it, so we make one */
+    if (s->is_reading)
+        event_active(&s->read_event, EV_READ, 1);
+    return total;
+}
+
+static bool tls_has_unread(const struct stream *s)
+{
+    const struct stream_tls *t = s->tls;
+    return t->kept != NULL || t->end != TLS_OPEN || SSL_pending(t->ssl) > 0;
+}
+
+/* --- sending --- */
 
 /* Where a walk over the pieces stands. */
 struct cursor {
@@ -170,36 +311,48 @@ static bool tls_sendv(struct stream *s, const struct iovec *iov, int n)
 {
     uint8_t scratch[TLS_RECORD_BYTES];
     struct cursor c = {iov, n, 0, 0};
+    struct stream_tls *t = s->tls;
+    struct tls_buffers *b = enter(s);
     size_t len;
     const void *data;
+
+    if (b == NULL)
+        return false;
     while ((data = cursor_gather(&c, scratch, &len)) != NULL) {
-        ERR_clear_error();
-        errno = 0;
-        int written = SSL_write(s->ssl, data, (int)len);
-        if (written <= 0) {
+        errors_clear();
+        int written = SSL_write(t->ssl, data, (int)len);
+        if (unlikely(written <= 0)) {
             int err = errno;
-            failure_note(s->ssl, SSL_get_error(s->ssl, written), err);
+            failure_note(t->ssl, SSL_get_error(t->ssl, written), err);
             return false;
         }
         cursor_advance(&c, (size_t)written);
     }
-    return true;
-}
-
-static bool tls_has_unread(const struct stream *s)
-{
-    return SSL_pending(s->ssl) > 0;
+    return flush(s, b);
 }
 
 /* Says goodbye in TLS, once. */
 static void tls_send_end(struct stream *s)
 {
-    SSL *ssl = s->ssl;
-    if (SSL_in_init(ssl) || (SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN) != 0)
+    SSL *ssl = s->tls->ssl;
+    struct tls_buffers *b = s->loop != NULL ? enter(s) : NULL;
+
+    if (SSL_in_init(ssl) || (SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN) != 0 ||
+        (b == NULL && s->loop != NULL))
         return;
     ERR_clear_error();
     SSL_shutdown(ssl);
     ERR_clear_error();
+    if (b != NULL)
+        (void)!flush(s, b);
+}
+
+static void tls_free(struct stream *s)
+{
+    SSL_free(s->tls->ssl);
+    free(s->tls->kept);
+    free(s->tls);
+    s->tls = NULL;
 }
 
 static void tls_close(struct stream *s)
@@ -207,8 +360,7 @@ static void tls_close(struct stream *s)
     /* Behind pending output, which is dropped now, it would not arrive. */
     if (s->output == NULL)
         tls_send_end(s);
-    SSL_free(s->ssl);
-    s->ssl = NULL;
+    tls_free(s);
 }
 
 static const struct transport tls_transport = {
@@ -219,17 +371,44 @@ static const struct transport tls_transport = {
     .close = tls_close,
 };
 
-/* --- the BIO that writes through the stream --- */
+/* --- the BIO below OpenSSL --- */
+
+static int stream_bio_read(BIO *bio, char *data, int len_bytes)
+{
+    struct stream_tls *t = BIO_get_data(bio);
+
+    BIO_clear_retry_flags(bio);
+    if (t->in_len == 0) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    if (len_bytes > (int)t->in_len)
+        len_bytes = (int)t->in_len;
+    memcpy(data, t->in, (size_t)len_bytes);
+    t->in += len_bytes;
+    t->in_len -= (uint32_t)len_bytes;
+    return len_bytes;
+}
 
 static int stream_bio_write(BIO *bio, const char *data, int len_bytes)
 {
-    struct stream *s = BIO_get_data(bio);
-    struct iovec iov = {(void *)data, (size_t)len_bytes};
+    struct stream_tls *t = BIO_get_data(bio);
+    struct stream *s = t->stream;
+
     if (len_bytes <= 0)
         return 0;
     if (s->loop == NULL) /* detached and being closed: as far as it goes */
         return send(s->fd, data, (size_t)len_bytes, MSG_NOSIGNAL) >= 0 ? len_bytes : -1;
-    return stream_send_raw(s, &iov, 1) ? len_bytes : -1;
+    struct tls_buffers *b = s->loop->tls_buffers;
+    if ((size_t)len_bytes > sizeof(b->out) - b->out_len && !flush(s, b))
+        return -1;
+    if ((size_t)len_bytes > sizeof(b->out)) {
+        struct iovec iov = {(void *)data, (size_t)len_bytes};
+        return stream_send_raw(s, &iov, 1) ? len_bytes : -1;
+    }
+    memcpy(b->out + b->out_len, data, (size_t)len_bytes);
+    b->out_len += (uint32_t)len_bytes;
+    return len_bytes;
 }
 
 static long stream_bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
@@ -245,24 +424,27 @@ static void stream_bio_method_make(void)
     BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stream");
     if (m == NULL)
         return;
+    BIO_meth_set_read(m, stream_bio_read);
     BIO_meth_set_write(m, stream_bio_write);
     BIO_meth_set_ctrl(m, stream_bio_ctrl);
     stream_bio_method = m; /* for the life of the process */
 }
 
-static bool bios_set(SSL *ssl, struct stream *s)
+static bool bio_set(SSL *ssl, struct stream_tls *t)
 {
     static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
     if (CRYPTO_THREAD_run_once(&once, stream_bio_method_make) != 1 || stream_bio_method == NULL)
         return false;
-    BIO *out = BIO_new(stream_bio_method);
-    if (out == NULL)
+    BIO *bio = BIO_new(stream_bio_method);
+    if (bio == NULL)
         return false;
-    BIO_set_data(out, s);
-    BIO_set_init(out, 1);
-    SSL_set0_wbio(ssl, out);
-    return SSL_set_rfd(ssl, s->fd) == 1;
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio); /* takes over the one reference */
+    return true;
 }
+
+/* --- beginning --- */
 
 /* Names the peer to SNI and to verification. */
 static bool host_set(SSL *ssl, const struct tls_context *ctx, const char *host)
@@ -284,44 +466,161 @@ static bool host_set(SSL *ssl, const struct tls_context *ctx, const char *host)
                   : X509_VERIFY_PARAM_set1_host(param, host, 0)) == 1;
 }
 
-bool stream_tls_start(struct stream *s, const struct tls_context *ctx, const char *host)
+/* An SSL on the stream, which is neither client nor server yet. NULL with last_error. */
+static SSL *begin(struct stream *s, const struct tls_context *ctx)
 {
     ERR_clear_error();
     str_copy(last_error, "could not set up TLS", sizeof(last_error));
-    SSL *ssl = SSL_new(ctx->ctx);
+    struct stream_tls *t = calloc(1, sizeof(*t));
+    SSL *ssl = t != NULL ? SSL_new(ctx->ctx) : NULL;
+    if (ssl != NULL && bio_set(ssl, t)) {
+        t->ssl = ssl;
+        t->stream = s;
+        s->tls = t;
+        s->transport = &tls_transport;
+        return ssl;
+    }
+    ERR_clear_error();
+    SSL_free(ssl);
+    free(t);
+    return NULL;
+}
+
+bool stream_tls_start(struct stream *s, const struct tls_context *ctx, const char *host)
+{
+    SSL *ssl = begin(s, ctx);
+
     if (ssl == NULL)
         return false;
-    if (!host_set(ssl, ctx, host) || !bios_set(ssl, s)) {
+    if (!host_set(ssl, ctx, host)) {
         ERR_clear_error();
-        SSL_free(ssl);
+        stream_tls_give_up(s);
         return false;
     }
     SSL_set_connect_state(ssl);
-    s->ssl = ssl;
-    s->transport = &tls_transport;
     return true;
+}
+
+bool stream_tls_accept(struct stream *s, const struct tls_context *ctx, const void *data, uint32_t len_bytes)
+{
+    uint8_t *kept = len_bytes > 0 ? malloc(len_bytes) : NULL;
+    SSL *ssl = len_bytes == 0 || kept != NULL ? begin(s, ctx) : NULL;
+
+    if (ssl == NULL) {
+        free(kept);
+        return false;
+    }
+    if (kept != NULL)
+        memcpy(kept, data, len_bytes);
+    s->tls->kept = kept;
+    s->tls->kept_len = len_bytes;
+    SSL_set_accept_state(ssl);
+    return true;
+}
+
+void stream_tls_give_up(struct stream *s)
+{
+    tls_free(s);
+    s->transport = &stream_raw_transport;
+}
+
+/* One turn of the handshake with the bytes that there are. */
+static int handshake_step(struct stream *s, struct tls_buffers *b)
+{
+    struct stream_tls *t = s->tls;
+    int n = input_begin(s, b, TLS_RECORD_BYTES);
+
+    if (n == STREAM_AGAIN && (SSL_is_server(t->ssl) || SSL_get_state(t->ssl) != TLS_ST_BEFORE))
+        return STREAM_AGAIN;
+    if (n == STREAM_EOF || n == STREAM_ERROR) {
+        str_copy(last_error, n == STREAM_EOF ? "the peer closed the connection" : strerror(errno),
+                 sizeof(last_error));
+        if (n == STREAM_EOF)
+            errno = EPROTO;
+        return STREAM_ERROR;
+    }
+    errors_clear();
+    int ret = SSL_do_handshake(t->ssl);
+    int err = errno, result = 1;
+    if (ret != 1) {
+        int ssl_error = SSL_get_error(t->ssl, ret);
+        result = ssl_error == SSL_ERROR_WANT_READ ? STREAM_AGAIN : STREAM_ERROR;
+        if (result == STREAM_ERROR)
+            failure_note(t->ssl, ssl_error, err);
+    }
+    /* an alert goes out in any case, and a failure keeps its reason */
+    bool is_sent = flush(s, b);
+    if (result == STREAM_ERROR)
+        return result;
+    return input_end(t) && is_sent ? result : STREAM_ERROR;
 }
 
 int stream_tls_handshake(struct stream *s)
 {
-    ERR_clear_error();
-    errno = 0;
-    int ret = SSL_do_handshake(s->ssl);
-    int err = errno;
-    if (ret == 1)
-        return stream_read_start(s) ? 1 : STREAM_ERROR;
-    int ssl_error = SSL_get_error(s->ssl, ret);
-    if (ssl_error == SSL_ERROR_WANT_READ)
-        return stream_read_start(s) ? STREAM_AGAIN : STREAM_ERROR;
-    failure_note(s->ssl, ssl_error, err);
-    return STREAM_ERROR;
+    struct tls_buffers *b = enter(s);
+    int result = b != NULL ? handshake_step(s, b) : STREAM_ERROR;
+
+    if (result == STREAM_ERROR)
+        return result;
+    bool was_reading = s->is_reading;
+    if (!stream_read_start(s))
+        return STREAM_ERROR;
+    if (result == 1 && was_reading && tls_has_unread(s))
+        event_active(&s->read_event, EV_READ, 1);
+    return result;
 }
+
+/* --- what is known of the connection --- */
 
 void stream_tls_describe(const struct stream *s, char *out, size_t size)
 {
     if (size == 0)
         return;
     out[0] = '\0';
-    if (s->ssl != NULL && !SSL_in_init(s->ssl))
-        snprintf(out, size, "%s/%s", SSL_get_version(s->ssl), SSL_get_cipher_name(s->ssl));
+    if (s->tls != NULL && !SSL_in_init(s->tls->ssl))
+        snprintf(out, size, "%s/%s", SSL_get_version(s->tls->ssl), SSL_get_cipher_name(s->tls->ssl));
+}
+
+bool stream_tls_has_alpn(const struct stream *s)
+{
+    const unsigned char *name = NULL;
+    unsigned len = 0;
+
+    if (s->tls != NULL)
+        SSL_get0_alpn_selected(s->tls->ssl, &name, &len);
+    return len > 0;
+}
+
+/* The first common name of a certificate. */
+static bool common_name(X509 *cert, char *out, size_t size)
+{
+    X509_NAME *subject = X509_get_subject_name(cert);
+    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+    X509_NAME_ENTRY *entry = at >= 0 ? X509_NAME_get_entry(subject, at) : NULL;
+    unsigned char *text = NULL;
+    int len = entry != NULL ? ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(entry)) : -1;
+    /* a NUL in it would hide what comes behind */
+    bool is_fine = len > 0 && (size_t)len < size && memchr(text, '\0', (size_t)len) == NULL;
+
+    if (is_fine) {
+        memcpy(out, text, (size_t)len);
+        out[len] = '\0';
+    }
+    OPENSSL_free(text);
+    return is_fine;
+}
+
+bool stream_peer_cn(const struct stream *s, char *out, size_t size)
+{
+    SSL *ssl = s->tls != NULL ? s->tls->ssl : NULL;
+
+    /* without verification OpenSSL's result is "OK", too */
+    if (ssl == NULL || SSL_in_init(ssl) || (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) == 0 ||
+        SSL_get_verify_result(ssl) != X509_V_OK)
+        return false;
+    X509 *cert = SSL_get_peer_certificate(ssl);
+    bool is_fine = cert != NULL && common_name(cert, out, size);
+    X509_free(cert);
+    ERR_clear_error();
+    return is_fine;
 }

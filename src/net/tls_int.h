@@ -4,6 +4,7 @@
 #ifndef NET_TLS_INT_H
 #define NET_TLS_INT_H
 
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <stdatomic.h>
 
@@ -13,6 +14,25 @@ struct tls_context {
     _Atomic int refs;
     SSL_CTX *ctx; /* each SSL holds a reference of its own to it */
     enum tls_verify verify;
+    uint8_t digest[SHA256_DIGEST_LENGTH];    /* of the options and of what was in the files */
+    uint8_t ca_digest[SHA256_DIGEST_LENGTH]; /* of what was in the CA file */
+    X509_STORE *authorities;                 /* shared among contexts with the same CA file; NULL: none */
 };
+
+static inline bool tls_is_set(const char *s)
+{
+    return s != NULL && s[0] != '\0';
+}
+
+/* ---- tls_words.c ---- */
+
+/* The set that a list stands for; 0 when it cannot be understood or leaves nothing. A list that begins with
+ * a negation takes away from all. */
+unsigned tls_protocols_parse(const char *list);
+void tls_protocols_apply(SSL_CTX *ctx, unsigned set);
+/* OpenSSL's words for ours. */
+const char *tls_cipher_list(const char *ciphers);
+/* False when the word is none of ours. */
+bool tls_dheparams_apply(SSL_CTX *ctx, const char *word);
 
 #endif

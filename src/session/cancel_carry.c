@@ -170,7 +170,7 @@ static struct cancel *new_for_server(struct server *s)
         return NULL;
     x->pool = s->pool;
     x->server = s;
-    x->use_tls = s->stream.ssl != NULL;
+    x->use_tls = stream_is_tls(&s->stream);
     x->to = s->peer;
     x->port = s->port;
     x->pid = s->backend_pid;
@@ -355,7 +355,7 @@ static void on_tls_reply(struct cancel *x)
         return;
     if (n == 1 && answer == 'S') {
         x->stage = CANCEL_TLS_HANDSHAKE;
-        if (stream_tls_start(&x->stream, x->config->server_tls, x->host))
+        if (stream_tls_start(&x->stream, x->config->tls.server, x->host))
             go_on_with_tls(x);
         else
             cancel_failed(x, stream_tls_error());
@@ -423,7 +423,7 @@ static void cancel_dialled(struct dial *d, int fd)
         cancel_failed(x, "socket error");
         return;
     }
-    if (!x->use_tls || x->config->server_tls == NULL) {
+    if (!x->use_tls || x->config->tls.server == NULL) {
         send_request(x);
         return;
     }

@@ -294,7 +294,8 @@ void client_close_error(struct client *c, enum close_reason why, const char *sql
     const struct server *s = c->server;
     if (s != NULL && s->remain_bytes > 0 && !s->is_dropping)
         c->is_mid_message = true;
-    bool can_tell = message != NULL && !c->is_mid_message && !c->told_fatal && c->state != CLIENT_CANCEL;
+    bool can_tell = message != NULL && !c->is_mid_message && !c->told_fatal && c->state != CLIENT_CANCEL &&
+                    !client_tls_is_busy(c);
     log_close(c, why, message != NULL ? message : close_reason_text(why), message != NULL);
     client_leave(c);
     if (!can_tell && !c->told_fatal) {

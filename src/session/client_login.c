@@ -29,6 +29,7 @@ void client_login_free(struct client *c)
         free(l->settings[i].name);
         free(l->settings[i].value);
     }
+    client_tls_leave(l);
     scram_server_free(l->scram);
     session_config_unref(l->config);
     free(l->user);
@@ -258,44 +259,70 @@ static void take_startup(struct client *c, const struct startup_packet *p)
     client_auth_begin(c);
 }
 
-static bool answer_n(struct client *c, bool *asked)
+/* N or S. */
+static bool answer(struct client *c, const char *word)
 {
-    if (*asked) {
-        client_close(c, CLOSE_BAD_STARTUP, "encryption was asked for twice");
-        return false;
+    if (stream_send(&c->stream, word, 1))
+        return true;
+    client_close(c, CLOSE_WORKER_IO, NULL);
+    return false;
+}
+
+static enum negotiation_policy negotiation_policy(const struct client_login *l)
+{
+    if (l->is_unix || l->config->tls.client == NULL)
+        return NEGOTIATE_NO_TLS;
+    return config_settings(l->config->config)->client_tls_sslmode >= SSLMODE_REQUIRE ? NEGOTIATE_MUST_TLS
+                                                                                     : NEGOTIATE_MAY_TLS;
+}
+
+static void refuse(struct client *c, enum negotiation_verdict verdict)
+{
+    switch (verdict) {
+    case NEGOTIATION_TLS_REQUIRED: client_close(c, CLOSE_SSL_REQUIRED, NULL); return;
+    case NEGOTIATION_OLD: client_close(c, CLOSE_OLD_PROTOCOL, NULL); return;
+    case NEGOTIATION_TOO_LONG: client_close(c, CLOSE_BAD_STARTUP, "too long"); return;
+    case NEGOTIATION_TWICE: client_close(c, CLOSE_BAD_STARTUP, "encryption was asked for twice"); return;
+    case NEGOTIATION_INJECTED:
+        client_close_error(c, CLOSE_BAD_STARTUP, "08P01", "received unencrypted data after SSL request",
+                           NULL);
+        return;
+    case NEGOTIATION_NO_TLS_HERE:
+        c->is_mid_message = true; /* who speaks TLS would not understand */
+        client_close_error(c, CLOSE_BAD_STARTUP, "08P01", "TLS is not accepted here", NULL);
+        return;
+    case NEGOTIATION_UNSUPPORTED:
+        client_close_error(c, CLOSE_BAD_STARTUP, "0A000",
+                           "unsupported frontend protocol: server supports 3.0 to 3.2", NULL);
+        return;
+    default: client_close(c, CLOSE_BAD_STARTUP, NULL); return;
     }
-    *asked = true;
-    if (!stream_send(&c->stream, "N", 1)) {
-        client_close(c, CLOSE_WORKER_IO, NULL);
-        return false;
-    }
-    return true;
 }
 
 /* One packet of the start-up phase. Bytes used, or 0 when more are needed or the client has gone. */
 static uint32_t startup_step(struct client *c)
 {
     struct client_login *l = c->login;
+    const struct buf *in = c->input;
     struct startup_packet p;
+    enum negotiation_verdict verdict =
+        negotiation_take(&l->negotiation, negotiation_policy(l), in->data, in->len, &p);
 
-    switch (startup_parse(c->input->data, c->input->len, &p)) {
-    case STARTUP_INCOMPLETE: return 0;
-    case STARTUP_SSL: return answer_n(c, &l->ssl_asked) ? p.len_bytes : 0;
-    case STARTUP_GSSENC: return answer_n(c, &l->gss_asked) ? p.len_bytes : 0;
-    case STARTUP_CANCEL: cancel_request(c, p.cancel_pid, p.cancel_key, p.cancel_key_bytes); return 0;
-    case STARTUP_V3:
+    switch (verdict) {
+    case NEGOTIATION_MORE: return 0;
+    case NEGOTIATION_NO: return answer(c, "N") ? p.len_bytes : 0;
+    case NEGOTIATION_TLS:
+        if (!answer(c, "S"))
+            return 0;
+        client_tls_begin(c, false);
+        return p.len_bytes;
+    case NEGOTIATION_DIRECT: client_tls_begin(c, true); return 0;
+    case NEGOTIATION_CANCEL: cancel_request(c, p.cancel_pid, p.cancel_key, p.cancel_key_bytes); return 0;
+    case NEGOTIATION_STARTUP:
         take_startup(c, &p);
         return c->state == CLIENT_CLOSING || c->stream.fd < 0 ? 0 : p.len_bytes;
-    case STARTUP_OLD: client_close(c, CLOSE_OLD_PROTOCOL, NULL); return 0;
-    case STARTUP_UNSUPPORTED:
-        client_close_error(c, CLOSE_BAD_STARTUP, "0A000",
-                           "unsupported frontend protocol: server supports 3.0 to 3.2", NULL);
-        return 0;
-    case STARTUP_TOO_LONG: client_close(c, CLOSE_BAD_STARTUP, "too long"); return 0;
-    case STARTUP_MALFORMED: break;
+    default: refuse(c, verdict); return 0;
     }
-    client_close(c, CLOSE_BAD_STARTUP, NULL);
-    return 0;
 }
 
 /* One 'p' message of the password exchange. */
@@ -336,6 +363,8 @@ void client_login_input(struct client *c, const uint8_t *data, uint32_t len_byte
         }
         c->login->config = session_config_ref(c->shard->config);
         c->login->is_unix = c->peer_family == AF_UNIX;
+        c->login->client = c;
+        list_init(&c->login->tls_node);
     }
     if (!client_keep_input(c, data, len_bytes))
         return;
@@ -356,6 +385,14 @@ void client_login_input(struct client *c, const uint8_t *data, uint32_t len_byte
 
 /* ---- after authentication ---- */
 
+static void log_attempt(const struct client *c)
+{
+    char tls[96];
+
+    client_log(c, LOG_LVL_LOG, "login attempt: db=%s user=%s tls=%s", c->login->database, c->login->user,
+               client_tls_text(c, tls, sizeof(tls)));
+}
+
 static void enter_console(struct client *c)
 {
     struct client_login *l = c->login;
@@ -368,7 +405,7 @@ static void enter_console(struct client *c)
         client_close(c, CLOSE_CONSOLE_DENIED, NULL);
         return;
     }
-    client_log(c, LOG_LVL_LOG, "login attempt: db=%s user=%s tls=no", l->database, l->user);
+    log_attempt(c);
     if (!console_open(c, l->user, c->is_admin)) {
         client_close(c, CLOSE_NO_MEMORY, NULL);
         return;
@@ -448,7 +485,7 @@ void client_login_authenticated(struct client *c)
         return;
     keep_scram_keys(c);
     if (config_settings(cfg)->log_connections)
-        client_log(c, LOG_LVL_LOG, "login attempt: db=%s user=%s tls=no", l->database, l->user);
+        log_attempt(c);
     struct params *welcome = pool_welcome(c->pool);
     params_unref(welcome);
     if (welcome != NULL && c->replication == REPLICATION_NONE) {

@@ -6,6 +6,7 @@
 
 #include "auth/scram.h"
 #include "session_int.h"
+#include "wire/negotiation.h"
 #include "wire/startup.h"
 
 enum login_stage {
@@ -14,6 +15,14 @@ enum login_stage {
     LOGIN_SASL_INIT, /* SASLInitialResponse is due */
     LOGIN_SASL,      /* SASLResponse is due */
     LOGIN_DONE,      /* authenticated */
+};
+
+/* Where a TLS handshake stands; the lists are in shard->handshakes. */
+enum login_tls {
+    LOGIN_TLS_NONE,    /* there is none, or it is over */
+    LOGIN_TLS_READY,   /* bytes have come: its turn is near */
+    LOGIN_TLS_WAITING, /* not begun, for want of a place */
+    LOGIN_TLS_SILENT,  /* the client's turn to say something */
 };
 
 #define LOGIN_MAX_SETTINGS 32
@@ -30,7 +39,13 @@ struct client_login {
     char *database;
     uint32_t minor;
     bool is_unix;
-    bool ssl_asked, gss_asked;
+    struct negotiation negotiation;
+    struct client *client;
+    struct list tls_node;  /* in the list of its tls */
+    int64_t tls_silent_us; /* LOGIN_TLS_SILENT: since when */
+    enum login_tls tls;
+    bool tls_has_place; /* counted in shard->handshakes */
+    bool is_direct;     /* TLS from the first byte on */
     bool is_console;
     bool is_md5; /* LOGIN_PASSWORD: md5 rather than plain */
     uint8_t md5_salt[4];
@@ -41,6 +56,11 @@ struct client_login {
     struct login_setting
         settings[LOGIN_MAX_SETTINGS]; /* start-up parameters that are to be restored on servers */
 };
+
+/* client_tls.c: the handshake is due. What has come of it already is in the client's input. */
+void client_tls_begin(struct client *c, bool is_direct);
+/* The handshake is over, this way or that; harmless when there is none. */
+void client_tls_leave(struct client_login *l);
 
 /* client_auth.c: begins the exchange; true when the client is let in without one. */
 void client_auth_begin(struct client *c);

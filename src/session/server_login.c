@@ -396,7 +396,7 @@ static void on_tls_reply(struct server *s)
         return;
     if (n == 1 && answer == 'S') {
         l->stage = STAGE_TLS_HANDSHAKE;
-        if (stream_tls_start(&s->stream, l->config->server_tls, s->host))
+        if (stream_tls_start(&s->stream, l->config->tls.server, s->host))
             go_on_with_tls(s);
         else
             server_login_failed(s, CLOSE_TLS_FAILED, "08001", stream_tls_error());

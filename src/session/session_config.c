@@ -73,12 +73,26 @@ static void derive_all(struct session_config *c, const uint8_t *process_secret,
     }
 }
 
-struct session_config *session_config_new(const struct config *config, struct tls_context *server_tls,
+struct session_tls session_tls_ref(const struct session_tls *tls)
+{
+    return (struct session_tls){
+        .client = tls_context_ref(tls->client),
+        .server = tls_context_ref(tls->server),
+    };
+}
+
+void session_tls_unref(struct session_tls *tls)
+{
+    tls_context_unref(tls->client);
+    tls_context_unref(tls->server);
+}
+
+struct session_config *session_config_new(const struct config *config, const struct session_tls *tls,
                                           const uint8_t *process_secret, const struct session_config *before)
 {
     struct session_config *c = xcalloc(1, sizeof(*c));
     c->config = config;
-    c->server_tls = server_tls;
+    c->tls = *tls;
     atomic_init(&c->refs, 1);
     for (size_t i = 0; i < config_user_count(config) && !c->has_scram_secrets; i++) {
         const struct credential *cred = config_user_at(config, i)->credential;
@@ -117,6 +131,6 @@ void session_config_unref(struct session_config *c)
     }
     peers_free(c->peers, c->config);
     config_unref(c->config);
-    tls_context_unref(c->server_tls);
+    session_tls_unref(&c->tls);
     free(c);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wire/negotiation.h"
 #include "wire/startup.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -49,11 +50,39 @@ static void walk(const char *text)
     free(scratch);
 }
 
+/* The whole beginning of a connection: TLS is spoken at most once, and nobody logs in without it who must. */
+static void negotiate(const uint8_t *data, uint32_t size, enum negotiation_policy policy)
+{
+    static struct startup_packet p;
+    struct negotiation n = {0};
+    uint32_t at = 0;
+    bool is_tls = false;
+
+    while (at < size) {
+        enum negotiation_verdict v = negotiation_take(&n, policy, data + at, size - at, &p);
+        if (v == NEGOTIATION_TLS || v == NEGOTIATION_DIRECT) {
+            require(!is_tls && policy != NEGOTIATE_NO_TLS);
+            require(v == NEGOTIATION_DIRECT ? at == 0 : at + p.len_bytes == size);
+            is_tls = true;
+            negotiation_tls_done(&n);
+            at += v == NEGOTIATION_DIRECT ? 1 : p.len_bytes;
+            continue;
+        }
+        require(v != NEGOTIATION_STARTUP || is_tls || policy != NEGOTIATE_MUST_TLS);
+        if (v != NEGOTIATION_NO)
+            return;
+        require(!is_tls && p.len_bytes == 8 && at <= 8);
+        at += p.len_bytes;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct startup_packet p;
     if (size > UINT32_MAX)
         return 0;
+    for (enum negotiation_policy policy = NEGOTIATE_NO_TLS; policy <= NEGOTIATE_MUST_TLS; policy++)
+        negotiate(data, (uint32_t)size, policy);
     enum startup_kind kind = startup_parse(data, (uint32_t)size, &p);
     require(kind == p.kind);
     if (kind == STARTUP_INCOMPLETE)

@@ -44,8 +44,6 @@ static void test_set(void **state)
         {"pool_mod", "session", NULL, "error: unknown setting pool_mod: did you mean pool_mode?"},
         {"pool_mode", "x", NULL, "error: pool_mode: \"x\" is none of"},
         {"verbose", "-1", NULL, "error: verbose: -1 is less than 0"},
-        {"client_tls_sslmode", "require", NULL,
-         "error: setting client_tls_sslmode is not supported by this version"},
         {"auth_type", "hba", NULL, "error: setting auth_type = hba is not supported by this version"},
         {"auth_hba_file", "x", NULL, "error: setting auth_hba_file is not supported by this version"},
     };

@@ -96,17 +96,6 @@ static void test_settings_of_later_versions(void **state)
         const char *refused;
         const char *fine;
     } rows[] = {
-        {"client_tls_sslmode", "require", "disable"},
-        {"client_tls_sslmode", "prefer", "disable"},
-        {"client_tls13_ciphers", "x", ""},
-        {"client_tls_ca_file", "x", ""},
-        {"client_tls_cert_file", "x", ""},
-        {"client_tls_ciphers", "secure", "default"},
-        {"client_tls_ciphers", "secure", "fast"},
-        {"client_tls_dheparams", "none", "auto"},
-        {"client_tls_ecdhcurve", "none", "auto"},
-        {"client_tls_key_file", "x", ""},
-        {"client_tls_protocols", "all", "secure"},
         {"auth_hba_file", "x", ""},
         {"auth_ident_file", "x", ""},
         {"auth_ldap_options", "x", ""},

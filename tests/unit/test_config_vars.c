@@ -226,9 +226,8 @@ static void test_targets_refused(void **state)
          "error: variable POOL_MODE: pool_mode: \"often\" is none of"},
         {{"DB_HOST=h", "DB_PASSWORD=SECRET", "AUTH_QUERY=SELECT x"},
          "error: variable AUTH_QUERY: setting auth_query is not supported by this version yet"},
-        {{"DB_HOST=h", "DB_PASSWORD=SECRET", "CLIENT_TLS_SSLMODE=require"},
-         "error: variable CLIENT_TLS_SSLMODE: setting client_tls_sslmode is not supported by this version "
-         "yet"},
+        {{"DB_HOST=h", "DB_PASSWORD=SECRET", "CLIENT_TLS_SSLMODE=yes"},
+         "error: variable CLIENT_TLS_SSLMODE: client_tls_sslmode: \"yes\" is none of"},
         {{"DB_HOST=h", "DB_PASSWORD_FILE=/no/such"},
          "error: variable DB_PASSWORD_FILE: cannot read \"/no/such\": No such file"},
         {{"DATABASE_URL_FILE=/no/such"}, "error: variable DATABASE_URL_FILE: cannot read"},

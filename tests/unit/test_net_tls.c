@@ -253,8 +253,17 @@ static void no_mail(struct loop *loop, struct mail *m)
     (void)loop, (void)m;
 }
 
+static struct tls_context *context_new(const struct tls_options *o, char *err, size_t err_size)
+{
+    struct tls_maker m;
+    tls_maker_init(&m);
+    struct tls_context *ctx = tls_maker_get(&m, o, err, err_size);
+    tls_maker_free(&m);
+    return ctx;
+}
+
 /* Starts a server and shakes hands with it. */
-static void client_open(struct client *c, const struct tls_client_options *o, const char *host,
+static void client_open(struct client *c, const struct tls_options *o, const char *host,
                         enum behaviour behaviour, int max_version)
 {
     int fds[2], small = 4096;
@@ -268,7 +277,7 @@ static void client_open(struct client *c, const struct tls_client_options *o, co
     c->server.fd = fds[1];
     c->server.behaviour = behaviour;
     c->server.max_version = max_version;
-    struct tls_context *ctx = tls_client_context_new(o, err, sizeof(err));
+    struct tls_context *ctx = context_new(o, err, sizeof(err));
     assert_string_equal(err, "");
     assert_non_null(ctx);
     stream_init(&c->stream, &c->loop, fds[0], &ops);
@@ -286,12 +295,12 @@ static void client_close(struct client *c)
     loop_destroy(&c->loop);
 }
 
-static const struct tls_client_options plain_options = {.ca_file = "",
-                                                        .cert_file = "",
-                                                        .key_file = "",
-                                                        .protocols = "secure",
-                                                        .ciphers = "default",
-                                                        .tls13_ciphers = ""};
+static const struct tls_options plain_options = {.ca_file = "",
+                                                 .cert_file = "",
+                                                 .key_file = "",
+                                                 .protocols = "secure",
+                                                 .ciphers = "default",
+                                                 .tls13_ciphers = ""};
 
 /* --- tests --- */
 
@@ -322,7 +331,7 @@ static void test_verification(void **state)
     for (size_t i = 0; i < sizeof(verify_rows) / sizeof(verify_rows[0]); i++) {
         const struct verify_row *row = &verify_rows[i];
         for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
-            struct tls_client_options o = plain_options;
+            struct tls_options o = plain_options;
             struct client c;
             char text[100];
             o.verify = row->verify;
@@ -350,14 +359,14 @@ static void test_verification(void **state)
 static void test_full_needs_host(void **state)
 {
     (void)state;
-    struct tls_client_options o = plain_options;
+    struct tls_options o = plain_options;
     struct loop loop;
     struct stream s;
     int fds[2];
     char err[256];
     o.verify = TLS_VERIFY_FULL;
     o.ca_file = ca_path;
-    struct tls_context *ctx = tls_client_context_new(&o, err, sizeof(err));
+    struct tls_context *ctx = context_new(&o, err, sizeof(err));
     assert_non_null(ctx);
     assert_true(loop_init(&loop, no_mail, NULL));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
@@ -420,10 +429,10 @@ static void test_ends(void **state)
             struct client c;
             client_open(&c, &plain_options, "db.example.test", behaviours[i], version);
             assert_int_equal(c.handshake, 1);
-            loop_run(&c.loop);
+            if (c.end == 0) /* it may have come with the end of the handshake */
+                loop_run(&c.loop);
             assert_int_equal(c.received, 5);
             assert_int_equal(c.end, STREAM_EOF);
-            assert_int_equal(c.stream.is_tls_eof, behaviours[i] == SAY_AND_CLOSE);
             client_close(&c);
         }
     }
@@ -478,7 +487,7 @@ static void test_garbage(void **state)
     struct client c = {0};
     char err[256] = "";
     int fds[2];
-    struct tls_context *ctx = tls_client_context_new(&plain_options, err, sizeof(err));
+    struct tls_context *ctx = context_new(&plain_options, err, sizeof(err));
     assert_non_null(ctx);
     assert_true(loop_init(&c.loop, no_mail, NULL));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
@@ -525,9 +534,14 @@ static void test_contexts(void **state)
     for (size_t i = 0; i < sizeof(context_rows) / sizeof(context_rows[0]); i++) {
         const struct context_row *row = &context_rows[i];
         char err[256] = "";
-        struct tls_client_options o = {TLS_VERIFY_CA,  row->ca,      row->cert, row->key,
-                                       row->protocols, row->ciphers, row->tls13};
-        struct tls_context *ctx = tls_client_context_new(&o, err, sizeof(err));
+        struct tls_options o = {.verify = TLS_VERIFY_CA,
+                                .ca_file = row->ca,
+                                .cert_file = row->cert,
+                                .key_file = row->key,
+                                .protocols = row->protocols,
+                                .ciphers = row->ciphers,
+                                .tls13_ciphers = row->tls13};
+        struct tls_context *ctx = context_new(&o, err, sizeof(err));
         if (row->error == NULL) {
             assert_string_equal(err, "");
             assert_non_null(ctx);

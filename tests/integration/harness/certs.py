@@ -25,6 +25,7 @@ class Certificates:
         self.server = self.issue("server", "localhost", "DNS:localhost,IP:127.0.0.1")
         self.wronghost = self.issue("wronghost", "db.example.com", "DNS:db.example.com")
         self.client = self.issue("client", "certuser", None)
+        self.stranger = self.issue("stranger", "certuser", None, authority="otherca")
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -36,14 +37,14 @@ class Certificates:
         _own(key, crt)
         return crt
 
-    def issue(self, name, common_name, alternative):
-        """Returns (certificate file, key file), signed by the CA."""
+    def issue(self, name, common_name, alternative, authority="ca"):
+        """Returns (certificate file, key file), signed by a CA."""
         key, csr, crt, ext = (self.path(name + suffix) for suffix in (".key", ".csr", ".crt", ".ext"))
         _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={common_name}",
                  "-keyout", key, "-out", csr)
         with open(ext, "w", encoding="utf-8") as file:
             file.write(f"subjectAltName={alternative}\n" if alternative else "basicConstraints=CA:FALSE\n")
-        _openssl("x509", "-req", "-in", csr, "-CA", self.ca, "-CAkey", self.path("ca.key"), "-CAcreateserial", "-days", "30",
+        _openssl("x509", "-req", "-in", csr, "-CA", self.path(authority + ".crt"), "-CAkey", self.path(authority + ".key"), "-CAcreateserial", "-days", "30",
                  "-extfile", ext, "-out", crt)
         _own(key, crt)
         return crt, key

@@ -60,6 +60,7 @@ class Pooler:
         self.port = free_port()
         self.process = None
         self.env, self.arguments, self.limits = env or {}, list(arguments), limits
+        self.login_with = {}  # parameters of every connection by libpq, the console's too
         self.expect_trouble = False
         self.expected_status = (0,) if IS_OWN else (0, 1, -3)  # older PgBouncers do not catch SIGQUIT
         server = postgres.dsn if postgres else "host=127.0.0.1 port=1"
@@ -200,7 +201,7 @@ class Pooler:
 
     def dsn(self, dbname="app", user="app", **kwargs):
         return {"host": "127.0.0.1", "port": self.port, "dbname": dbname, "user": user, "connect_timeout": 15,
-                "sslmode": "disable", "gssencmode": "disable", **kwargs}
+                "sslmode": "disable", "gssencmode": "disable", **self.login_with, **kwargs}
 
     def connect(self, dbname="app", user="app", autocommit=True, cursor_factory=psycopg.Cursor, **kwargs):
         conn = psycopg.connect(**self.dsn(dbname, user, **kwargs), autocommit=autocommit, cursor_factory=cursor_factory)

@@ -145,6 +145,19 @@ class Msg:
         return self.payload.rstrip(b"\0").decode()
 
 
+def tls_context(certificate=None, ca=None, alpn=None):
+    """A client's: certificate is (certificate file, key file); the server is checked if there is a CA."""
+    context = ssl.create_default_context(cafile=ca)
+    if ca is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate:
+        context.load_cert_chain(*certificate)
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    return context
+
+
 class ServerError(Exception):
     """An ErrorResponse during login."""
 
@@ -249,6 +262,15 @@ class Wire:
         except Closed:
             return messages
 
+    def receive_rest(self):
+        """All bytes up to the end of the connection, however that comes."""
+        try:
+            while more := self.sock.recv(65536):
+                self.buffer += more
+        except ConnectionError:
+            pass
+        return self.buffer
+
     def silent_for(self, seconds):
         """True when nothing arrives in this time."""
         if self.buffer:
@@ -279,11 +301,12 @@ class Wire:
 
     def start_tls(self, context=None):
         assert self.ssl_request() == b"S"
-        if context is None:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
+        self.direct_tls(context or tls_context())
+
+    def direct_tls(self, context=None, session=None):
+        """TLS from here on, without asking."""
+        assert not self.buffer
+        self.sock = (context or tls_context(alpn=["postgresql"])).wrap_socket(self.sock, server_hostname="localhost", session=session)
 
     def login(self, user, database, password=None, protocol=PROTOCOL_30, **parameters):
         self.send(startup_packet({"user": user, "database": database, **parameters}, protocol))
