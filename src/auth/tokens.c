@@ -14,11 +14,13 @@
 #include "base/mem.h"
 
 #define MAX_DEPTH 10 /* of @files, as in PostgreSQL */
+#define MAX_READS 1000
 
 struct reader {
     const struct auth_source *source;
     const char *path; /* the file that is read */
     int depth;
+    int *reads; /* @files that have been read for the whole: each may name several */
 };
 
 /* The unread rest of one (joined) line. */
@@ -161,11 +163,11 @@ static void include(const struct reader *r, int line, const char *name, struct f
     const char *slash = strrchr(r->path, '/');
     size_t dir = name[0] == '/' || slash == NULL ? 0 : (size_t)(slash + 1 - r->path);
     char *path = xasprintf("%.*s%s", (int)dir, r->path, name);
-    struct reader inner = {.source = r->source, .path = path, .depth = r->depth + 1};
+    struct reader inner = {.source = r->source, .path = path, .depth = r->depth + 1, .reads = r->reads};
     size_t len = 0;
 
-    if (inner.depth > MAX_DEPTH) {
-        report(r, line, "@files are nested too deeply");
+    if (inner.depth > MAX_DEPTH || ++*inner.reads > MAX_READS) {
+        report(r, line, inner.depth > MAX_DEPTH ? "@files are nested too deeply" : "too many @files");
         free(path);
         return;
     }
@@ -203,9 +205,10 @@ static void add_line(const struct reader *r, struct cursor *c, void *arg)
 void token_file_read(struct token_file *f, const struct auth_source *source)
 {
     size_t len = 0;
+    int reads = 0;
 
     *f = (struct token_file){.path = xstrdup(source->path)};
-    struct reader r = {.source = source, .path = f->path};
+    struct reader r = {.source = source, .path = f->path, .reads = &reads};
     char *data = source->read(source->arg, source->path, &len);
     if (data == NULL) {
         char *text = xasprintf("cannot read the file: %s", strerror(errno));
