@@ -21,6 +21,7 @@ enum config_auth_type {
     AUTH_TYPE_LDAP,
     AUTH_TYPE_PAM,
     AUTH_TYPE_SCRAM_SHA_256,
+    AUTH_TYPE_PEER, /* ours */
 };
 
 enum config_pool_mode { POOL_MODE_SESSION, POOL_MODE_TRANSACTION, POOL_MODE_STATEMENT };
@@ -169,6 +170,7 @@ struct settings {
     int verbose;
 
     /* ours */
+    const char *auth_ident_map; /* of auth_ident_file, for auth_type cert and peer */
     const char *environment;    /* name of the profile in force, "" none */
     int64_t handoff_slack_us;   /* T: how long a waiter may be overtaken by waiters of the freeing worker */
     int handoff_burst;          /* K: by how many later ones it may be overtaken */

@@ -101,6 +101,7 @@ enum mail_type {
     MAIL_CONSOLE_OUTPUT, /* control: bytes for a console client */
     MAIL_GATHER,         /* control: describe your clients or servers */
     MAIL_ORDER,          /* control: kill clients, shut down, stop */
+    MAIL_PEER_NAMED,     /* helper: the operating-system user of one of your clients */
     /* to the control thread */
     MAIL_CONSOLE_INPUT,  /* worker: messages of a console client, or its end */
     MAIL_GATHERED,       /* worker: rows */

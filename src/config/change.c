@@ -135,7 +135,13 @@ struct config *config_with_setting(const struct config *old, const char *key, co
     }
     snapshot_set_source(new, (size_t)option, "SET");
     snapshot_finish(new);
-    return new;
+    size_t errors_before = problems->errors;
+    if (str_has_prefix(o->name, "auth_"))
+        rules_load(new, problems);
+    if (problems->errors == errors_before)
+        return new;
+    config_unref(new);
+    return NULL;
 }
 
 /* ---- differences ---- */

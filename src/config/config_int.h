@@ -95,6 +95,7 @@ struct config {
     char **sources; /* per option */
     char **wanted;  /* per option: what a reload found, where the value needs a restart; else NULL */
     struct catalog *catalog;
+    struct rules *rules; /* NULL: none of the files is needed */
     struct strlist admin_users;
     struct strlist stats_users;
     struct strlist ignored_parameters;
@@ -137,6 +138,15 @@ void users_load(struct catalog *c, const char *path, enum problem_severity sever
                 struct config_problems *problems);
 void users_free_list(struct userlist *l);
 bool users_same_credential(const struct credential *a, const struct credential *b);
+
+/* ---- rules.c ---- */
+
+/* auth_hba_file and auth_ident_file, shared by snapshots that have not read them anew. */
+struct rules;
+/* Reads what the settings ask for into c; problems are errors. */
+void rules_load(struct config *c, struct config_problems *problems);
+struct rules *rules_ref(struct rules *r);
+void rules_unref(struct rules *r);
 
 /* ---- ini_reader.c ---- */
 

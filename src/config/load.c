@@ -394,8 +394,7 @@ static void check_sense(struct loader *l)
 {
     const struct settings *s = &l->config->settings;
     const char *file = l->args->ini_path;
-    bool asks_password = s->auth_type == AUTH_TYPE_MD5 || s->auth_type == AUTH_TYPE_PLAIN ||
-                         s->auth_type == AUTH_TYPE_SCRAM_SHA_256;
+    bool asks_password = s->auth_type != AUTH_TYPE_ANY && s->auth_type != AUTH_TYPE_TRUST;
     bool has_databases = l->config->catalog->database_count > 0;
     check_http_listen(l);
     if (l->is_bare)
@@ -470,6 +469,8 @@ struct config *config_load(const struct config_args *args, struct config_problem
     default_conffile(&l);
     catalog_finish(l.config->catalog);
     load_users(&l);
+    if (!args->no_files)
+        rules_load(l.config, problems);
     snapshot_finish(l.config);
     check_sense(&l);
     loader_free(&l);

@@ -66,11 +66,12 @@ static const struct config_option_name auth_types[] = {
     {"trust", AUTH_TYPE_TRUST, false},
     {"plain", AUTH_TYPE_PLAIN, false},
     {"md5", AUTH_TYPE_MD5, false},
-    {"cert", AUTH_TYPE_CERT, true},
-    {"hba", AUTH_TYPE_HBA, true},
+    {"cert", AUTH_TYPE_CERT, false},
+    {"hba", AUTH_TYPE_HBA, false},
     {"ldap", AUTH_TYPE_LDAP, true},
     {"pam", AUTH_TYPE_PAM, true},
     {"scram-sha-256", AUTH_TYPE_SCRAM_SHA_256, false},
+    {"peer", AUTH_TYPE_PEER, false},
     {NULL, 0, false},
 };
 
@@ -139,19 +140,25 @@ static const struct config_option options[] = {
         "Database in which auth_query runs; unset: the one that the client asks for."),
     STR(auth_file, "", R | UNSET,
         "File of user names and secrets: plain passwords, md5 hashes or SCRAM verifiers."),
-    STR(auth_hba_file, "", R | LATER, "File of host-based rules for auth_type = hba."),
-    STR(auth_ident_file, "", R | LATER | UNSET,
-        "File of identity maps for certificates and peer authentication."),
+    STR(auth_hba_file, "", R,
+        "File of rules for auth_type = hba: who may log in from where, and how, as in PostgreSQL's "
+        "pg_hba.conf. A rule with something that is not supported (names of hosts, +role, samerole, include "
+        "directives, methods beyond trust, reject, password, md5, scram-sha-256, peer and cert) is an error "
+        "with file and line, at the start and on RELOAD, which then changes nothing."),
+    STR(auth_ident_file, "", R | UNSET,
+        "File of maps from names in certificates and of operating-system users to database users, as in "
+        "PostgreSQL's pg_ident.conf. Rules of auth_hba_file name a map with map=NAME; see also "
+        "auth_ident_map."),
     STR(auth_ldap_options, "", R | LATER | UNSET, "Options for auth_type = ldap."),
     /* An empty query looks nothing up, which is what this version does. */
     {"auth_query", OPTION_STR, R | LATER, FIELD(const char *, auth_query), AUTH_QUERY_DEFAULT, 0, 0, NULL, "",
      "Query that looks a user's secret up in the database; $1 is the user's name."},
     ENUM(auth_type, "md5", auth_types, R,
          "How clients prove who they are: any and trust ask for nothing (any lets every name in), plain asks "
-         "for "
-         "the password in clear text, md5 uses md5 unless the stored secret is a SCRAM verifier, "
-         "scram-sha-256 "
-         "uses SCRAM only."),
+         "for the password in clear text, md5 uses md5 unless the stored secret is a SCRAM verifier, "
+         "scram-sha-256 uses SCRAM only, cert takes the common name of a verified client certificate (over "
+         "TLS only), peer the operating-system user (over the Unix socket only), hba goes by the rules in "
+         "auth_hba_file."),
     STR(auth_user, "", R | LATER | UNSET,
         "User who runs auth_query for the users that auth_file does not name."),
     TIME(autodb_idle_timeout, "3600", R,
@@ -368,6 +375,10 @@ static const struct config_option options[] = {
     STR(user, "", UNSET, "User to change to when started by root."),
     INT(verbose, "0", 0, INT_MAX, R | UNSET, "0: the usual log lines; 1: debugging; 2: more of it."),
 
+    STR(auth_ident_map, "", R | OURS,
+        "The map of auth_ident_file that counts with auth_type = cert and auth_type = peer; empty: names "
+        "must "
+        "be equal."),
     STR(environment, "", R | OURS | NO_SET,
         "Name of the environment profile in force: development, test, staging, production, sidecar or one "
         "with an "

@@ -33,6 +33,7 @@ struct config *snapshot_copy(const struct config *old)
             c->sources[i] = xstrdup(old->sources[i]);
     c->wanted = xcalloc(option_count_all(), sizeof *c->wanted);
     c->catalog = catalog_ref(old->catalog);
+    c->rules = rules_ref(old->rules);
     return c;
 }
 
@@ -80,6 +81,7 @@ void config_unref(const struct config *c)
     free(counted->wanted);
     free_lists(counted);
     catalog_unref(counted->catalog);
+    rules_unref(counted->rules);
     free(counted);
 }
 

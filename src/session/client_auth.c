@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "auth/md5.h"
@@ -56,14 +55,22 @@ static void begin_md5(struct client *c)
 /* User `pgbouncer` or `pgsluice` over the Unix socket, run by our own operating-system user: the operator. */
 static bool is_operator(const struct client *c)
 {
-    struct ucred cred;
-    socklen_t len = sizeof(cred);
+    const struct client_login *l = c->login;
+    uid_t uid;
+
+    if (!l->is_console || (strcmp(l->user, "pgbouncer") != 0 && strcmp(l->user, "pgsluice") != 0))
+        return false;
+    return client_peer_uid(c, &uid) && uid == geteuid();
+}
+
+void client_auth_trusted(struct client *c)
+{
     const struct client_login *l = c->login;
 
-    if (!l->is_console || !l->is_unix ||
-        (strcmp(l->user, "pgbouncer") != 0 && strcmp(l->user, "pgsluice") != 0))
-        return false;
-    return getsockopt(c->stream.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid();
+    if (!l->is_any && config_find_user(l->config->config, l->user) == NULL)
+        refuse(c, CLOSE_NO_SUCH_USER);
+    else
+        client_login_authenticated(c);
 }
 
 void client_auth_begin(struct client *c)
@@ -78,26 +85,24 @@ void client_auth_begin(struct client *c)
         client_login_authenticated(c);
         return;
     }
-    switch (config_settings(cfg)->auth_type) {
-    case AUTH_TYPE_ANY: client_login_authenticated(c); return;
-    case AUTH_TYPE_TRUST:
-        if (l->credential == NULL && user == NULL)
-            refuse(c, CLOSE_NO_SUCH_USER);
-        else
-            client_login_authenticated(c);
+    if (!client_choose_method(c))
         return;
-    case AUTH_TYPE_PLAIN:
+    switch (l->method) {
+    case HBA_TRUST: client_auth_trusted(c); return;
+    case HBA_CERT: client_auth_cert(c); return;
+    case HBA_PEER: client_auth_peer(c); return;
+    case HBA_PASSWORD:
         l->stage = LOGIN_PASSWORD;
         (void)ask(c, 3, NULL, 0);
         return;
-    case AUTH_TYPE_MD5:
+    case HBA_MD5:
         /* a SCRAM secret cannot be checked by md5; as in PgBouncer it selects SCRAM */
         if (l->credential != NULL && l->credential->kind == CREDENTIAL_SCRAM)
             begin_scram(c);
         else
             begin_md5(c);
         return;
-    case AUTH_TYPE_SCRAM_SHA_256: begin_scram(c); return;
+    case HBA_SCRAM: begin_scram(c); return;
     default: client_close(c, CLOSE_AUTH_UNAVAILABLE, NULL); return;
     }
 }

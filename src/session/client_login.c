@@ -353,6 +353,30 @@ static bool is_gone(const struct client *c)
     return c->state == CLIENT_CLOSING || c->stream.fd < 0;
 }
 
+static void take_input(struct client *c)
+{
+    while (c->state == CLIENT_LOGIN && c->input != NULL && c->input->len > 0 &&
+           c->login->stage != LOGIN_BUSY) {
+        uint32_t used = c->login->stage == LOGIN_STARTUP ? startup_step(c) : auth_step(c);
+        if (is_gone(c) || c->state == CLIENT_CANCEL)
+            return;
+        if (used == 0)
+            break;
+        secret_wipe(c->input->data, used);
+        buf_consume(c->input, used);
+    }
+    if (c->input != NULL && c->input->len == 0)
+        client_drop_input(c);
+    if (c->state == CLIENT_IDLE || c->state == CLIENT_CONSOLE)
+        client_resume(c);
+}
+
+void client_login_go_on(struct client *c)
+{
+    if (!is_gone(c))
+        take_input(c);
+}
+
 void client_login_input(struct client *c, const uint8_t *data, uint32_t len_bytes)
 {
     if (c->login == NULL) {
@@ -366,21 +390,8 @@ void client_login_input(struct client *c, const uint8_t *data, uint32_t len_byte
         c->login->client = c;
         list_init(&c->login->tls_node);
     }
-    if (!client_keep_input(c, data, len_bytes))
-        return;
-    while (c->state == CLIENT_LOGIN && c->input != NULL && c->input->len > 0) {
-        uint32_t used = c->login->stage == LOGIN_STARTUP ? startup_step(c) : auth_step(c);
-        if (is_gone(c) || c->state == CLIENT_CANCEL)
-            return;
-        if (used == 0)
-            break;
-        secret_wipe(c->input->data, used);
-        buf_consume(c->input, used);
-    }
-    if (c->input != NULL && c->input->len == 0)
-        client_drop_input(c);
-    if (c->state == CLIENT_IDLE || c->state == CLIENT_CONSOLE)
-        client_resume(c);
+    if (client_keep_input(c, data, len_bytes))
+        take_input(c);
 }
 
 /* ---- after authentication ---- */

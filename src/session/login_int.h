@@ -4,6 +4,9 @@
 #ifndef SESSION_LOGIN_INT_H
 #define SESSION_LOGIN_INT_H
 
+#include <sys/types.h>
+
+#include "auth/hba.h"
 #include "auth/scram.h"
 #include "session_int.h"
 #include "wire/negotiation.h"
@@ -14,6 +17,7 @@ enum login_stage {
     LOGIN_PASSWORD,  /* plain or md5 password is due */
     LOGIN_SASL_INIT, /* SASLInitialResponse is due */
     LOGIN_SASL,      /* SASLResponse is due */
+    LOGIN_BUSY,      /* another thread is asked; what the client sends waits */
     LOGIN_DONE,      /* authenticated */
 };
 
@@ -47,7 +51,10 @@ struct client_login {
     bool tls_has_place; /* counted in shard->handshakes */
     bool is_direct;     /* TLS from the first byte on */
     bool is_console;
-    bool is_md5; /* LOGIN_PASSWORD: md5 rather than plain */
+    bool is_any;            /* auth_type = any: the name that it says is nobody's */
+    enum hba_method method; /* how it has to prove who it is */
+    const char *map;        /* of config; for HBA_PEER and HBA_CERT; NULL: none */
+    bool is_md5;            /* LOGIN_PASSWORD: md5 rather than plain */
     uint8_t md5_salt[4];
     struct session_config *config;       /* the settings that this login began with (a reference) */
     const struct credential *credential; /* of config; NULL: unknown user or none */
@@ -66,7 +73,20 @@ void client_tls_leave(struct client_login *l);
 void client_auth_begin(struct client *c);
 /* A message of type 'p' has arrived. */
 void client_auth_message(struct client *c, const uint8_t *body, uint32_t len_bytes);
+/* client_auth.c: the method has been satisfied without a password; is the user one of ours? */
+void client_auth_trusted(struct client *c);
 /* client_login.c: authentication has succeeded. */
 void client_login_authenticated(struct client *c);
+/* client_login.c: the stage is no longer LOGIN_BUSY (or the client has gone): what it sent meanwhile is
+ * looked at. */
+void client_login_go_on(struct client *c);
+
+/* client_rules.c */
+/* Sets method and map. False: the client is closed. */
+bool client_choose_method(struct client *c) must_check;
+void client_auth_cert(struct client *c);
+void client_auth_peer(struct client *c);
+/* The operating-system user at the other end; false when there is none to be known. */
+bool client_peer_uid(const struct client *c, uid_t *uid) must_check;
 
 #endif

@@ -12,6 +12,7 @@
 
 #include <uthash.h>
 
+#include "auth/hba.h"
 #include "auth/scram.h"
 #include "base/mem.h"
 #include "base/secret.h"
@@ -56,7 +57,9 @@ static void derive_all(struct session_config *c, const uint8_t *process_secret,
     const struct settings *set = config_settings(c->config);
     int n = 0;
 
-    if (set->auth_type != AUTH_TYPE_SCRAM_SHA_256)
+    const struct hba *hba = config_hba(c->config);
+
+    if (set->auth_type != AUTH_TYPE_SCRAM_SHA_256 && (hba == NULL || !hba_has_method(hba, HBA_SCRAM)))
         return;
     for (size_t i = 0; i < config_user_count(c->config) && n < MAX_DERIVED; i++) {
         const struct user_config *user = config_user_at(c->config, i);

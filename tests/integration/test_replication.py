@@ -310,3 +310,28 @@ def test_kill_ends_them(replicating):
     pooler.admin("RESUME app")
     with pooler.wire() as other:
         assert other.value("SELECT 1") == "1"
+
+
+def test_rules_for_replication(make_pooler, source):
+    """The keyword is about physical replication, and `all` is not."""
+    pooler = make_pooler(start=False, postgres=source, databases={"app": f"{source.dsn} dbname=app", "replication": f"{source.dsn} dbname=postgres"})
+    rules = util.write_file(pooler.path("hba.conf"), "host replication app all trust\nhost all alice all trust\nhost app bob all trust\n")
+    pooler.settings.update({"auth_type": "hba", "auth_hba_file": rules})
+    pooler.write_config()
+    pooler.start()
+
+    def gets_in(user, database, **parameters):
+        try:
+            pooler.wire(user=user, database=database, **parameters).disconnect()
+            return True
+        except ServerError as error:
+            assert error.sqlstate == "28000"
+            return False
+
+    assert gets_in("app", "replication", replication="true")
+    assert not gets_in("app", "app")
+    assert not gets_in("app", "app", replication="database")
+    assert not gets_in("alice", "replication", replication="true")
+    assert gets_in("alice", "app", replication="database")
+    assert gets_in("bob", "app", replication="database")
+    assert not gets_in("bob", "app", replication="true")

@@ -44,8 +44,9 @@ static void test_set(void **state)
         {"pool_mod", "session", NULL, "error: unknown setting pool_mod: did you mean pool_mode?"},
         {"pool_mode", "x", NULL, "error: pool_mode: \"x\" is none of"},
         {"verbose", "-1", NULL, "error: verbose: -1 is less than 0"},
-        {"auth_type", "hba", NULL, "error: setting auth_type = hba is not supported by this version"},
-        {"auth_hba_file", "x", NULL, "error: setting auth_hba_file is not supported by this version"},
+        {"auth_type", "pam", NULL, "error: setting auth_type = pam is not supported by this version"},
+        {"auth_type", "hba", NULL, "error: auth_type = hba needs auth_hba_file"},
+        {"auth_type", "cert", NULL, "error: auth_type = cert needs client_tls_sslmode = verify-full"},
     };
     (void)state;
     struct config *old = load(P "[databases]\na = host=x\n");

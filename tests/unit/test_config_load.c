@@ -96,20 +96,15 @@ static void test_settings_of_later_versions(void **state)
         const char *refused;
         const char *fine;
     } rows[] = {
-        {"auth_hba_file", "x", ""},
-        {"auth_ident_file", "x", ""},
         {"auth_ldap_options", "x", ""},
-        {"auth_type", "cert", "md5"},
-        {"auth_type", "hba", "any"},
-        {"auth_type", "pam", "plain"},
-        {"auth_type", "ldap", "trust"},
+        {"auth_type", "pam", "md5"},
+        {"auth_type", "ldap", "any"},
         {"auth_user", "x", ""},
         {"auth_dbname", "x", ""},
         {"auth_query", "select 1",
          "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "
          "WHERE rolname=$1 AND rolcanlogin"},
         {"auth_query", "select 1", ""},
-        {"dns_zone_check_period", "1", "0"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -613,8 +608,8 @@ static void test_variables(void **state)
         {"PGSLUICE_ZZZZZQQQQQ=1", "warning: variable PGSLUICE_ZZZZZQQQQQ names no setting\n", true},
         {"PGSLUICE_LISTEN_PORT=tcp",
          "error: variable PGSLUICE_LISTEN_PORT: listen_port: \"tcp\" is not a number\n", false},
-        {"PGSLUICE_AUTH_TYPE=hba",
-         "error: variable PGSLUICE_AUTH_TYPE: setting auth_type = hba is not supported by this version yet\n",
+        {"PGSLUICE_AUTH_TYPE=pam",
+         "error: variable PGSLUICE_AUTH_TYPE: setting auth_type = pam is not supported by this version yet\n",
          false},
         {"PGSLUICE_ENVIRONMENT=prod", "error: variable PGSLUICE_ENVIRONMENT: unknown environment \"prod\"",
          false},
