@@ -83,7 +83,7 @@ static void answer_metrics(const struct http_hooks *h, struct metrics_cache *cac
     struct console *console = h->console(h->arg);
     const struct settings *s = config_settings(h->config(h->arg)->config);
 
-    if (cache->text == NULL || began_us >= cache->fresh_until_us) {
+    if (cache->text == NULL || began_us >= cache->fresh_until_us || cache->compat != s->metrics_compat) {
         struct http_text *t = http_text_new(METRICS_MAX_BYTES);
         if (t == NULL || console == NULL ||
             !metrics_write(console, s->metrics_compat == METRICS_COMPAT_PGBOUNCER, &t->body)) {
@@ -94,6 +94,7 @@ static void answer_metrics(const struct http_hooks *h, struct metrics_cache *cac
         int64_t now_us = clock_now_us();
         http_text_unref(cache->text);
         cache->text = t;
+        cache->compat = s->metrics_compat;
         cache->fresh_until_us = now_us + METRICS_FACTOR * (now_us - began_us);
     }
     *out = (struct http_answer){200, TEXT_METRICS, http_text_ref(cache->text)};

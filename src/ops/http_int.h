@@ -55,6 +55,7 @@ struct http_answer {
 struct metrics_cache {
     struct http_text *text;
     int64_t fresh_until_us;
+    int compat; /* metrics_compat with which it was made */
 };
 
 void http_answer(const struct http_hooks *h, struct metrics_cache *cache, const struct http_request *rq,

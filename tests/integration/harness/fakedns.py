@@ -32,11 +32,11 @@ class FakeDns:
         while True:
             try:
                 packet, client = self.sock.recvfrom(2048)
+                reply = self._answer(packet)
+                if reply:
+                    self.sock.sendto(reply, client)
             except OSError:
                 return
-            reply = self._answer(packet)
-            if reply:
-                self.sock.sendto(reply, client)
 
     def _answer(self, packet):
         ident, at, labels = packet[:2], 12, []
