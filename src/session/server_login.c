@@ -501,17 +501,35 @@ static bool check_role(struct server *s)
     return false;
 }
 
+/* What came behind ReadyForQuery may be its last words; and a server may move to another thread only when
+ * nothing of it is unread. */
+static bool has_settled(const struct server *s)
+{
+    return s->partial.len == 0 && stream_is_quiet(&s->stream);
+}
+
+static void settle(struct server *s)
+{
+    s->login->stage = STAGE_SETTLING;
+    if (has_settled(s))
+        login_done(s);
+}
+
 static void on_ready(struct server *s)
 {
     struct server_login *l = s->login;
     const char *query = l->db->connect_query;
     struct buf b;
 
+    if (l->stage == STAGE_SETTLING) {
+        server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "unexpected message from server during login");
+        return;
+    }
     if (!check_role(s))
         return;
     if (l->stage == STAGE_CONNECT_QUERY || query == NULL || query[0] == '\0' ||
         s->replication != REPLICATION_NONE) {
-        login_done(s);
+        settle(s);
         return;
     }
     buf_init(&b, 1 << 20);
@@ -594,6 +612,22 @@ static void login_message(struct server *s, uint8_t type, const uint8_t *body, u
     }
 }
 
+/* All has been heard that came behind ReadyForQuery? Then the login is done. False: the server is another
+ * worker's now. */
+static bool settled_now(struct server *s)
+{
+    struct shard *sh = s->shard;
+
+    if (s->login == NULL || s->login->stage != STAGE_SETTLING || !has_settled(s))
+        return true;
+    sh->current = s;
+    login_done(s);
+    if (sh->current != s)
+        return false;
+    sh->current = NULL;
+    return true;
+}
+
 /* Whole messages only; the login is short. False: the server is out of our hands. */
 static bool login_bytes(struct server *s)
 {
@@ -627,6 +661,8 @@ static bool login_bytes(struct server *s)
         if (s->login == before && s->stream.fd != fd)
             return true; /* begun anew, another way */
         buf_consume(&s->partial, 1 + len);
+        if (!settled_now(s))
+            return false;
     }
     return true;
 }
@@ -663,8 +699,10 @@ static void login_on_read(struct stream *st)
     }
     do {
         int n = stream_recv(st, st->loop->read_buffer, LOOP_READ_BUFFER_BYTES);
-        if (n == STREAM_AGAIN)
+        if (n == STREAM_AGAIN) {
+            (void)settled_now(s);
             return;
+        }
         if (n < 0) {
             server_login_fail(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
             return;
@@ -685,6 +723,8 @@ static void login_on_drain(struct stream *st)
     shard_touch(s->shard);
     if (s->login != NULL && s->login->stage == STAGE_TLS_HANDSHAKE)
         go_on_with_tls(s);
+    else
+        (void)settled_now(s);
 }
 
 static void login_on_error(struct stream *st, int err)

@@ -16,6 +16,7 @@ enum server_login_stage {
     STAGE_PARAMETERS, /* to ReadyForQuery */
     STAGE_ROLE,       /* what target_session_attrs wants to know has been asked */
     STAGE_CONNECT_QUERY,
+    STAGE_SETTLING, /* ready; but more has come behind it, which is heard before anybody gets the server */
 };
 
 struct server_login {

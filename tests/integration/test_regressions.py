@@ -1,6 +1,7 @@
 """Mistakes that pgsluice has made once: each test says what it guards, and fails where that mistake is made again."""
 import signal
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from harness import wire
-from harness.fakeserver import one_row, ready
+from harness.fakeserver import error, one_row, ready
 from harness.util import PATIENCE, wait_until
 
 pytestmark = pytest.mark.own
@@ -506,8 +507,8 @@ def test_cancel_storm_spares_the_others(single):
     def run(body):
         try:
             body()
-        except Exception as error:  # noqa: BLE001  looked at below
-            problems.append(repr(error))
+        except Exception as failure:  # noqa: BLE001  looked at below
+            problems.append(repr(failure))
 
     threads = [threading.Thread(target=run, args=(body,)) for body in (bystander, bystander, canceller, canceller)]
     for thread in threads:
@@ -516,3 +517,44 @@ def test_cancel_storm_spares_the_others(single):
         thread.join(40)
     assert not problems and not hit, (problems[:3], hit[:3])
     assert counts["served"] > 10 and counts["asked"] > 5, counts  # how many were cancelled depends on the machine
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+def test_last_words_right_behind_the_login(make_pooler, fake, certs, is_tls):
+    """A server that is ended just when it is ready serves nobody; and it is not moved to another worker with words unread."""
+    made = []
+
+    def script(conn):
+        made.append(conn)
+        last_words = len(made) <= 8
+        if is_tls:
+            assert conn.read(8) == struct.pack("!II", 8, wire.SSL_REQUEST)
+            conn.send(b"S")
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certs.server)
+            conn.sock = context.wrap_socket(conn.sock, server_side=True)
+        conn.read_startup()
+        greeting = wire.message("R", struct.pack("!I", 0)) + wire.message("S", wire.cstr("server_version") + wire.cstr("15.0"))
+        conn.send(greeting + ready() + (error("57P01", "terminating connection due to administrator command") if last_words else b""))
+        if not last_words:
+            conn.serve_queries(one_row)
+
+    pooler = fake_pooler(make_pooler, fake(script), default_pool_size=6, query_wait_timeout=20)
+    wrong = []
+
+    def run():
+        try:
+            with pooler.wire(timeout=30) as client:
+                for _ in range(3):
+                    assert client.value("SELECT 1") == "SELECT 1"
+        except (AssertionError, wire.Closed, wire.ServerError, OSError) as failure:
+            wrong.append(failure)
+
+    threads = [threading.Thread(target=run) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+    assert not wrong
+    assert len(made) > 8
