@@ -24,6 +24,7 @@ enum login_stage {
 /* Where a TLS handshake stands; the lists are in shard->handshakes. */
 enum login_tls {
     LOGIN_TLS_NONE,    /* there is none, or it is over */
+    LOGIN_TLS_DUE,     /* nothing has come of it: in no list, has no place */
     LOGIN_TLS_READY,   /* bytes have come: its turn is near */
     LOGIN_TLS_WAITING, /* not begun, for want of a place */
     LOGIN_TLS_SILENT,  /* the client's turn to say something */

@@ -281,7 +281,7 @@ static void client_open(struct client *c, const struct tls_options *o, const cha
     assert_string_equal(err, "");
     assert_non_null(ctx);
     stream_init(&c->stream, &c->loop, fds[0], &ops);
-    assert_true(stream_tls_start(&c->stream, ctx, host));
+    assert_true(stream_tls_start(&c->stream, ctx, host, 5432));
     tls_context_unref(ctx); /* the connection keeps what it needs */
     assert_int_equal(pthread_create(&c->server.thread, NULL, server_main, &c->server), 0);
     client_handshake(c);
@@ -371,7 +371,7 @@ static void test_full_needs_host(void **state)
     assert_true(loop_init(&loop, no_mail, NULL));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     stream_init(&s, &loop, fds[0], &ops);
-    assert_false(stream_tls_start(&s, ctx, NULL));
+    assert_false(stream_tls_start(&s, ctx, NULL, 5432));
     assert_non_null(strstr(stream_tls_error(), "host name"));
     stream_close(&s);
     close(fds[1]);
@@ -492,7 +492,7 @@ static void test_garbage(void **state)
     assert_true(loop_init(&c.loop, no_mail, NULL));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     stream_init(&c.stream, &c.loop, fds[0], &ops);
-    assert_true(stream_tls_start(&c.stream, ctx, "db.example.test"));
+    assert_true(stream_tls_start(&c.stream, ctx, "db.example.test", 5432));
     assert_int_equal(write(fds[1], "EFATAL: no thanks\n", 18), 18);
     client_handshake(&c);
     if (c.handshake == STREAM_AGAIN)
