@@ -707,11 +707,19 @@ static void test_maker(void **state)
     same = made(&m, &o);
     assert_ptr_equal(a, same);
     tls_context_unref(same);
-    cert_write(ca_path, other_ca.cert);
-    same = made(&m, &o);
-    assert_ptr_not_equal(a, same);
-    assert_ptr_not_equal(a->authorities, same->authorities);
-    tls_context_unref(same);
+    struct tls_context *changed[2]; /* in one byte of a file */
+    for (int i = 0; i < 2; i++) {
+        cert_write(ca_path, ca.cert);
+        FILE *f = fopen(ca_path, "a");
+        fprintf(f, "# %d\n", i);
+        fclose(f);
+        changed[i] = made(&m, &o);
+    }
+    assert_ptr_not_equal(a, changed[0]);
+    assert_ptr_not_equal(changed[0], changed[1]);
+    assert_ptr_not_equal(changed[0]->authorities, changed[1]->authorities);
+    tls_context_unref(changed[0]);
+    tls_context_unref(changed[1]);
     cert_write(ca_path, ca.cert);
     tls_maker_free(&m);
     tls_context_unref(a);
