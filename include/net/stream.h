@@ -82,8 +82,8 @@ void stream_shutdown_write(struct stream *s);
 /*
  * TLS from here on, as client, to a port of a host; host for SNI and verification (NULL: none, which
  * TLS_VERIFY_FULL refuses). The caller has read nothing beyond the server's answer to SSLRequest. Then call
- * stream_tls_handshake() from on_read/on_drain until it is not STREAM_AGAIN (1 = done; reading is on then).
- * It arranges its own read and write events.
+ * stream_tls_handshake() from on_read/on_drain until it is not STREAM_AGAIN (1 = done; reading is on then.
+ * STREAM_ERROR, STREAM_EOF). It arranges its own read and write events.
  */
 bool stream_tls_start(struct stream *s, struct tls_context *ctx, const char *host, int port) must_check;
 /* The same as server. data: what has been read of the handshake already. */

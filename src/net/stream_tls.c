@@ -581,9 +581,7 @@ static int handshake_step(struct stream *s, struct tls_buffers *b)
     if (n == STREAM_EOF || n == STREAM_ERROR) {
         str_copy(last_error, n == STREAM_EOF ? "the peer closed the connection" : strerror(errno),
                  sizeof(last_error));
-        if (n == STREAM_EOF)
-            errno = EPROTO;
-        return STREAM_ERROR;
+        return n;
     }
     errors_clear();
     int ret = SSL_do_handshake(t->ssl);
@@ -606,7 +604,7 @@ int stream_tls_handshake(struct stream *s)
     struct tls_buffers *b = enter(s);
     int result = b != NULL ? handshake_step(s, b) : STREAM_ERROR;
 
-    if (result == STREAM_ERROR)
+    if (result == STREAM_ERROR || result == STREAM_EOF)
         return result;
     bool was_reading = s->is_reading;
     if (!stream_read_start(s))

@@ -193,8 +193,17 @@ static void step(struct client *c)
         return;
     }
     switch (stream_tls_handshake(&c->stream)) {
-    case STREAM_AGAIN: move_to(l, LOGIN_TLS_SILENT); return;
+    case STREAM_AGAIN:
+        l->tls_has_spoken = true;
+        move_to(l, LOGIN_TLS_SILENT);
+        return;
     case 1: handshake_done(c); return;
+    case STREAM_EOF:
+        if (l->tls_has_spoken)
+            handshake_failed(c, stream_tls_error());
+        else /* asked whether there is TLS, and went */
+            client_close(c, CLOSE_CLIENT_EOF, NULL);
+        return;
     default: handshake_failed(c, stream_tls_error()); return;
     }
 }

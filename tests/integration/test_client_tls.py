@@ -540,7 +540,7 @@ def test_session_resumption(make_tls, certs, version):
     (b"GET / HTTP/1.0\r\n\r\n", "http request"),
     (b"\x00" * 40, "wrong version number"),
     (b"\x16\x03\x01\xff\xff" + b"x" * 100, "."),
-    (b"", "the peer closed the connection"),
+    (b"\x16\x03\x01", "the peer closed the connection"),
 ])
 def test_failed_handshake_is_logged_once(make_tls, garbage, reason):
     pooler = make_tls(settings={"log_disconnections": 0})
@@ -548,13 +548,23 @@ def test_failed_handshake_is_logged_once(make_tls, garbage, reason):
         assert client.ssl_request() == b"S"
         address = client.sock.getsockname()
         client.send(garbage)
-        if not garbage:
+        if len(garbage) < 5:
             client.sock.shutdown(socket.SHUT_WR)
         assert client.receive_rest() is not None
     lines = pooler.wait_log("TLS handshake failed")
     assert len(lines) == 1 and f"@127.0.0.1:{address[1]} " in lines[0]
     assert re.search(f"TLS handshake failed: {reason}", lines[0])
     assert pooler.closes("tls_failed") == 1
+
+
+def test_only_asked(make_tls):
+    """Whoever asks for TLS and goes has not failed at a handshake."""
+    pooler = make_tls()
+    with pooler.raw() as client:
+        assert client.ssl_request() == b"S"
+        port = client.sock.getsockname()[1]
+    assert pooler.wait_log(f"@127.0.0.1:{port} closing because: client unexpected eof")
+    assert not pooler.log_lines("TLS handshake failed")
 
 
 def test_login_timeout_during_the_handshake(make_tls):
@@ -619,11 +629,11 @@ def test_flood_of_handshakes(make_tls):
     """The clients that are in are served all the while, and others get in."""
     pooler = make_tls("prefer", {"max_logins_in_progress": 8, "log_connections": 0, "log_disconnections": 0})
     with Load(pooler, 2) as steady, Load(pooler, 2, tls=True) as inside, Flood(pooler) as flood:
-        wait_until(lambda: flood.done > 30, "the flood")
+        wait_until(lambda: flood.done > 10, "the flood", 60)
         for _ in range(3):
             steady.more(50)
             inside.more(50)
-            with pooler.wire(tls=True) as client:
+            with pooler.wire(tls=True, timeout=30) as client:
                 assert client.value("SELECT 1") == "1"
         assert not steady.errors and not inside.errors
 
