@@ -56,6 +56,11 @@ struct database_config {
     int pool_mode;                 /* POOL_MODE_INHERIT = unset */
     int load_balance_hosts;        /* enum config_load_balance_hosts */
     int target_session_attrs;      /* enum config_target_session_attrs */
+    int sslmode;                   /* enum config_sslmode; -1 = server_tls_sslmode */
+    int sslnegotiation;            /* enum config_sslnegotiation */
+    const char *sslrootcert;       /* NULL: server_tls_ca_file, and so on */
+    const char *sslcert;
+    const char *sslkey;
 };
 
 /* One user: of the userlist, of [users], or of both. */
@@ -137,6 +142,8 @@ const struct database_config *config_find_database(const struct config *c, const
 const struct database_config *config_find_database_exact(const struct config *c, const char *name);
 size_t config_database_count(const struct config *c);
 const struct database_config *config_database_at(const struct config *c, size_t i);
+/* The other way round; db is one of c's. */
+size_t config_database_index(const struct config *c, const struct database_config *db);
 const struct user_config *config_find_user(const struct config *c, const char *name);
 size_t config_user_count(const struct config *c);
 const struct user_config *config_user_at(const struct config *c, size_t i);

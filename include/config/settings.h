@@ -42,6 +42,11 @@ enum config_metrics_compat { METRICS_COMPAT_NONE, METRICS_COMPAT_PGBOUNCER };
 enum config_load_balance_hosts { LOAD_BALANCE_DISABLE, LOAD_BALANCE_ROUND_ROBIN };
 
 /* What a server has to be; the words and their meaning are libpq's. */
+enum config_sslnegotiation {
+    SSLNEGOTIATION_POSTGRES, /* SSLRequest first */
+    SSLNEGOTIATION_DIRECT,   /* TLS from the first byte on; PostgreSQL 17 */
+};
+
 enum config_target_session_attrs {
     TARGET_ANY,
     TARGET_READ_WRITE,

@@ -80,12 +80,12 @@ static inline bool stream_is_drained(const struct stream *s)
 void stream_shutdown_write(struct stream *s);
 
 /*
- * TLS from here on, as client; host for SNI and verification (NULL: none, which TLS_VERIFY_FULL refuses).
- * The caller has read nothing beyond the server's answer to SSLRequest. Then call
- * stream_tls_handshake() from on_read/on_drain until it is not STREAM_AGAIN (1 = done; reading is on then).
- * It arranges its own read and write events.
+ * TLS from here on, as client, to a port of a host; host for SNI and verification (NULL: none, which
+ * TLS_VERIFY_FULL refuses). The caller has read nothing beyond the server's answer to SSLRequest. Then call
+ * stream_tls_handshake() from on_read/on_drain until it is not STREAM_AGAIN (1 = done; reading is on then.
+ * STREAM_ERROR, STREAM_EOF). It arranges its own read and write events.
  */
-bool stream_tls_start(struct stream *s, const struct tls_context *ctx, const char *host) must_check;
+bool stream_tls_start(struct stream *s, struct tls_context *ctx, const char *host, int port) must_check;
 /* The same as server. data: what has been read of the handshake already. */
 bool stream_tls_accept(struct stream *s, const struct tls_context *ctx, const void *data,
                        uint32_t len_bytes) must_check;
@@ -104,6 +104,8 @@ void stream_tls_describe(const struct stream *s, char *out, size_t size);
 /* The common name of the peer's certificate. False when there is no certificate that has been verified
  * against our CA, or its name cannot be right (none, a NUL in it, too long). */
 bool stream_peer_cn(const struct stream *s, char *out, size_t size) must_check;
+/* The handshake was a short one, by a session of an earlier connection. */
+bool stream_tls_is_resumed(const struct stream *s);
 /* The handshake has agreed on the protocol of PostgreSQL by ALPN. */
 bool stream_tls_has_alpn(const struct stream *s);
 

@@ -34,11 +34,11 @@ struct cancel {
     struct pool *pool; /* whose server; NULL: it goes to a peer */
     struct peer *peer; /* a reference; NULL: it goes to a server */
     struct cancel_gauge *gauge;
-    struct server *server; /* NULL: gone, or a peer */
-    struct list requests;  /* mail_cancel: who is told of the end */
-    struct list later;     /* mail_cancel: came after it was sent */
-    bool is_wanted_again;  /* ... and so did one of our own */
-    bool use_tls;
+    struct server *server;        /* NULL: gone, or a peer */
+    struct list requests;         /* mail_cancel: who is told of the end */
+    struct list later;            /* mail_cancel: came after it was sent */
+    bool is_wanted_again;         /* ... and so did one of our own */
+    const struct server_tls *tls; /* of config; NULL: in clear */
     enum cancel_stage stage;
     struct session_config *config; /* a reference: TLS */
     struct dial dial;

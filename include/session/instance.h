@@ -30,10 +30,18 @@ struct scram_secret;
 struct server;
 struct shard;
 
+/* How the servers of a database are spoken to. */
+struct server_tls {
+    int sslmode;                 /* enum config_sslmode */
+    bool is_direct;              /* TLS from the first byte on */
+    struct tls_context *context; /* NULL with SSLMODE_DISABLE */
+};
+
 /* TLS contexts of one set of settings. */
 struct session_tls {
     struct tls_context *client; /* NULL with client_tls_sslmode = disable */
-    struct tls_context *server; /* NULL with server_tls_sslmode = disable */
+    struct server_tls *servers; /* in the order of config_database_at() */
+    size_t n_servers;
 };
 
 struct session_config {
@@ -49,8 +57,12 @@ struct session_config {
  * the snapshot that this one replaces, or NULL; keys of users that have not changed come from it. */
 struct session_config *session_config_new(const struct config *config, const struct session_tls *tls,
                                           const uint8_t *process_secret, const struct session_config *before);
+/* A second one with the same contents; boot and control thread. */
 struct session_tls session_tls_ref(const struct session_tls *tls);
 void session_tls_unref(struct session_tls *tls);
+/* db: one of c's. */
+const struct server_tls *session_config_server_tls(const struct session_config *c,
+                                                   const struct database_config *db);
 /* SCRAM keys of a user with a plain password, or NULL. */
 const struct scram_secret *session_config_derived(const struct session_config *c,
                                                   const struct user_config *user);

@@ -28,10 +28,10 @@ static void free_database(void *entry)
 {
     struct database_config *db = entry;
     const char *strings[] = {
-        db->name,          db->file,      db->dbname,          db->host,
-        db->user,          db->auth_user, db->auth_dbname,     db->auth_query,
-        db->timezone,      db->datestyle, db->client_encoding, db->application_name,
-        db->connect_query,
+        db->name,          db->file,        db->dbname,          db->host,
+        db->user,          db->auth_user,   db->auth_dbname,     db->auth_query,
+        db->timezone,      db->datestyle,   db->client_encoding, db->application_name,
+        db->connect_query, db->sslrootcert, db->sslcert,         db->sslkey,
     };
     for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
         free((char *)strings[i]);
@@ -125,6 +125,7 @@ struct database_config *catalog_add_database(struct catalog *c, const char *name
         .query_wait_timeout_us = -1,
         .pool_mode = POOL_MODE_INHERIT,
         .load_balance_hosts = LOAD_BALANCE_ROUND_ROBIN,
+        .sslmode = -1,
     };
     return db;
 }

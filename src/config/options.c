@@ -100,6 +100,12 @@ static const struct config_option_name sslmodes[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name sslnegotiations[] = {
+    {"postgres", SSLNEGOTIATION_POSTGRES, false},
+    {"direct", SSLNEGOTIATION_DIRECT, false},
+    {NULL, 0, false},
+};
+
 static const struct config_option_name load_balances[] = {
     {"disable", LOAD_BALANCE_DISABLE, false},
     {"round-robin", LOAD_BALANCE_ROUND_ROBIN, false},
@@ -396,7 +402,8 @@ static const struct config_option options[] = {
     INT(max_logins_in_progress, "256", 0, INT_MAX, R | OURS,
         "TLS handshakes with clients that may be under way at a time; clients beyond wait for their turn. "
         "One "
-        "whose client leaves it lying for a second makes place for those who wait; 0: no limit. Whatever it "
+        "whose client leaves it lying for three seconds makes place for those who wait; 0: no limit. "
+        "Whatever it "
         "is, "
         "workers give handshakes a bounded share of their time while other clients are at work."),
     ENUM(metrics_compat, "none", metrics_compats, R | OURS,
@@ -505,4 +512,14 @@ const struct config_option_name *config_load_balance_hosts_names(void)
 const struct config_option_name *config_target_session_attrs_names(void)
 {
     return targets;
+}
+
+const struct config_option_name *config_sslmode_names(void)
+{
+    return sslmodes;
+}
+
+const struct config_option_name *config_sslnegotiation_names(void)
+{
+    return sslnegotiations;
 }

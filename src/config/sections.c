@@ -15,7 +15,17 @@
 #include "config/connstr.h"
 #include "config_int.h"
 
-enum key_type { KEY_STR, KEY_PORT, KEY_INT, KEY_TIME, KEY_POOL_MODE, KEY_LOAD_BALANCE, KEY_TARGET };
+enum key_type {
+    KEY_STR,
+    KEY_PORT,
+    KEY_INT,
+    KEY_TIME,
+    KEY_POOL_MODE,
+    KEY_LOAD_BALANCE,
+    KEY_TARGET,
+    KEY_SSLMODE,
+    KEY_SSLNEGOTIATION
+};
 
 struct key {
     const char *name;
@@ -56,6 +66,11 @@ static const struct key database_keys[] = {
     {"connect_query", KEY_STR, DB(connect_query), false},
     /* ours */
     {"target_session_attrs", KEY_TARGET, DB(target_session_attrs), false},
+    {"sslmode", KEY_SSLMODE, DB(sslmode), false},
+    {"sslnegotiation", KEY_SSLNEGOTIATION, DB(sslnegotiation), false},
+    {"sslrootcert", KEY_STR, DB(sslrootcert), false},
+    {"sslcert", KEY_STR, DB(sslcert), false},
+    {"sslkey", KEY_STR, DB(sslkey), false},
 };
 
 static const struct key user_keys[] = {
@@ -76,12 +91,17 @@ static const struct key peer_keys[] = {
     {"port", KEY_PORT, PEER(port), false},
     {"pool_size", KEY_INT, PEER(pool_size), false},
 };
+
 /* The words of an enumeration. */
 static const struct config_option_name *names_of(enum key_type type)
 {
-    if (type == KEY_POOL_MODE)
-        return config_pool_mode_names();
-    return type == KEY_TARGET ? config_target_session_attrs_names() : config_load_balance_hosts_names();
+    switch (type) {
+    case KEY_POOL_MODE: return config_pool_mode_names();
+    case KEY_TARGET: return config_target_session_attrs_names();
+    case KEY_SSLMODE: return config_sslmode_names();
+    case KEY_SSLNEGOTIATION: return config_sslnegotiation_names();
+    default: return config_load_balance_hosts_names();
+    }
 }
 
 /* Stores the value; false with `why` when it does not fit. *is_set: it asks for something. */
@@ -115,6 +135,8 @@ static bool store(const struct key *k, const char *text, void *entry, bool *is_s
     case KEY_POOL_MODE:
     case KEY_LOAD_BALANCE:
     case KEY_TARGET:
+    case KEY_SSLMODE:
+    case KEY_SSLNEGOTIATION:
         if (!value_parse_enum(text, names_of(k->type), &name, why))
             return false;
         *(int *)field = name->value;
@@ -244,7 +266,9 @@ static void print_field(const struct key *k, const void *entry, struct buf *out)
         return;
     case KEY_POOL_MODE:
     case KEY_LOAD_BALANCE:
-    case KEY_TARGET: buf_append_str(out, enum_name(names_of(k->type), *(const int *)field)); return;
+    case KEY_TARGET:
+    case KEY_SSLMODE:
+    case KEY_SSLNEGOTIATION: buf_append_str(out, enum_name(names_of(k->type), *(const int *)field)); return;
     }
 }
 

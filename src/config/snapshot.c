@@ -113,6 +113,11 @@ const struct database_config *config_database_at(const struct config *c, size_t 
     return &c->catalog->databases[i];
 }
 
+size_t config_database_index(const struct config *c, const struct database_config *db)
+{
+    return (size_t)(db - c->catalog->databases);
+}
+
 const struct user_config *config_find_user(const struct config *c, const char *name)
 {
     return catalog_find_user(c->catalog, name);

@@ -190,6 +190,7 @@ static const struct {
     {"application_name", TO_DATABASE, "application_name"},
     {"client_encoding", TO_DATABASE, "client_encoding"},
     {"target_session_attrs", TO_DATABASE, "target_session_attrs"},
+    {"sslnegotiation", TO_DATABASE, "sslnegotiation"},
     {"fallback_application_name", NO_MEANING, NULL},
     {"gssencmode", NO_MEANING, NULL},
     {"krbsrvname", NO_MEANING, NULL},

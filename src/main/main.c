@@ -42,7 +42,7 @@ static struct session_config *load(const struct args *a, const uint8_t *process_
     if (cfg == NULL)
         return NULL;
     buf_init(&error, 0);
-    if (!tls_setup(config_settings(cfg), NULL, &tls, &error)) {
+    if (!tls_setup(cfg, NULL, &tls, &error)) {
         config_problems_add(problems, PROBLEM_ERROR, a->ini_path, 0, "%s", buf_cstr(&error));
         config_unref(cfg);
         cfg = NULL;

@@ -79,7 +79,7 @@ bool systemd_start_watchdog(struct control *ctl);
 
 /* before: what is in force, or NULL; what has not changed is taken over from it. False with a text in error.
  */
-bool tls_setup(const struct settings *s, const struct session_tls *before, struct session_tls *out,
+bool tls_setup(const struct config *cfg, const struct session_tls *before, struct session_tls *out,
                struct buf *error) must_check;
 
 /* ---- control.c: the control thread ---- */
@@ -111,7 +111,6 @@ struct control {
     bool is_reloading;       /* the service manager waits until they are */
     char **dirty;            /* databases whose connection data have changed since all workers agreed */
     size_t n_dirty;
-    bool is_all_dirty;                    /* likewise, for every database: how servers are spoken to */
     struct config_file_id userlist_seen;  /* userlist_watch.c: how the file looked a second ago */
     struct config_file_id userlist_wrong; /* ... when what is in it could not be used */
     int maintain_worker;                  /* whose turn it is to open servers for min_pool_size */

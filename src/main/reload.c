@@ -50,8 +50,7 @@ static bool is_listed_dirty(const struct control *ctl, const char *name)
 static bool is_dirty(const struct control *ctl, const char *database)
 {
     const struct database_config *db = config_find_database(ctl->config->config, database);
-    return ctl->is_all_dirty || is_listed_dirty(ctl, database) ||
-           (db != NULL && db->is_fallback && is_listed_dirty(ctl, "*"));
+    return is_listed_dirty(ctl, database) || (db != NULL && db->is_fallback && is_listed_dirty(ctl, "*"));
 }
 
 static void remove_pool(struct control *ctl, struct pool *pool)
@@ -115,7 +114,6 @@ void control_config_taken(struct control *ctl)
     for (size_t i = 0; i < ctl->n_dirty; i++)
         free(ctl->dirty[i]);
     ctl->n_dirty = 0;
-    ctl->is_all_dirty = false;
     if (ctl->is_reloading)
         systemd_notify("READY=1");
     ctl->is_reloading = false;
@@ -127,19 +125,35 @@ struct publication {
     struct config_changes *changes;
 };
 
+static void add_dirty(struct control *ctl, const char *database)
+{
+    ctl->dirty = xrealloc(ctl->dirty, (ctl->n_dirty + 1) * sizeof(*ctl->dirty));
+    ctl->dirty[ctl->n_dirty++] = xstrdup(database);
+}
+
 static void on_change(const struct config_change *ch, void *arg)
 {
     struct publication *p = arg;
     struct control *ctl = p->ctl;
 
     config_changes_add(p->changes, ch);
-    if (ch->kind == CHANGE_SETTING && str_has_prefix(ch->name, "server_tls_"))
-        ctl->is_all_dirty = true;
     /* where a line comes or goes there may be pools that lived by the * line, or do from now on */
     if (ch->kind == CHANGE_DATABASE_ADDED || ch->kind == CHANGE_DATABASE_REMOVED ||
-        (ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty)) {
-        ctl->dirty = xrealloc(ctl->dirty, (ctl->n_dirty + 1) * sizeof(*ctl->dirty));
-        ctl->dirty[ctl->n_dirty++] = xstrdup(ch->name);
+        (ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty))
+        add_dirty(ctl, ch->name);
+}
+
+/* Databases whose servers are to be spoken to in another way: by another setting, or with another certificate
+ * in the same file. */
+static void find_tls_changes(struct control *ctl, const struct session_config *old)
+{
+    for (size_t i = 0; i < config_database_count(old->config); i++) {
+        const struct database_config *was = config_database_at(old->config, i);
+        const struct database_config *is = config_find_database_exact(ctl->config->config, was->name);
+        const struct server_tls *a = session_config_server_tls(old, was);
+        const struct server_tls *b = is != NULL ? session_config_server_tls(ctl->config, is) : a;
+        if (a->sslmode != b->sslmode || a->is_direct != b->is_direct || a->context != b->context)
+            add_dirty(ctl, was->name);
     }
 }
 
@@ -173,6 +187,7 @@ static void publish(struct control *ctl, struct session_config *next, struct con
         loop_post(&ctl->in.shards[i]->loop, &m->mail);
     }
     config_diff(old->config, next->config, on_change, &p);
+    find_tls_changes(ctl, old);
     log_changes(changes);
     if (config_settings(old->config)->tcp_defer_accept != config_settings(next->config)->tcp_defer_accept)
         listeners_defer_accept(ctl->listeners, config_settings(next->config)->tcp_defer_accept != 0);
@@ -181,13 +196,15 @@ static void publish(struct control *ctl, struct session_config *next, struct con
     control_make_forced_pools(ctl);
 }
 
-/* Takes over cfg. */
-static bool adopt(struct control *ctl, const struct config *cfg, struct config_changes *changes,
-                  struct buf *error)
+/* Takes over cfg. has_new_tls: certificates are looked at anew, too. */
+static bool adopt(struct control *ctl, const struct config *cfg, bool has_new_tls,
+                  struct config_changes *changes, struct buf *error)
 {
     struct session_tls tls;
 
-    if (!tls_setup(config_settings(cfg), &ctl->config->tls, &tls, error)) {
+    if (!has_new_tls) {
+        tls = session_tls_ref(&ctl->config->tls);
+    } else if (!tls_setup(cfg, &ctl->config->tls, &tls, error)) {
         log_error("%s", buf_cstr(error));
         config_unref(cfg);
         return false;
@@ -208,7 +225,7 @@ bool control_reload(struct control *ctl, struct config_changes *changes, struct 
     log_problems(&problems, error);
     config_problems_free(&problems);
     if (cfg != NULL)
-        ok = adopt(ctl, cfg, changes, error);
+        ok = adopt(ctl, cfg, true, changes, error);
     if (ok)
         dial_names_reload();
     /* also when the path has not changed: the file may have been rotated */
@@ -258,7 +275,7 @@ bool control_set(struct control *ctl, const char *key, const char *value, struct
     log_problems(&problems, error);
     config_problems_free(&problems);
     config_changes_init(&changes);
-    ok = cfg != NULL && adopt(ctl, cfg, &changes, error);
+    ok = cfg != NULL && adopt(ctl, cfg, strcasestr(key, "_tls") != NULL, &changes, error);
     config_changes_free(&changes);
     if (!ok)
         return false;

@@ -3,9 +3,11 @@
  *
  * Threads: boot and control thread (reads files).
  */
+#include <stdio.h>
+
+#include "base/mem.h"
 #include "main_int.h"
 
-/* In clear, or TLS with the certificates that are asked for. */
 static enum tls_verify verify_servers(int sslmode)
 {
     return sslmode == SSLMODE_VERIFY_FULL ? TLS_VERIFY_FULL
@@ -13,27 +15,67 @@ static enum tls_verify verify_servers(int sslmode)
                                           : TLS_VERIFY_NONE;
 }
 
-static bool setup_server(const struct settings *s, struct tls_maker *m, struct tls_context **out,
-                         struct buf *error)
+static const char *or_else(const char *own, const char *common)
 {
+    return own != NULL ? own : common;
+}
+
+/* As for all databases (db is NULL), or with what the line of a database says. */
+static bool setup_server(const struct settings *s, const struct database_config *db, struct tls_maker *m,
+                         struct server_tls *out, struct buf *error)
+{
+    static const struct database_config none = {.sslmode = -1};
+    const struct database_config *d = db != NULL ? db : &none;
     char text[512] = "";
+
+    out->sslmode = d->sslmode >= 0 ? d->sslmode : s->server_tls_sslmode;
+    out->is_direct = d->sslnegotiation == SSLNEGOTIATION_DIRECT;
     struct tls_options o = {
         .side = TLS_CLIENT,
-        .verify = verify_servers(s->server_tls_sslmode),
-        .ca_file = s->server_tls_ca_file,
-        .cert_file = s->server_tls_cert_file,
-        .key_file = s->server_tls_key_file,
+        .verify = verify_servers(out->sslmode),
+        .needs_alpn = out->is_direct,
+        .ca_file = or_else(d->sslrootcert, s->server_tls_ca_file),
+        .cert_file = or_else(d->sslcert, s->server_tls_cert_file),
+        .key_file = or_else(d->sslkey, s->server_tls_key_file),
         .protocols = s->server_tls_protocols,
         .ciphers = s->server_tls_ciphers,
         .tls13_ciphers = s->server_tls13_ciphers,
     };
-
-    if (s->server_tls_sslmode == SSLMODE_DISABLE)
+    if (out->is_direct && out->sslmode < SSLMODE_REQUIRE) /* as libpq: nothing could be fallen back to */
+        snprintf(text, sizeof(text), "sslnegotiation=direct needs sslmode require, verify-ca or verify-full");
+    else if (out->sslmode == SSLMODE_DISABLE)
         return true;
-    *out = tls_maker_get(m, &o, text, sizeof(text));
-    if (*out == NULL)
+    else
+        out->context = tls_maker_get(m, &o, text, sizeof(text));
+    if (out->context == NULL && db != NULL)
+        buf_printf(error, "%s:%d: database %s: server_tls: %s", db->file, db->line, db->name, text);
+    else if (out->context == NULL)
         buf_printf(error, "server_tls: %s", text);
-    return *out != NULL;
+    return out->context != NULL;
+}
+
+static bool setup_servers(const struct config *cfg, struct tls_maker *m, struct session_tls *out,
+                          struct buf *error)
+{
+    const struct settings *s = config_settings(cfg);
+    struct server_tls common = {0};
+    bool ok = setup_server(s, NULL, m, &common, error);
+
+    out->n_servers = config_database_count(cfg);
+    out->servers = xcalloc(out->n_servers + 1, sizeof(*out->servers));
+    for (size_t i = 0; ok && i < out->n_servers; i++) {
+        const struct database_config *db = config_database_at(cfg, i);
+        bool is_plain = db->sslmode < 0 && db->sslnegotiation == SSLNEGOTIATION_POSTGRES &&
+                        db->sslrootcert == NULL && db->sslcert == NULL && db->sslkey == NULL;
+        if (!is_plain) {
+            ok = setup_server(s, db, m, &out->servers[i], error);
+            continue;
+        }
+        out->servers[i] = common;
+        tls_context_ref(common.context);
+    }
+    tls_context_unref(common.context);
+    return ok;
 }
 
 static bool setup_client(const struct settings *s, struct tls_maker *m, struct tls_context **out,
@@ -66,18 +108,19 @@ static bool setup_client(const struct settings *s, struct tls_maker *m, struct t
     return *out != NULL;
 }
 
-bool tls_setup(const struct settings *s, const struct session_tls *before, struct session_tls *out,
+bool tls_setup(const struct config *cfg, const struct session_tls *before, struct session_tls *out,
                struct buf *error)
 {
     struct tls_maker m;
 
     *out = (struct session_tls){0};
     tls_maker_init(&m);
-    if (before != NULL) {
+    if (before != NULL)
         tls_maker_know(&m, before->client);
-        tls_maker_know(&m, before->server);
-    }
-    bool ok = setup_server(s, &m, &out->server, error) && setup_client(s, &m, &out->client, error);
+    for (size_t i = 0; before != NULL && i < before->n_servers; i++)
+        tls_maker_know(&m, before->servers[i].context);
+    bool ok =
+        setup_servers(cfg, &m, out, error) && setup_client(config_settings(cfg), &m, &out->client, error);
     tls_maker_free(&m);
     if (!ok)
         session_tls_unref(out);

@@ -58,6 +58,13 @@ struct stream_tls {
     uint32_t kept_at, kept_len;
     uint8_t *kept; /* received, and not taken by OpenSSL yet: kept_len bytes from kept_at on; NULL: none */
     uint8_t end;   /* enum tls_end: found behind bytes that were read first */
+    struct tls_client *client; /* NULL: we are the server */
+};
+
+/* Where the sessions go that a server gives us. */
+struct tls_client {
+    struct tls_context *context; /* a reference */
+    char server[TLS_SERVER_NAME_BYTES];
 };
 
 static _Thread_local char last_error[256];
@@ -347,9 +354,18 @@ static void tls_send_end(struct stream *s)
         (void)!flush(s, b);
 }
 
+static void client_free(struct tls_client *c)
+{
+    if (c == NULL)
+        return;
+    tls_context_unref(c->context);
+    free(c);
+}
+
 static void tls_free(struct stream *s)
 {
     SSL_free(s->tls->ssl);
+    client_free(s->tls->client);
     free(s->tls->kept);
     free(s->tls);
     s->tls = NULL;
@@ -486,13 +502,43 @@ static SSL *begin(struct stream *s, const struct tls_context *ctx)
     return NULL;
 }
 
-bool stream_tls_start(struct stream *s, const struct tls_context *ctx, const char *host)
+int stream_tls_new_session_cb(SSL *ssl, SSL_SESSION *session)
+{
+    struct stream_tls *t = BIO_get_data(SSL_get_rbio(ssl));
+
+    if (t->client == NULL || !SSL_SESSION_is_resumable(session))
+        return 0;
+    tls_sessions_put(t->client->context->sessions, t->client->server, session);
+    return 1; /* the reference is ours */
+}
+
+/* Takes up the last session with this server, and keeps a place for the next one. */
+static bool session_set(struct stream_tls *t, struct tls_context *ctx, const char *host, int port)
+{
+    struct tls_client *c = malloc(sizeof(*c));
+
+    if (c == NULL)
+        return false;
+    c->context = tls_context_ref(ctx);
+    snprintf(c->server, sizeof(c->server), "%s:%d", host != NULL ? host : "", port);
+    t->client = c;
+    SSL_SESSION *session = tls_sessions_take(ctx->sessions, c->server);
+    if (session != NULL && SSL_set_session(t->ssl, session) != 1)
+        ERR_clear_error(); /* a full handshake, then */
+    if (session != NULL && SSL_SESSION_get_protocol_version(session) < TLS1_3_VERSION)
+        tls_sessions_put(ctx->sessions, c->server, session); /* good for many, and not given anew each time */
+    else
+        SSL_SESSION_free(session);
+    return true;
+}
+
+bool stream_tls_start(struct stream *s, struct tls_context *ctx, const char *host, int port)
 {
     SSL *ssl = begin(s, ctx);
 
     if (ssl == NULL)
         return false;
-    if (!host_set(ssl, ctx, host)) {
+    if (!host_set(ssl, ctx, host) || !session_set(s->tls, ctx, host, port)) {
         ERR_clear_error();
         stream_tls_give_up(s);
         return false;
@@ -535,9 +581,7 @@ static int handshake_step(struct stream *s, struct tls_buffers *b)
     if (n == STREAM_EOF || n == STREAM_ERROR) {
         str_copy(last_error, n == STREAM_EOF ? "the peer closed the connection" : strerror(errno),
                  sizeof(last_error));
-        if (n == STREAM_EOF)
-            errno = EPROTO;
-        return STREAM_ERROR;
+        return n;
     }
     errors_clear();
     int ret = SSL_do_handshake(t->ssl);
@@ -560,7 +604,7 @@ int stream_tls_handshake(struct stream *s)
     struct tls_buffers *b = enter(s);
     int result = b != NULL ? handshake_step(s, b) : STREAM_ERROR;
 
-    if (result == STREAM_ERROR)
+    if (result == STREAM_ERROR || result == STREAM_EOF)
         return result;
     bool was_reading = s->is_reading;
     if (!stream_read_start(s))
@@ -579,6 +623,11 @@ void stream_tls_describe(const struct stream *s, char *out, size_t size)
     out[0] = '\0';
     if (s->tls != NULL && !SSL_in_init(s->tls->ssl))
         snprintf(out, size, "%s/%s", SSL_get_version(s->tls->ssl), SSL_get_cipher_name(s->tls->ssl));
+}
+
+bool stream_tls_is_resumed(const struct stream *s)
+{
+    return s->tls != NULL && SSL_session_reused(s->tls->ssl) == 1;
 }
 
 bool stream_tls_has_alpn(const struct stream *s)

@@ -361,8 +361,11 @@ static void options_apply(SSL_CTX *ctx, const struct tls_options *o)
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_default_passwd_cb(ctx, no_password_cb);
-    if (o->side != TLS_SERVER)
+    if (o->side != TLS_SERVER) {
+        SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_sess_set_new_cb(ctx, stream_tls_new_session_cb);
         return;
+    }
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_session_id_context(ctx, id, sizeof(id) - 1);
     SSL_CTX_set_num_tickets(ctx, 1); /* nobody needs more for the one connection that follows */
@@ -392,6 +395,7 @@ static struct tls_context *context_new(const struct tls_maker *m, const struct t
     ERR_clear_error();
     atomic_init(&c->refs, 1);
     c->verify = o->verify;
+    c->sessions = o->side == TLS_CLIENT ? tls_sessions_new() : NULL;
     c->ctx = SSL_CTX_new(o->side == TLS_SERVER ? TLS_server_method() : TLS_client_method());
     if (c->ctx == NULL)
         (void)fail(err, err_size, "could not make a", "TLS context");
@@ -414,6 +418,7 @@ void tls_context_unref(struct tls_context *c)
         return;
     SSL_CTX_free(c->ctx);
     X509_STORE_free(c->authorities);
+    tls_sessions_free(c->sessions);
     free(c);
 }
 
@@ -434,6 +439,9 @@ void tls_maker_free(struct tls_maker *m)
 
 void tls_maker_know(struct tls_maker *m, struct tls_context *c)
 {
+    for (size_t i = 0; i < m->n_known; i++)
+        if (m->known[i] == c)
+            return;
     if (c == NULL)
         return;
     m->known = xrealloc(m->known, (m->n_known + 1) * sizeof(*m->known));

@@ -17,12 +17,29 @@ struct tls_context {
     uint8_t digest[SHA256_DIGEST_LENGTH];    /* of the options and of what was in the files */
     uint8_t ca_digest[SHA256_DIGEST_LENGTH]; /* of what was in the CA file */
     X509_STORE *authorities;                 /* shared among contexts with the same CA file; NULL: none */
+    struct tls_sessions *sessions;           /* client: for the next connections; NULL: server */
 };
 
 static inline bool tls_is_set(const char *s)
 {
     return s != NULL && s[0] != '\0';
 }
+
+/* ---- tls_sessions.c ---- */
+
+#define TLS_SERVER_NAME_BYTES 272 /* "HOST:PORT" */
+
+struct tls_sessions *tls_sessions_new(void);
+void tls_sessions_free(struct tls_sessions *t);
+/* Takes the reference over. */
+void tls_sessions_put(struct tls_sessions *t, const char *server, SSL_SESSION *session);
+/* A reference, or NULL. */
+SSL_SESSION *tls_sessions_take(struct tls_sessions *t, const char *server);
+
+/* ---- stream_tls.c ---- */
+
+/* A server has given a session; OpenSSL's new_session_cb. */
+int stream_tls_new_session_cb(SSL *ssl, SSL_SESSION *session);
 
 /* ---- tls_words.c ---- */
 

@@ -164,13 +164,21 @@ static void begin_queued(struct shard *sh)
 
 static struct cancel *new_for_server(struct server *s)
 {
-    struct cancel *x = s->key != NULL ? cancel_new(s->shard, &s->pool->cancels) : NULL;
+    const struct database_config *db =
+        config_find_database(s->shard->config->config, s->pool->database->name);
+    bool has_tls = stream_is_tls(&s->stream);
+    /* how TLS is to be done is in the database's line: without one it cannot be sent */
+    struct cancel *x =
+        s->key != NULL && (db != NULL || !has_tls) ? cancel_new(s->shard, &s->pool->cancels) : NULL;
 
     if (x == NULL)
         return NULL;
     x->pool = s->pool;
     x->server = s;
-    x->use_tls = stream_is_tls(&s->stream);
+    if (has_tls)
+        x->tls = session_config_server_tls(x->config, db);
+    if (x->tls != NULL && x->tls->context == NULL)
+        x->tls = NULL; /* it was switched off since */
     x->to = s->peer;
     x->port = s->port;
     x->pid = s->backend_pid;
@@ -339,9 +347,22 @@ static void go_on_with_tls(struct cancel *x)
 {
     int result = stream_tls_handshake(&x->stream);
 
-    if (result == 1)
+    if (result == STREAM_AGAIN)
+        return;
+    if (result != 1)
+        cancel_failed(x, stream_tls_error());
+    else if (x->tls->is_direct && !stream_tls_has_alpn(&x->stream))
+        cancel_failed(x, "direct TLS without ALPN");
+    else
         send_request(x);
-    else if (result != STREAM_AGAIN)
+}
+
+static void start_tls(struct cancel *x)
+{
+    x->stage = CANCEL_TLS_HANDSHAKE;
+    if (stream_tls_start(&x->stream, x->tls->context, x->host, x->port))
+        go_on_with_tls(x);
+    else
         cancel_failed(x, stream_tls_error());
 }
 
@@ -354,14 +375,10 @@ static void on_tls_reply(struct cancel *x)
     if (n == STREAM_AGAIN)
         return;
     if (n == 1 && answer == 'S') {
-        x->stage = CANCEL_TLS_HANDSHAKE;
-        if (stream_tls_start(&x->stream, x->config->tls.server, x->host))
-            go_on_with_tls(x);
-        else
-            cancel_failed(x, stream_tls_error());
+        start_tls(x);
         return;
     }
-    if (n == 1 && answer == 'N' && config_settings(x->config->config)->server_tls_sslmode <= SSLMODE_PREFER)
+    if (n == 1 && answer == 'N' && x->tls->sslmode <= SSLMODE_PREFER)
         send_request(x);
     else
         cancel_failed(x, n == 1 ? "server refused SSL" : "server closed the connection");
@@ -371,14 +388,12 @@ static void on_tls_reply(struct cancel *x)
 static void carry_on_read(struct stream *st)
 {
     struct cancel *x = container_of(st, struct cancel, stream);
-    uint8_t byte;
-
     shard_touch(x->shard);
     if (x->stage == CANCEL_TLS_REPLY)
         on_tls_reply(x);
     else if (x->stage == CANCEL_TLS_HANDSHAKE)
         go_on_with_tls(x);
-    else if (stream_recv(st, &byte, 1) != STREAM_AGAIN)
+    else if (stream_recv(st, st->loop->read_buffer, LOOP_READ_BUFFER_BYTES) != STREAM_AGAIN)
         cancel_ended(x, CLOSE_CANCEL_DONE);
 }
 
@@ -423,8 +438,12 @@ static void cancel_dialled(struct dial *d, int fd)
         cancel_failed(x, "socket error");
         return;
     }
-    if (!x->use_tls || x->config->tls.server == NULL) {
+    if (x->tls == NULL) {
         send_request(x);
+        return;
+    }
+    if (x->tls->is_direct) {
+        start_tls(x);
         return;
     }
     buf_init(&b, 64);

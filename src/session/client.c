@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "client_tls_int.h"
 #include "session_int.h"
 
 #define MAX_RETRIES_PER_TICK 64  /* pools */

@@ -8,8 +8,8 @@
  *
  * Handshakes that have begun hold memory, so they are bounded (max_logins_in_progress, shared out among the
  * workers); who comes on top waits (waiting). What is begun and then left lying by its client (silent) keeps
- * its place as long as nobody waits for one, and then a second: so clients that never finish cannot keep the
- * others out, however many there are.
+ * its place as long as nobody waits for one, and then three seconds: so clients that never finish cannot keep
+ * the others out, however many there are.
  *
  * Threads: the worker's own.
  * Not here: what is said before a handshake (wire/negotiation.c), TLS itself (net/stream_tls.c).
@@ -53,7 +53,8 @@ static void move_to(struct client_login *l, enum login_tls tls)
     list_del(&l->tls_node);
     l->tls = tls;
     switch (tls) {
-    case LOGIN_TLS_NONE: return;
+    case LOGIN_TLS_NONE:
+    case LOGIN_TLS_DUE: return;
     case LOGIN_TLS_READY:
         list_push_back(&h->ready, &l->tls_node);
         work_soon(sh);
@@ -160,7 +161,8 @@ static void handshake_done(struct client *c)
     client_tls_leave(l);
     negotiation_tls_done(&l->negotiation);
     c->stream.ops = &client_stream_ops;
-    client_log(c, LOG_LVL_DEBUG, "TLS established: %s", client_tls_text(c, text, sizeof(text)));
+    client_log(c, LOG_LVL_DEBUG, "TLS established: %s%s", client_tls_text(c, text, sizeof(text)),
+               stream_tls_is_resumed(&c->stream) ? ", resumed" : "");
 }
 
 /* ---- one turn of a handshake ---- */
@@ -191,8 +193,17 @@ static void step(struct client *c)
         return;
     }
     switch (stream_tls_handshake(&c->stream)) {
-    case STREAM_AGAIN: move_to(l, LOGIN_TLS_SILENT); return;
+    case STREAM_AGAIN:
+        l->tls_has_spoken = true;
+        move_to(l, LOGIN_TLS_SILENT);
+        return;
     case 1: handshake_done(c); return;
+    case STREAM_EOF:
+        if (l->tls_has_spoken)
+            handshake_failed(c, stream_tls_error());
+        else /* asked whether there is TLS, and went */
+            client_close(c, CLOSE_CLIENT_EOF, NULL);
+        return;
     default: handshake_failed(c, stream_tls_error()); return;
     }
 }
@@ -217,7 +228,7 @@ void client_tls_begin(struct client *c, bool is_direct)
 {
     c->login->is_direct = is_direct;
     c->stream.ops = &handshake_stream_ops;
-    move_to(c->login, LOGIN_TLS_READY);
+    move_to(c->login, is_direct ? LOGIN_TLS_READY : LOGIN_TLS_DUE);
 }
 
 /* ---- events ---- */
@@ -227,7 +238,7 @@ static void handshake_on_read(struct stream *st)
     struct client *c = container_of(st, struct client, stream);
 
     shard_touch(c->shard);
-    if (c->login->tls == LOGIN_TLS_SILENT)
+    if (c->login->tls == LOGIN_TLS_SILENT || c->login->tls == LOGIN_TLS_DUE)
         move_to(c->login, LOGIN_TLS_READY);
     else
         stream_read_stop(st); /* its turn will come without further events */

@@ -8,6 +8,7 @@
 
 #include "auth/hba.h"
 #include "auth/scram.h"
+#include "client_tls_int.h"
 #include "session_int.h"
 #include "wire/negotiation.h"
 #include "wire/startup.h"
@@ -24,6 +25,7 @@ enum login_stage {
 /* Where a TLS handshake stands; the lists are in shard->handshakes. */
 enum login_tls {
     LOGIN_TLS_NONE,    /* there is none, or it is over */
+    LOGIN_TLS_DUE,     /* nothing has come of it: in no list, has no place */
     LOGIN_TLS_READY,   /* bytes have come: its turn is near */
     LOGIN_TLS_WAITING, /* not begun, for want of a place */
     LOGIN_TLS_SILENT,  /* the client's turn to say something */
@@ -48,8 +50,9 @@ struct client_login {
     struct list tls_node;  /* in the list of its tls */
     int64_t tls_silent_us; /* LOGIN_TLS_SILENT: since when */
     enum login_tls tls;
-    bool tls_has_place; /* counted in shard->handshakes */
-    bool is_direct;     /* TLS from the first byte on */
+    bool tls_has_spoken; /* something of a handshake has come */
+    bool tls_has_place;  /* counted in shard->handshakes */
+    bool is_direct;      /* TLS from the first byte on */
     bool is_console;
     bool is_any;            /* auth_type = any: the name that it says is nobody's */
     enum hba_method method; /* how it has to prove who it is */

@@ -45,6 +45,11 @@ static bool is_unix_server(const struct server *s)
     return s->peer_bytes == 0 || s->peer.ss_family == AF_UNIX;
 }
 
+static const struct server_tls *tls_of(const struct server_login *l)
+{
+    return session_config_server_tls(l->config, l->db);
+}
+
 /* ---- failing ---- */
 
 /* Refused for good: nobody who waits can be helped by another try. */
@@ -75,7 +80,7 @@ static void close_attempt(struct server *s)
 static bool try_other_way(struct server *s, const char *sqlstate)
 {
     struct server_login *l = s->login;
-    int mode = config_settings(l->config->config)->server_tls_sslmode;
+    int mode = tls_of(l)->sslmode;
     bool refused_login = sqlstate != NULL && strncmp(sqlstate, "28", 2) == 0;
 
     if (l->is_second_try || l->stage < STAGE_TLS_HANDSHAKE || l->stage > STAGE_AUTH || is_unix_server(s))
@@ -112,7 +117,7 @@ static bool try_next_host(struct server *s, enum close_reason why, const char *s
     l->was_mismatch = l->was_mismatch || why == CLOSE_ROLE_MISMATCH;
     str_copy(l->sqlstate, sqlstate != NULL ? sqlstate : "", sizeof(l->sqlstate));
     close_attempt(s);
-    l->use_tls = config_settings(l->config->config)->server_tls_sslmode >= SSLMODE_PREFER;
+    l->use_tls = tls_of(l)->sslmode >= SSLMODE_PREFER;
     l->is_second_try = false;
     l->stage = STAGE_DIAL;
     dial_next(&s->dial, text, why == CLOSE_ROLE_MISMATCH);
@@ -242,6 +247,67 @@ static void send_startup(struct server *s)
     (void)server_login_send(s, &b);
 }
 
+/* ---- TLS ---- */
+
+static void tls_failed(struct server *s, const char *why)
+{
+    char text[256];
+    snprintf(text, sizeof(text), "TLS handshake failed: %s", why);
+    server_login_fail(s, CLOSE_TLS_FAILED, "08001", text);
+}
+
+static void go_on_with_tls(struct server *s)
+{
+    switch (stream_tls_handshake(&s->stream)) {
+    case STREAM_AGAIN: return;
+    case 1: break;
+    default: tls_failed(s, stream_tls_error()); return;
+    }
+    /* as libpq: whoever does not answer by ALPN may be no PostgreSQL at all */
+    if (tls_of(s->login)->is_direct && !stream_tls_has_alpn(&s->stream))
+        tls_failed(s, "direct TLS without ALPN");
+    else
+        send_startup(s);
+}
+
+static void start_tls(struct server *s)
+{
+    struct server_login *l = s->login;
+
+    l->stage = STAGE_TLS_HANDSHAKE;
+    if (stream_tls_start(&s->stream, tls_of(l)->context, s->host, s->port))
+        go_on_with_tls(s);
+    else
+        server_login_failed(s, CLOSE_TLS_FAILED, "08001", stream_tls_error());
+}
+
+static void on_tls_reply(struct server *s)
+{
+    struct server_login *l = s->login;
+    uint8_t answer;
+    int mode = tls_of(l)->sslmode;
+    int n = stream_recv(&s->stream, &answer, 1); /* not a byte more: what follows must be inside TLS */
+
+    if (n == STREAM_AGAIN)
+        return;
+    if (n == 1 && answer == 'S') {
+        start_tls(s);
+        return;
+    }
+    if (n == 1 && answer == 'N' && (mode == SSLMODE_PREFER || mode == SSLMODE_ALLOW)) {
+        l->use_tls = false;
+        l->is_second_try = true;
+        send_startup(s);
+        return;
+    }
+    if (n == 1 && answer == 'N')
+        server_login_failed(s, CLOSE_SERVER_REFUSED_TLS, "08001", "server refused SSL");
+    else if (n == 1)
+        server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "unexpected answer to the request for SSL");
+    else
+        server_login_fail(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
+}
+
 /* ---- connecting ---- */
 
 static void on_no_host_left(struct server *s)
@@ -288,6 +354,10 @@ static void on_dialled(struct dial *d, int fd)
     }
     if (!l->use_tls || is_unix_server(s)) {
         send_startup(s);
+        return;
+    }
+    if (tls_of(l)->is_direct) {
+        start_tls(s);
         return;
     }
     struct buf b;
@@ -342,7 +412,7 @@ bool server_login_new(struct server *s, const struct database_config *db)
     l->db = db;
     l->welcome = params_empty();
     l->turn = atomic_fetch_add_explicit(&s->pool->turn, 1, memory_order_relaxed);
-    l->use_tls = config_settings(l->config->config)->server_tls_sslmode >= SSLMODE_PREFER;
+    l->use_tls = tls_of(l)->sslmode >= SSLMODE_PREFER;
     s->wanted = (uint8_t)db->target_session_attrs;
     return true;
 }
@@ -369,53 +439,6 @@ void server_connect(struct shard *sh, struct pool *pool, struct slot *slot)
         server_login_failed(s, CLOSE_NO_MEMORY, "53200", NULL);
 }
 
-/* ---- TLS ---- */
-
-static void go_on_with_tls(struct server *s)
-{
-    switch (stream_tls_handshake(&s->stream)) {
-    case STREAM_AGAIN: return;
-    case 1: send_startup(s); return;
-    default: {
-        char text[256];
-        snprintf(text, sizeof(text), "TLS handshake failed: %s", stream_tls_error());
-        server_login_fail(s, CLOSE_TLS_FAILED, "08001", text);
-        return;
-    }
-    }
-}
-
-static void on_tls_reply(struct server *s)
-{
-    struct server_login *l = s->login;
-    uint8_t answer;
-    int mode = config_settings(l->config->config)->server_tls_sslmode;
-    int n = stream_recv(&s->stream, &answer, 1); /* not a byte more: what follows must be inside TLS */
-
-    if (n == STREAM_AGAIN)
-        return;
-    if (n == 1 && answer == 'S') {
-        l->stage = STAGE_TLS_HANDSHAKE;
-        if (stream_tls_start(&s->stream, l->config->tls.server, s->host))
-            go_on_with_tls(s);
-        else
-            server_login_failed(s, CLOSE_TLS_FAILED, "08001", stream_tls_error());
-        return;
-    }
-    if (n == 1 && answer == 'N' && (mode == SSLMODE_PREFER || mode == SSLMODE_ALLOW)) {
-        l->use_tls = false;
-        l->is_second_try = true;
-        send_startup(s);
-        return;
-    }
-    if (n == 1 && answer == 'N')
-        server_login_failed(s, CLOSE_SERVER_REFUSED_TLS, "08001", "server refused SSL");
-    else if (n == 1)
-        server_login_failed(s, CLOSE_PROTOCOL_SERVER, "08P01", "unexpected answer to the request for SSL");
-    else
-        server_login_fail(s, CLOSE_CONNECT_FAILED, "08001", "server closed the connection during login");
-}
-
 /* ---- after authentication ---- */
 
 static void login_done(struct server *s)
@@ -434,7 +457,8 @@ static void login_done(struct server *s)
     if (shard_settings(s->shard)->log_connections) {
         char tls[96];
         stream_tls_describe(&s->stream, tls, sizeof(tls));
-        server_log(s, LOG_LVL_LOG, "new connection to server%s%s", tls[0] != '\0' ? " with TLS " : "", tls);
+        server_log(s, LOG_LVL_LOG, "new connection to server%s%s%s", tls[0] != '\0' ? " with TLS " : "", tls,
+                   stream_tls_is_resumed(&s->stream) ? ", resumed" : "");
     }
     dial_praise(&s->dial);
     dial_cancel(&s->dial);

@@ -78,16 +78,32 @@ static void derive_all(struct session_config *c, const uint8_t *process_secret,
 
 struct session_tls session_tls_ref(const struct session_tls *tls)
 {
-    return (struct session_tls){
+    struct session_tls copy = {
         .client = tls_context_ref(tls->client),
-        .server = tls_context_ref(tls->server),
+        .servers = xcalloc(tls->n_servers + 1, sizeof(*copy.servers)),
+        .n_servers = tls->n_servers,
     };
+
+    for (size_t i = 0; i < tls->n_servers; i++) {
+        copy.servers[i] = tls->servers[i];
+        tls_context_ref(copy.servers[i].context);
+    }
+    return copy;
 }
 
 void session_tls_unref(struct session_tls *tls)
 {
     tls_context_unref(tls->client);
-    tls_context_unref(tls->server);
+    for (size_t i = 0; i < tls->n_servers; i++)
+        tls_context_unref(tls->servers[i].context);
+    free(tls->servers);
+    *tls = (struct session_tls){0};
+}
+
+const struct server_tls *session_config_server_tls(const struct session_config *c,
+                                                   const struct database_config *db)
+{
+    return &c->tls.servers[config_database_index(c->config, db)];
 }
 
 struct session_config *session_config_new(const struct config *config, const struct session_tls *tls,

@@ -66,14 +66,6 @@ void client_tick(struct shard *sh, int64_t now_us);
  * database. */
 void client_apply_config(struct client *c, const struct config *cfg);
 
-/* client_tls.c */
-void handshakes_init(struct shard *sh);
-void handshakes_tick(struct shard *sh, int64_t now_us);
-/* A handshake is due or under way: nothing else can be said to the client. */
-bool client_tls_is_busy(const struct client *c);
-/* "TLSv1.3/CIPHER", or "no", for the log. */
-const char *client_tls_text(const struct client *c, char *out, size_t size);
-
 /* timeouts.c: timeouts of what is logged in and not waiting */
 void timeouts_tick(struct shard *sh, int64_t now_us);
 /* query_timeout has struck a client whose request no server has got anything of: does it keep its session? */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "client_tls_int.h"
 #include "session_int.h"
 
 static bool has_deadlines(const struct shard *sh)

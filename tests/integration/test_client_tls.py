@@ -3,11 +3,13 @@ import re
 import socket
 import ssl
 import struct
+import threading
 
 import psycopg
 import pytest
 
 from harness import util, wire
+from harness.load import Load
 from harness.util import wait_until
 from harness.wire import Closed, ServerError, tls_context
 
@@ -538,7 +540,7 @@ def test_session_resumption(make_tls, certs, version):
     (b"GET / HTTP/1.0\r\n\r\n", "http request"),
     (b"\x00" * 40, "wrong version number"),
     (b"\x16\x03\x01\xff\xff" + b"x" * 100, "."),
-    (b"", "the peer closed the connection"),
+    (b"\x16\x03\x01", "the peer closed the connection"),
 ])
 def test_failed_handshake_is_logged_once(make_tls, garbage, reason):
     pooler = make_tls(settings={"log_disconnections": 0})
@@ -546,13 +548,23 @@ def test_failed_handshake_is_logged_once(make_tls, garbage, reason):
         assert client.ssl_request() == b"S"
         address = client.sock.getsockname()
         client.send(garbage)
-        if not garbage:
+        if len(garbage) < 5:
             client.sock.shutdown(socket.SHUT_WR)
         assert client.receive_rest() is not None
     lines = pooler.wait_log("TLS handshake failed")
     assert len(lines) == 1 and f"@127.0.0.1:{address[1]} " in lines[0]
     assert re.search(f"TLS handshake failed: {reason}", lines[0])
     assert pooler.closes("tls_failed") == 1
+
+
+def test_only_asked(make_tls):
+    """Whoever asks for TLS and goes has not failed at a handshake."""
+    pooler = make_tls()
+    with pooler.raw() as client:
+        assert client.ssl_request() == b"S"
+        port = client.sock.getsockname()[1]
+    assert pooler.wait_log(f"@127.0.0.1:{port} closing because: client unexpected eof")
+    assert not pooler.log_lines("TLS handshake failed")
 
 
 def test_login_timeout_during_the_handshake(make_tls):
@@ -562,3 +574,99 @@ def test_login_timeout_during_the_handshake(make_tls):
         client.send(b"\x16\x03\x01")
         assert client.receive_rest() == b""
     pooler.wait_log("closing because: client_login_timeout")
+
+
+# ---- many at once ----------------------------------------------------------------------------------------------
+
+class Flood:
+    """Clients that shake hands and go, one after the other, in several threads."""
+
+    def __init__(self, pooler, threads=4):
+        self.pooler, self.done, self.stopping = pooler, 0, threading.Event()
+        self.threads = [threading.Thread(target=self._work) for _ in range(threads)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(20)
+
+    def _work(self):
+        while not self.stopping.is_set():
+            try:
+                with self.pooler.raw() as client:
+                    client.start_tls()
+                    self.done += 1
+            except (OSError, Closed, AssertionError):
+                pass
+
+
+def open_handshakes(pooler, count, hello):
+    """Clients that have sent part of a handshake and leave it at that."""
+    sleepers = [pooler.raw(timeout=30) for _ in range(count)]
+    for sleeper in sleepers:
+        assert sleeper.ssl_request() == b"S"
+        sleeper.send(hello)
+    return sleepers
+
+
+def client_hello():
+    """A whole one, as bytes: what it is answered waits for its client for ever."""
+    outgoing = ssl.MemoryBIO()
+    try:
+        tls_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()
+
+
+@pytest.mark.sanitizer
+def test_flood_of_handshakes(make_tls):
+    """The clients that are in are served all the while, and others get in."""
+    pooler = make_tls("prefer", {"max_logins_in_progress": 8, "log_connections": 0, "log_disconnections": 0})
+    with Load(pooler, 2) as steady, Load(pooler, 2, tls=True) as inside, Flood(pooler) as flood:
+        wait_until(lambda: flood.done > 10, "the flood", 60)
+        for _ in range(3):
+            steady.more(50)
+            inside.more(50)
+            with pooler.wire(tls=True, timeout=30) as client:
+                assert client.value("SELECT 1") == "1"
+        assert not steady.errors and not inside.errors
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("hello", [client_hello()[:20], client_hello(), b""], ids=["part of a hello", "a hello", "nothing"])
+def test_handshakes_that_never_finish(make_tls, workers, hello):
+    """They lose their places to those who wait, oldest first; nobody else is stopped by them."""
+    pooler = make_tls("prefer", {"max_logins_in_progress": 4 * workers})
+    with Load(pooler, 2) as steady, Load(pooler, 2, tls=True) as inside:
+        wait_until(lambda: len(pooler.clients()) == 4, "all of the load to be in")
+        sleepers = open_handshakes(pooler, 8 * workers, hello)
+        steady.more(50)
+        for _ in range(3):
+            with pooler.wire(tls=True, timeout=30) as client:
+                assert client.value("SELECT 1") == "1"
+        inside.more(50)
+        assert not steady.errors and not inside.errors
+        if hello:
+            assert pooler.wait_log(r"TLS handshake failed: the client was silent, and others wait \(max_logins_in_progress\)")
+    for sleeper in sleepers:
+        sleeper.disconnect()
+
+
+def test_no_place_is_lost(make_tls, workers):
+    """Handshakes that end badly give their places back: many more of them than there are places, one after the other."""
+    pooler = make_tls("prefer", {"max_logins_in_progress": workers})
+    for number in range(6 * workers):
+        with pooler.raw() as client:
+            assert client.ssl_request() == b"S"
+            client.send([b"garbage!", b"\x16\x03\x01", client_hello()][number % 3])
+            if number % 2:
+                client.reset()
+    for _ in range(3 * workers):
+        with pooler.wire(tls=True) as client:
+            assert client.value("SELECT 1") == "1"

@@ -21,6 +21,7 @@
 
 #include "net/stream.h"
 #include "net/tls.h"
+#include "tls_int.h"
 
 /* --- certificates --- */
 
@@ -281,7 +282,7 @@ static void client_open(struct client *c, const struct tls_options *o, const cha
     assert_string_equal(err, "");
     assert_non_null(ctx);
     stream_init(&c->stream, &c->loop, fds[0], &ops);
-    assert_true(stream_tls_start(&c->stream, ctx, host));
+    assert_true(stream_tls_start(&c->stream, ctx, host, 5432));
     tls_context_unref(ctx); /* the connection keeps what it needs */
     assert_int_equal(pthread_create(&c->server.thread, NULL, server_main, &c->server), 0);
     client_handshake(c);
@@ -371,7 +372,7 @@ static void test_full_needs_host(void **state)
     assert_true(loop_init(&loop, no_mail, NULL));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     stream_init(&s, &loop, fds[0], &ops);
-    assert_false(stream_tls_start(&s, ctx, NULL));
+    assert_false(stream_tls_start(&s, ctx, NULL, 5432));
     assert_non_null(strstr(stream_tls_error(), "host name"));
     stream_close(&s);
     close(fds[1]);
@@ -492,7 +493,7 @@ static void test_garbage(void **state)
     assert_true(loop_init(&c.loop, no_mail, NULL));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     stream_init(&c.stream, &c.loop, fds[0], &ops);
-    assert_true(stream_tls_start(&c.stream, ctx, "db.example.test"));
+    assert_true(stream_tls_start(&c.stream, ctx, "db.example.test", 5432));
     assert_int_equal(write(fds[1], "EFATAL: no thanks\n", 18), 18);
     client_handshake(&c);
     if (c.handshake == STREAM_AGAIN)
@@ -556,13 +557,183 @@ static void test_contexts(void **state)
     }
 }
 
+/* --- as server --- */
+
+/* A client on OpenSSL, blocking: shakes hands, says hello, and waits for the end. */
+struct peer_thread {
+    pthread_t thread;
+    int fd;
+    const struct identity *identity; /* NULL: shows no certificate */
+};
+
+static void *peer_main(void *arg)
+{
+    struct peer_thread *t = arg;
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    char byte;
+
+    if (t->identity != NULL) {
+        SSL_CTX_use_certificate(ctx, t->identity->cert);
+        SSL_CTX_use_PrivateKey(ctx, t->identity->key);
+    }
+    SSL *ssl = SSL_new(ctx);
+    SSL_set_fd(ssl, t->fd);
+    if (SSL_connect(ssl) == 1 && SSL_write(ssl, "hello", 5) == 5)
+        while (SSL_read(ssl, &byte, 1) > 0)
+            ;
+    ERR_clear_error();
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    close(t->fd);
+    return NULL;
+}
+
+static const struct accept_row {
+    enum tls_verify verify;
+    int peer; /* 0: no certificate, 1: of the CA, 2: of another, 3: of the CA, with a NUL in its name */
+    const char *error; /* NULL: lets it in */
+    const char *cn;    /* NULL: proves nothing */
+} accept_rows[] = {
+    {TLS_VERIFY_NONE, 0, NULL, NULL},
+    {TLS_VERIFY_NONE, 1, NULL, NULL},
+    {TLS_VERIFY_OPTIONAL, 0, NULL, NULL},
+    {TLS_VERIFY_OPTIONAL, 1, NULL, "somebody"},
+    {TLS_VERIFY_OPTIONAL, 2, NULL, NULL},
+    {TLS_VERIFY_OPTIONAL, 3, NULL, NULL},
+    {TLS_VERIFY_CA, 0, "peer did not return a certificate", NULL},
+    {TLS_VERIFY_CA, 1, NULL, "somebody"},
+    {TLS_VERIFY_CA, 2, "certificate verify failed", NULL},
+    {TLS_VERIFY_FULL, 1, NULL, "somebody"},
+};
+
+/* The beginning of the handshake has been read before it is known to be one; what is said right behind it is
+ * not lost. */
+static void test_accept(void **state)
+{
+    (void)state;
+    struct identity peers[] = {
+        {NULL, NULL},
+        identity_new("somebody", &ca, NULL),
+        identity_new("somebody", &other_ca, NULL),
+        identity_new("some", &ca, NULL),
+    };
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(peers[3].cert), "CN", MBSTRING_ASC,
+                               (const unsigned char *)"x\0y", 3, 0, 0);
+    X509_NAME_ENTRY_free(X509_NAME_delete_entry(X509_get_subject_name(peers[3].cert), 1));
+    assert_true(X509_sign(peers[3].cert, ca.key, EVP_sha256()) > 0);
+    for (size_t i = 0; i < sizeof(accept_rows) / sizeof(accept_rows[0]); i++) {
+        const struct accept_row *row = &accept_rows[i];
+        struct tls_options o = plain_options;
+        struct client c = {.is_intact = true};
+        struct peer_thread peer = {.identity = row->peer > 0 ? &peers[row->peer] : NULL};
+        char err[256] = "", first[7], cn[64] = "";
+        int fds[2];
+        o.side = TLS_SERVER;
+        o.verify = row->verify;
+        o.ca_file = ca_path;
+        o.cert_file = cert_path;
+        o.key_file = key_path;
+        struct tls_context *ctx = context_new(&o, err, sizeof(err));
+        assert_string_equal(err, "");
+        assert_true(loop_init(&c.loop, no_mail, NULL));
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+        peer.fd = fds[1];
+        assert_int_equal(pthread_create(&peer.thread, NULL, peer_main, &peer), 0);
+        assert_int_equal(recv(fds[0], first, sizeof(first), MSG_WAITALL), sizeof(first));
+        stream_init(&c.stream, &c.loop, fds[0], &ops);
+        assert_false(stream_is_tls(&c.stream));
+        assert_true(stream_tls_accept(&c.stream, ctx, first, sizeof(first)));
+        assert_true(stream_is_tls(&c.stream) && !stream_tls_has_alpn(&c.stream));
+        tls_context_unref(ctx);
+        c.expected = 5;
+        client_handshake(&c);
+        if (c.handshake == STREAM_AGAIN)
+            loop_run(&c.loop);
+        if (row->error == NULL) {
+            assert_string_equal(c.error, "");
+            if (c.received < 5)
+                loop_run(&c.loop);
+            assert_int_equal(c.received, 5);
+        } else {
+            assert_int_equal(c.handshake, STREAM_ERROR);
+            assert_int_equal(strncmp(c.error, row->error, strlen(row->error)), 0);
+        }
+        assert_int_equal(stream_peer_cn(&c.stream, cn, sizeof(cn)), row->cn != NULL);
+        assert_string_equal(cn, row->cn != NULL ? row->cn : "");
+        assert_false(row->cn != NULL && stream_peer_cn(&c.stream, cn, strlen(row->cn)));
+        stream_close(&c.stream);
+        pthread_join(peer.thread, NULL);
+        loop_destroy(&c.loop);
+    }
+    for (size_t i = 1; i < 4; i++)
+        identity_free(&peers[i]);
+}
+
+static struct tls_context *made(struct tls_maker *m, const struct tls_options *o)
+{
+    char err[256] = "";
+    struct tls_context *ctx = tls_maker_get(m, o, err, sizeof(err));
+    assert_string_equal(err, "");
+    assert_non_null(ctx);
+    return ctx;
+}
+
+/* A context is taken over when nothing has changed, down to the contents of the files; CA files are shared.
+ */
+static void test_maker(void **state)
+{
+    (void)state;
+    struct tls_options o = plain_options, other;
+    struct tls_maker m;
+    o.verify = TLS_VERIFY_CA;
+    o.ca_file = ca_path;
+    other = o;
+    other.verify = TLS_VERIFY_FULL;
+
+    tls_maker_init(&m);
+    struct tls_context *a = made(&m, &o), *same = made(&m, &o), *b = made(&m, &other);
+    assert_ptr_equal(a, same);
+    assert_ptr_not_equal(a, b);
+    assert_ptr_equal(a->authorities, b->authorities);
+    tls_context_unref(same);
+    tls_maker_free(&m);
+
+    tls_maker_init(&m); /* a reload */
+    tls_maker_know(&m, NULL);
+    tls_maker_know(&m, a);
+    tls_maker_know(&m, a);
+    tls_maker_know(&m, b);
+    assert_int_equal(m.n_known, 2);
+    same = made(&m, &o);
+    assert_ptr_equal(a, same);
+    tls_context_unref(same);
+    struct tls_context *changed[2]; /* in one byte of a file */
+    for (int i = 0; i < 2; i++) {
+        cert_write(ca_path, ca.cert);
+        FILE *f = fopen(ca_path, "a");
+        fprintf(f, "# %d\n", i);
+        fclose(f);
+        changed[i] = made(&m, &o);
+    }
+    assert_ptr_not_equal(a, changed[0]);
+    assert_ptr_not_equal(changed[0], changed[1]);
+    assert_ptr_not_equal(changed[0]->authorities, changed[1]->authorities);
+    tls_context_unref(changed[0]);
+    tls_context_unref(changed[1]);
+    cert_write(ca_path, ca.cert);
+    tls_maker_free(&m);
+    tls_context_unref(a);
+    tls_context_unref(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verification),    cmocka_unit_test(test_full_needs_host),
         cmocka_unit_test(test_large_both_ways), cmocka_unit_test(test_ends),
         cmocka_unit_test(test_shutdown_write),  cmocka_unit_test(test_move),
-        cmocka_unit_test(test_garbage),         cmocka_unit_test(test_contexts),
+        cmocka_unit_test(test_garbage),         cmocka_unit_test(test_accept),
+        cmocka_unit_test(test_maker),           cmocka_unit_test(test_contexts),
     };
     signal(SIGPIPE, SIG_IGN);
     alarm(120);

@@ -216,10 +216,12 @@ class Pooler:
         conn.prepare_threshold = None
         return conn
 
-    def wire(self, user="app", database="app", password=None, timeout=10.0, **parameters):
+    def wire(self, user="app", database="app", password=None, timeout=10.0, tls=False, **parameters):
         """A raw connection, logged in."""
         raw = self.raw(timeout=timeout)
         try:
+            if tls:
+                raw.start_tls()
             return raw.login(user, database, password, **parameters)
         except BaseException:
             raw.disconnect()
