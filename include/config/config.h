@@ -153,6 +153,15 @@ const struct hba *config_hba(const struct config *c);
 /* The maps of auth_ident_file; NULL: none are needed. */
 const struct ident *config_ident(const struct config *c);
 
+/* How users are looked up whom auth_file does not name. */
+struct config_lookup {
+    const char *database; /* of [databases], or falls under * */
+    const char *user;
+    const char *query;
+};
+/* For a client that asks for this database (NULL: the console). False: not at all. */
+bool config_lookup(const struct config *c, const char *database, struct config_lookup *out) must_check;
+
 bool config_is_admin(const struct config *c, const char *user);
 /* In stats_users; admins are asked for with config_is_admin(). */
 bool config_is_stats(const struct config *c, const char *user);

@@ -171,6 +171,7 @@ struct settings {
 
     /* ours */
     const char *auth_ident_map; /* of auth_ident_file, for auth_type cert and peer */
+    int64_t auth_query_cache_time_us;
     const char *environment;    /* name of the profile in force, "" none */
     int64_t handoff_slack_us;   /* T: how long a waiter may be overtaken by waiters of the freeing worker */
     int handoff_burst;          /* K: by how many later ones it may be overtaken */

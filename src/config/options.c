@@ -136,8 +136,9 @@ static const struct config_option options[] = {
     STR(admin_users, "", R, "Users who may run every command of the admin console; a comma-separated list."),
     INT(application_name_add_host, "0", 0, INT_MAX, R,
         "1: append the client's address to its application_name."),
-    STR(auth_dbname, "", R | LATER | UNSET,
-        "Database in which auth_query runs; unset: the one that the client asks for."),
+    STR(auth_dbname, "", R | UNSET,
+        "Database (of [databases]) in which auth_query runs; unset: the one that the client asks for. Also a "
+        "key of [databases]. Without it auth_query does not find users of the console."),
     STR(auth_file, "", R | UNSET,
         "File of user names and secrets: plain passwords, md5 hashes or SCRAM verifiers."),
     STR(auth_hba_file, "", R,
@@ -150,17 +151,20 @@ static const struct config_option options[] = {
         "PostgreSQL's pg_ident.conf. Rules of auth_hba_file name a map with map=NAME; see also "
         "auth_ident_map."),
     STR(auth_ldap_options, "", R | LATER | UNSET, "Options for auth_type = ldap."),
-    /* An empty query looks nothing up, which is what this version does. */
-    {"auth_query", OPTION_STR, R | LATER, FIELD(const char *, auth_query), AUTH_QUERY_DEFAULT, 0, 0, NULL, "",
-     "Query that looks a user's secret up in the database; $1 is the user's name."},
+    STR(auth_query, AUTH_QUERY_DEFAULT, R,
+        "Query that looks up a user whom auth_file does not name, run as auth_user with the name as $1. It "
+        "gives one row of two columns, the name and the secret as in pg_authid (NULL: no password is right), "
+        "or none. It runs on connections of its own, one look-up per user at a time however many log in; see "
+        "auth_query_cache_time. Empty: nobody is looked up. Also a key of [databases]."),
     ENUM(auth_type, "md5", auth_types, R,
          "How clients prove who they are: any and trust ask for nothing (any lets every name in), plain asks "
          "for the password in clear text, md5 uses md5 unless the stored secret is a SCRAM verifier, "
          "scram-sha-256 uses SCRAM only, cert takes the common name of a verified client certificate (over "
          "TLS only), peer the operating-system user (over the Unix socket only), hba goes by the rules in "
          "auth_hba_file."),
-    STR(auth_user, "", R | LATER | UNSET,
-        "User who runs auth_query for the users that auth_file does not name."),
+    STR(auth_user, "", R | UNSET,
+        "User who runs auth_query for the users that auth_file does not name; its own secret stands in "
+        "auth_file. Unset: nobody is looked up. Also a key of [databases]."),
     TIME(autodb_idle_timeout, "3600", R,
          "Databases that were made from the * entry are forgotten when no client has used them for this "
          "long; 0: never."),
@@ -379,6 +383,10 @@ static const struct config_option options[] = {
         "The map of auth_ident_file that counts with auth_type = cert and auth_type = peer; empty: names "
         "must "
         "be equal."),
+    TIME(auth_query_cache_time, "10", R | OURS,
+         "How long an answer of auth_query counts for further logins; a changed password, or a role that has "
+         "been disabled, is noticed after this time at the latest, on RELOAD, or at the next login after one "
+         "that failed. 0: each login asks."),
     STR(environment, "", R | OURS | NO_SET,
         "Name of the environment profile in force: development, test, staging, production, sidecar or one "
         "with an "

@@ -138,6 +138,26 @@ const struct peer_config *config_peer_at(const struct config *c, size_t i)
     return &c->catalog->peers[i];
 }
 
+static const char *set_or(const char *own, const char *otherwise)
+{
+    return own != NULL && *own != '\0' ? own : otherwise;
+}
+
+bool config_lookup(const struct config *c, const char *database, struct config_lookup *out)
+{
+    const struct settings *s = &c->settings;
+    const struct database_config *db = database != NULL ? config_find_database(c, database) : NULL;
+
+    *out = (struct config_lookup){
+        .database =
+            set_or(db != NULL ? db->auth_dbname : NULL, set_or(s->auth_dbname, db != NULL ? database : "")),
+        .user = set_or(db != NULL ? db->auth_user : NULL, s->auth_user),
+        .query = set_or(db != NULL ? db->auth_query : NULL, s->auth_query),
+    };
+    return *out->database != '\0' && *out->user != '\0' && *out->query != '\0' &&
+           config_find_database(c, out->database) != NULL;
+}
+
 static bool contains(const struct strlist *l, const char *s, int (*compare)(const char *, const char *))
 {
     for (size_t i = 0; i < l->count; i++)

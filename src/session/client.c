@@ -25,7 +25,7 @@
 #define TO(s) (1u << CLIENT_##s)
 only_for_checks static const uint16_t client_moves[CLIENT_STATES] = {
     [CLIENT_LOGIN] = TO(LOGIN_WAIT) | TO(IDLE) | TO(CONSOLE) | TO(CANCEL) | TO(CLOSING),
-    [CLIENT_LOGIN_WAIT] = TO(IDLE) | TO(CLOSING),
+    [CLIENT_LOGIN_WAIT] = TO(IDLE) | TO(LOGIN) | TO(CLOSING),
     [CLIENT_IDLE] = TO(WAITING) | TO(ACTIVE) | TO(CLOSING),
     [CLIENT_WAITING] = TO(ACTIVE) | TO(IDLE) | TO(CLOSING),
     [CLIENT_ACTIVE] = TO(IDLE) | TO(WAITING) | TO(CLOSING),
@@ -267,6 +267,7 @@ static void client_leave(struct client *c)
 
     if ((c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT) && s == NULL)
         (void)pool_cancel(c->pool, &c->ticket, c->shard->now_us);
+    client_lookup_leave(c);
     if (c->state == CLIENT_CONSOLE)
         console_gone(c);
     if (s != NULL)
@@ -359,6 +360,12 @@ static void login_timed_out(struct client *c)
         return;
     }
     pool_last_error(c->pool, sqlstate, text, sizeof(text));
+    if (client_is_looking_up(c)) {
+        client_log(c, LOG_LVL_LOG, "auth_query has not been run: %s",
+                   text[0] != '\0' ? text : "no server is free");
+        client_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT, NULL);
+        return;
+    }
     client_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT_SERVER_DOWN, text[0] != '\0' ? text : NULL);
 }
 
@@ -399,6 +406,10 @@ static void end_wait(struct client *c, enum close_reason why)
     char sqlstate[6], text[POOL_ERROR_BYTES], message[POOL_ERROR_BYTES + 32];
 
     pool_last_error(c->pool, sqlstate, text, sizeof(text));
+    if (client_is_looking_up(c)) {
+        client_lookup_failed(c, text[0] != '\0' ? text : close_reason_text(why));
+        return;
+    }
     if (why == CLOSE_QUERY_TIMEOUT && timeouts_keep_session(c)) {
         timeouts_cancel_unsent(c, text);
         return;

@@ -31,6 +31,7 @@ void client_login_free(struct client *c)
     }
     client_tls_leave(l);
     scram_server_free(l->scram);
+    found_user_unref(l->found);
     session_config_unref(l->config);
     free(l->user);
     free(l->database);
@@ -462,11 +463,15 @@ static bool enter_pool(struct client *c, const struct database_config *db)
 
 static void keep_scram_keys(struct client *c)
 {
+    const struct client_login *l = c->login;
     struct scram_keys keys;
-    if (c->login->scram == NULL || !scram_server_keys(c->login->scram, &keys))
-        return;
-    registry_set_scram_keys(c->shard->instance->registry, c->pool->user, keys.client_key,
-                            keys.secret.server_key);
+    bool has_keys = l->scram != NULL && scram_server_keys(l->scram, &keys);
+
+    if (l->found != NULL && strcmp(l->user, c->pool->user->name) == 0)
+        pool_keep_secret(c->pool, l->found, has_keys ? keys.client_key : NULL);
+    if (has_keys && l->found == NULL)
+        registry_set_scram_keys(c->shard->instance->registry, c->pool->user, keys.client_key,
+                                keys.secret.server_key);
     secret_wipe(&keys, sizeof(keys));
 }
 

@@ -8,6 +8,7 @@
 
 #include "auth/hba.h"
 #include "auth/scram.h"
+#include "session/lookup.h"
 #include "session_int.h"
 #include "wire/negotiation.h"
 #include "wire/startup.h"
@@ -18,6 +19,7 @@ enum login_stage {
     LOGIN_SASL_INIT, /* SASLInitialResponse is due */
     LOGIN_SASL,      /* SASLResponse is due */
     LOGIN_BUSY,      /* another thread is asked; what the client sends waits */
+    LOGIN_LOOKUP,    /* in LOGIN_WAIT, for a server of its pool to run auth_query on */
     LOGIN_DONE,      /* authenticated */
 };
 
@@ -58,6 +60,11 @@ struct client_login {
     uint8_t md5_salt[4];
     struct session_config *config;       /* the settings that this login began with (a reference) */
     const struct credential *credential; /* of config; NULL: unknown user or none */
+    struct found_user *found;            /* what auth_query has told; NULL: not asked */
+    struct lookup_entry *leads;          /* LOGIN_LOOKUP: this client is the one that asks */
+    struct pool *lookup_pool;            /* where found comes from */
+    uint8_t n_lookups;                   /* tries */
+    bool found_is_kept;                  /* found is of an earlier login */
     struct scram_server *scram;
     uint32_t n_settings;
     struct login_setting
@@ -80,6 +87,16 @@ void client_login_authenticated(struct client *c);
 /* client_login.c: the stage is no longer LOGIN_BUSY (or the client has gone): what it sent meanwhile is
  * looked at. */
 void client_login_go_on(struct client *c);
+
+/* client_auth.c: the user has been looked up, where that is to be; the method begins. */
+void client_auth_go(struct client *c);
+
+/* client_lookup.c */
+/* Looks the user up. True: that is under way (or the client has gone); false: there is nothing to look up,
+ * or it is done. */
+bool client_lookup_begin(struct client *c) must_check;
+/* The client has failed to prove that it is the user: a kept answer may be an old one. */
+void client_lookup_doubt(struct client *c);
 
 /* client_rules.c */
 /* Sets method and map. False: the client is closed. */

@@ -1,4 +1,5 @@
 """auth_type = hba: who gets in from where, by which method; PostgreSQL's own pg_hba.conf is the measure."""
+import contextlib
 import itertools
 import os
 import pwd
@@ -27,7 +28,17 @@ def hba_pooler(make_pooler, pg, rules, ident=None, start=True, **kwargs):
     util.write_file(pooler.path("hba.conf"), rules)
     if ident is not None:
         util.write_file(pooler.path("ident.conf"), ident)
-    return pooler.start() if start else pooler
+    return with_unix_socket(pooler.start()) if start else pooler
+
+
+def with_unix_socket(pooler):
+    """The Unix socket is the last to be listened to."""
+    def answers():
+        with contextlib.suppress(ConnectionRefusedError):
+            Wire(pooler.directory, pooler.port).disconnect()
+            return True
+    util.wait_until(answers, "the Unix socket")
+    return pooler
 
 
 def unix(pooler, user="app", database="app", password=None):
@@ -208,7 +219,7 @@ def test_peer_for_everybody(make_pooler, pg):
     pooler = make_pooler(start=False, databases=databases, settings={
         "auth_type": "peer", "auth_ident_file": "ident.conf", "auth_ident_map": "os"})
     util.write_file(pooler.path("ident.conf"), f"os {OS_USER} app\n")
-    pooler.start()
+    with_unix_socket(pooler.start())
     unix(pooler).disconnect()
     with pytest.raises(ServerError) as caught:
         unix(pooler, "alice")
