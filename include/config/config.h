@@ -23,8 +23,6 @@
 
 struct config;
 struct credential; /* auth/: a secret of the userlist */
-struct hba;        /* auth/ */
-struct ident;      /* auth/ */
 
 /* One line of [databases]. Strings are NULL when unset, but for name, host and auth_*. */
 struct database_config {
@@ -147,20 +145,6 @@ size_t config_peer_count(const struct config *c);
 const struct peer_config *config_peer_at(const struct config *c, size_t i);
 /* Cancel requests that may be under way to it at a time. */
 int config_peer_pool_size(const struct config *c, const struct peer_config *peer);
-
-/* The rules of auth_hba_file; NULL unless auth_type = hba. */
-const struct hba *config_hba(const struct config *c);
-/* The maps of auth_ident_file; NULL: none are needed. */
-const struct ident *config_ident(const struct config *c);
-
-/* How users are looked up whom auth_file does not name. */
-struct config_lookup {
-    const char *database; /* of [databases], or falls under * */
-    const char *user;
-    const char *query;
-};
-/* For a client that asks for this database (NULL: the console). False: not at all. */
-bool config_lookup(const struct config *c, const char *database, struct config_lookup *out) must_check;
 
 bool config_is_admin(const struct config *c, const char *user);
 /* In stats_users; admins are asked for with config_is_admin(). */

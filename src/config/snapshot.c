@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "config/login_rules.h"
 #include "config_int.h"
 
 struct config *snapshot_new(void)

@@ -13,7 +13,7 @@
  */
 #include <stdlib.h>
 
-#include "session_int.h"
+#include "auth_int.h"
 
 static void acts_push(struct shard *sh, struct pool *pool, const struct pool_act *act)
 {

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
-#include "session_int.h"
+#include "auth_int.h"
 
 #define MAX_RETRIES_PER_TICK 64  /* pools */
 #define MAX_LATE_PER_TICK    256 /* clients that have waited too long; the others 20 ms later */

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/login_rules.h"
+#include "auth_int.h"
 #include "login_int.h"
 
 #define MAX_TRIES 3 /* servers that died, leaders that went */

@@ -19,6 +19,8 @@
 
 #include "auth/ident.h"
 #include "base/str.h"
+#include "config/login_rules.h"
+#include "auth_int.h"
 #include "login_int.h"
 #include "net/helper.h"
 

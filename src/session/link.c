@@ -14,7 +14,7 @@
  */
 #include <string.h>
 
-#include "session_int.h"
+#include "auth_int.h"
 
 /* ---- words of our own ---- */
 

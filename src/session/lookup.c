@@ -16,6 +16,7 @@
 
 #include "base/secret.h"
 #include "base/str.h"
+#include "auth_int.h"
 #include "login_int.h"
 
 #define MAX_MESSAGE_BYTES 65536

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "session_int.h"
+#include "auth_int.h"
 
 /* [from] bit set of the states that may follow */
 #define TO(s) (1u << SERVER_##s)

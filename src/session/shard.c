@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "session_int.h"
+#include "auth_int.h"
 
 static bool has_deadlines(const struct shard *sh)
 {

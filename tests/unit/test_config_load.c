@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "auth/credential.h"
+#include "config/login_rules.h"
 #include "config_fixture.h"
 
 #define P "[pgsluice]\n"
