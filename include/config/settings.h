@@ -170,6 +170,9 @@ struct settings {
     int verbose;
 
     /* ours */
+    int64_t auth_failure_delay_us;
+    int auth_failure_limit; /* 0 = nobody is blocked */
+    int64_t auth_failure_period_us;
     const char *auth_ident_map; /* of auth_ident_file, for auth_type cert and peer */
     int64_t auth_query_cache_time_us;
     const char *environment;    /* name of the profile in force, "" none */

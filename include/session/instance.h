@@ -25,6 +25,7 @@
 #include "stats/errors.h"
 
 struct derived;
+struct failures;
 struct lookups;
 struct peer;
 struct scram_secret;
@@ -74,7 +75,8 @@ struct instance {
     struct loop *control;
     struct registry *registry;
     struct stats_errors *errors;
-    struct lookups *lookups; /* answers of auth_query */
+    struct lookups *lookups;   /* answers of auth_query */
+    struct failures *failures; /* failed logins */
     uint8_t scram_process_secret[32];
     int64_t started_wall_us;
 

@@ -379,6 +379,17 @@ static const struct config_option options[] = {
     STR(user, "", UNSET, "User to change to when started by root."),
     INT(verbose, "0", 0, INT_MAX, R | UNSET, "0: the usual log lines; 1: debugging; 2: more of it."),
 
+    TIME(
+        auth_failure_delay, "1", R | OURS,
+        "How long the answer to a failed login is held back, from the second failure of one address and user "
+        "on. 0: not at all."),
+    INT(auth_failure_limit, "20", 0, INT_MAX, R | OURS,
+        "After so many failed logins of one user from one address, none of them further apart than "
+        "auth_failure_period, that user is blocked there: every login fails, without a look at the password, "
+        "until auth_failure_period has passed. After five times as many, of whatever users, the address is. "
+        "IPv6 addresses count by their network of 64 bits; over Unix sockets nobody is blocked. The log says "
+        "it once for each block. RELOAD, and a change of auth_file, end all blocks. 0: nobody is blocked."),
+    TIME(auth_failure_period, "60", R | OURS, "How long a failed login counts, and how long a block lasts."),
     STR(auth_ident_map, "", R | OURS,
         "The map of auth_ident_file that counts with auth_type = cert and auth_type = peer; empty: names "
         "must "

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "main_int.h"
+#include "session/failures.h"
 #include "session/lookup.h"
 
 #define MAX_LOGGED 100 /* changes of one reload: a userlist may be new from end to end */
@@ -166,6 +167,7 @@ static void publish(struct control *ctl, struct session_config *next, struct con
     struct publication p = {.ctl = ctl, .changes = changes};
 
     lookups_forget(ctl->in.lookups);
+    failures_forget(ctl->in.failures);
 
     ctl->config = next;
     for (int i = 0; i < ctl->in.n_workers; i++) {

@@ -268,6 +268,7 @@ static void client_leave(struct client *c)
     if ((c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT) && s == NULL)
         (void)pool_cancel(c->pool, &c->ticket, c->shard->now_us);
     client_lookup_leave(c);
+    client_failed_leave(c);
     if (c->state == CLIENT_CONSOLE)
         console_gone(c);
     if (s != NULL)
@@ -281,6 +282,8 @@ static void log_close(const struct client *c, enum close_reason why, const char 
     int64_t age_s = (c->shard->now_us - c->connected_us) / USEC_PER_SEC;
 
     stats_errors_count_close(c->shard->instance->errors, c->shard->index, why);
+    if (why == CLOSE_LOGIN_BLOCKED) /* that it is blocked has been said */
+        return;
     if (is_error && set->log_pooler_errors)
         client_log(c, LOG_LVL_WARNING, "pooler error: %s", text);
     if (set->log_disconnections)

@@ -26,7 +26,7 @@ static void refuse(struct client *c, enum close_reason why)
                has_none ? "it has no password that is valid" : close_reason_text(why));
     client_lookup_doubt(c);
     snprintf(text, sizeof(text), "password authentication failed for user \"%.64s\"", c->login->user);
-    client_close_error(c, why, "28P01", text, NULL);
+    client_auth_failed(c, why, "28P01", text);
 }
 
 static bool ask(struct client *c, uint32_t code, const void *data, uint32_t len_bytes)
@@ -93,7 +93,7 @@ void client_auth_begin(struct client *c)
         client_login_authenticated(c);
         return;
     }
-    if (client_choose_method(c) && !client_lookup_begin(c))
+    if (client_choose_method(c) && (l->is_any || !client_is_blocked(c)) && !client_lookup_begin(c))
         client_auth_go(c);
 }
 

@@ -15,6 +15,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "auth_int.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
@@ -30,6 +31,7 @@ void client_login_free(struct client *c)
         free(l->settings[i].value);
     }
     client_tls_leave(l);
+    client_failed_leave(c);
     scram_server_free(l->scram);
     found_user_unref(l->found);
     session_config_unref(l->config);
@@ -357,7 +359,7 @@ static bool is_gone(const struct client *c)
 static void take_input(struct client *c)
 {
     while (c->state == CLIENT_LOGIN && c->input != NULL && c->input->len > 0 &&
-           c->login->stage != LOGIN_BUSY) {
+           c->login->stage != LOGIN_BUSY && c->login->stage != LOGIN_FAILED) {
         uint32_t used = c->login->stage == LOGIN_STARTUP ? startup_step(c) : auth_step(c);
         if (is_gone(c) || c->state == CLIENT_CANCEL)
             return;
@@ -390,6 +392,7 @@ void client_login_input(struct client *c, const uint8_t *data, uint32_t len_byte
         c->login->is_unix = c->peer_family == AF_UNIX;
         c->login->client = c;
         list_init(&c->login->tls_node);
+        list_init(&c->login->failed_node);
     }
     if (client_keep_input(c, data, len_bytes))
         take_input(c);
@@ -481,6 +484,7 @@ void client_login_authenticated(struct client *c)
     const struct config *cfg = l->config->config;
 
     l->stage = LOGIN_DONE;
+    client_auth_succeeded(c);
     if (l->is_console) {
         enter_console(c);
         return;

@@ -20,6 +20,7 @@ enum login_stage {
     LOGIN_SASL,      /* SASLResponse is due */
     LOGIN_BUSY,      /* another thread is asked; what the client sends waits */
     LOGIN_LOOKUP,    /* in LOGIN_WAIT, for a server of its pool to run auth_query on */
+    LOGIN_FAILED,    /* the answer to that is held back */
     LOGIN_DONE,      /* authenticated */
 };
 
@@ -65,6 +66,11 @@ struct client_login {
     struct pool *lookup_pool;            /* where found comes from */
     uint8_t n_lookups;                   /* tries */
     bool found_is_kept;                  /* found is of an earlier login */
+    enum close_reason failed_why;        /* LOGIN_FAILED: the answer */
+    const char *failed_sqlstate;         /* static */
+    char failed_text[160];
+    struct list failed_node; /* shard->held_back */
+    int64_t failed_until_us;
     struct scram_server *scram;
     uint32_t n_settings;
     struct login_setting
@@ -90,6 +96,13 @@ void client_login_go_on(struct client *c);
 
 /* client_auth.c: the user has been looked up, where that is to be; the method begins. */
 void client_auth_go(struct client *c);
+
+/* client_failed.c */
+/* True: this address and user have failed too often, and the client is closed. */
+bool client_is_blocked(struct client *c) must_check;
+/* It is not who it says: counted, and told so now or later. */
+void client_auth_failed(struct client *c, enum close_reason why, const char *sqlstate, const char *message);
+void client_auth_succeeded(struct client *c);
 
 /* client_lookup.c */
 /* Looks the user up. True: that is under way (or the client has gone); false: there is nothing to look up,

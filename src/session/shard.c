@@ -68,6 +68,7 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
     (void)what;
     loop_enter(&sh->loop);
     sh->tick_at_us = 0;
+    client_failed_tick(sh, now_us);
     client_tick(sh, now_us);
     handshakes_tick(sh, now_us);
     server_tick(sh, now_us);
@@ -119,6 +120,7 @@ bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct ses
         list_init(&sh->server_lists[i]);
     list_init(&sh->cancels);
     list_init(&sh->cancels_queued);
+    list_init(&sh->held_back);
     cancel_table_init(&sh->cancel_keys);
     handshakes_init(sh);
     if (!loop_init(&sh->loop, on_mail, sh))
