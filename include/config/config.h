@@ -60,8 +60,11 @@ struct database_config {
 struct user_config {
     const char *name;
     const struct credential *credential; /* NULL when not in the userlist */
-    bool has_section_entry;              /* stands in [users] */
+    const struct credential *older;      /* more that are right, with passwords=all */
+    uint32_t n_older;
+    bool has_section_entry; /* stands in [users] */
 
+    int passwords; /* enum config_passwords */
     int pool_mode; /* POOL_MODE_INHERIT = unset */
     int pool_size; /* -1 = unset, as in the next ones */
     int reserve_pool_size;

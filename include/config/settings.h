@@ -28,6 +28,9 @@ enum config_pool_mode { POOL_MODE_SESSION, POOL_MODE_TRANSACTION, POOL_MODE_STAT
 /* "not set here": databases and users inherit. */
 #define POOL_MODE_INHERIT (-1)
 
+/* Which lines of auth_file count for a user that stands there more than once. */
+enum config_passwords { PASSWORDS_LAST, PASSWORDS_ALL };
+
 enum config_sslmode {
     SSLMODE_DISABLE,
     SSLMODE_ALLOW,

@@ -27,6 +27,7 @@ void option_refusal(const struct config_option *o, const char *value, struct buf
 const struct config_option_name *config_pool_mode_names(void);
 const struct config_option_name *config_load_balance_hosts_names(void);
 const struct config_option_name *config_target_session_attrs_names(void);
+const struct config_option_name *config_passwords_names(void);
 
 void settings_init_defaults(struct settings *s);
 void settings_copy(struct settings *to, const struct settings *from);

@@ -116,6 +116,12 @@ static const struct config_option_name targets[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name passwords[] = {
+    {"last", PASSWORDS_LAST, false},
+    {"all", PASSWORDS_ALL, false},
+    {NULL, 0, false},
+};
+
 static const struct config_option_name timeout_actions[] = {
     {"disconnect", TIMEOUT_ACTION_DISCONNECT, false},
     {"cancel", TIMEOUT_ACTION_CANCEL, false},
@@ -524,4 +530,9 @@ const struct config_option_name *config_load_balance_hosts_names(void)
 const struct config_option_name *config_target_session_attrs_names(void)
 {
     return targets;
+}
+
+const struct config_option_name *config_passwords_names(void)
+{
+    return passwords;
 }

@@ -15,7 +15,16 @@
 #include "config/connstr.h"
 #include "config_int.h"
 
-enum key_type { KEY_STR, KEY_PORT, KEY_INT, KEY_TIME, KEY_POOL_MODE, KEY_LOAD_BALANCE, KEY_TARGET };
+enum key_type {
+    KEY_STR,
+    KEY_PORT,
+    KEY_INT,
+    KEY_TIME,
+    KEY_POOL_MODE,
+    KEY_LOAD_BALANCE,
+    KEY_TARGET,
+    KEY_PASSWORDS
+};
 
 struct key {
     const char *name;
@@ -69,6 +78,8 @@ static const struct key user_keys[] = {
     {"idle_transaction_timeout", KEY_TIME, USER(idle_transaction_timeout_us), false},
     {"query_timeout", KEY_TIME, USER(query_timeout_us), false},
     {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us), false},
+    /* ours */
+    {"passwords", KEY_PASSWORDS, USER(passwords), false},
 };
 
 static const struct key peer_keys[] = {
@@ -81,6 +92,8 @@ static const struct config_option_name *names_of(enum key_type type)
 {
     if (type == KEY_POOL_MODE)
         return config_pool_mode_names();
+    if (type == KEY_PASSWORDS)
+        return config_passwords_names();
     return type == KEY_TARGET ? config_target_session_attrs_names() : config_load_balance_hosts_names();
 }
 
@@ -115,6 +128,7 @@ static bool store(const struct key *k, const char *text, void *entry, bool *is_s
     case KEY_POOL_MODE:
     case KEY_LOAD_BALANCE:
     case KEY_TARGET:
+    case KEY_PASSWORDS:
         if (!value_parse_enum(text, names_of(k->type), &name, why))
             return false;
         *(int *)field = name->value;
@@ -244,7 +258,8 @@ static void print_field(const struct key *k, const void *entry, struct buf *out)
         return;
     case KEY_POOL_MODE:
     case KEY_LOAD_BALANCE:
-    case KEY_TARGET: buf_append_str(out, enum_name(names_of(k->type), *(const int *)field)); return;
+    case KEY_TARGET:
+    case KEY_PASSWORDS: buf_append_str(out, enum_name(names_of(k->type), *(const int *)field)); return;
     }
 }
 

@@ -88,6 +88,8 @@ void client_auth_begin(struct client *c)
     const struct user_config *user = config_find_user(cfg, l->user);
 
     l->credential = user != NULL ? user->credential : NULL;
+    l->older = user != NULL ? user->older : NULL;
+    l->n_older = user != NULL ? user->n_older : 0;
     if (is_operator(c)) {
         c->is_admin = true;
         client_login_authenticated(c);
@@ -146,6 +148,13 @@ static void take_as_long_as_scram(const struct client *c, const char *password)
     secret_wipe(&unused, sizeof(unused));
 }
 
+static enum credential_match check_one(const struct client_login *l, const struct credential *cred,
+                                       const char *password)
+{
+    return l->is_md5 ? md5_check_response(cred, l->user, l->md5_salt, password)
+                     : credential_check_password(cred, l->user, password);
+}
+
 static void check_password(struct client *c, const uint8_t *body, uint32_t len_bytes)
 {
     struct client_login *l = c->login;
@@ -160,13 +169,11 @@ static void check_password(struct client *c, const uint8_t *body, uint32_t len_b
         client_close(c, CLOSE_BAD_PACKET, "password");
         return;
     }
-    if (l->is_md5) {
-        match = md5_check_response(cred, l->user, l->md5_salt, password);
-    } else {
-        match = credential_check_password(cred, l->user, password);
-        if (cred->kind != CREDENTIAL_SCRAM)
-            take_as_long_as_scram(c, password);
-    }
+    match = check_one(l, cred, password);
+    for (uint32_t i = 0; i < l->n_older && match == CREDENTIAL_MISMATCH; i++)
+        match = check_one(l, &l->older[i], password);
+    if (!l->is_md5 && cred->kind != CREDENTIAL_SCRAM)
+        take_as_long_as_scram(c, password);
     if (match == CREDENTIAL_MATCH)
         client_login_authenticated(c);
     else if (match == CREDENTIAL_ERR)
@@ -230,6 +237,8 @@ static void sasl_begin(struct client *c, const uint8_t *body, uint32_t len_bytes
         .iterations = (uint32_t)config_settings(l->config->config)->scram_iterations,
         .derived = session_config_derived(l->config, config_find_user(l->config->config, l->user)),
         .process_secret = c->shard->instance->scram_process_secret,
+        .older = l->older,
+        .n_older = l->n_older,
     };
     l->scram = scram_server_new(&p);
     if (l->scram == NULL) {

@@ -61,6 +61,8 @@ struct client_login {
     uint8_t md5_salt[4];
     struct session_config *config;       /* the settings that this login began with (a reference) */
     const struct credential *credential; /* of config; NULL: unknown user or none */
+    const struct credential *older;      /* of config: more that are right */
+    uint32_t n_older;
     struct found_user *found;            /* what auth_query has told; NULL: not asked */
     struct lookup_entry *leads;          /* LOGIN_LOOKUP: this client is the one that asks */
     struct pool *lookup_pool;            /* where found comes from */
