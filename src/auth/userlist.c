@@ -92,12 +92,12 @@ static void add_entry(struct parser *parser, uint32_t line, const char *name, co
         list->entries = entries;
     }
     struct userlist_entry *e = &list->entries[list->count];
+    *e = (struct userlist_entry){.line = line};
     if (!credential_parse(&e->credential, secret)) {
         report(parser, line, "out of memory");
         return;
     }
     e->name = xstrdup(name);
-    e->line = line;
     list->count++;
 }
 

@@ -63,13 +63,13 @@ struct client_login {
     const struct credential *credential; /* of config; NULL: unknown user or none */
     const struct credential *older;      /* of config: more that are right */
     uint32_t n_older;
-    struct found_user *found;            /* what auth_query has told; NULL: not asked */
-    struct lookup_entry *leads;          /* LOGIN_LOOKUP: this client is the one that asks */
-    struct pool *lookup_pool;            /* where found comes from */
-    uint8_t n_lookups;                   /* tries */
-    bool found_is_kept;                  /* found is of an earlier login */
-    enum close_reason failed_why;        /* LOGIN_FAILED: the answer */
-    const char *failed_sqlstate;         /* static */
+    struct found_user *found;     /* what auth_query has told; NULL: not asked */
+    struct lookup_entry *leads;   /* LOGIN_LOOKUP: this client is the one that asks */
+    struct pool *lookup_pool;     /* where found comes from */
+    uint8_t n_lookups;            /* tries */
+    bool found_is_kept;           /* found is of an earlier login */
+    enum close_reason failed_why; /* LOGIN_FAILED: the answer */
+    const char *failed_sqlstate;  /* static */
     char failed_text[160];
     struct list failed_node; /* shard->held_back */
     int64_t failed_until_us;

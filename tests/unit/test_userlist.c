@@ -177,7 +177,7 @@ static void test_all_lines(void **state)
 
     problems = (struct text){"", 0};
     l = userlist_parse(five, sizeof(five) - 1, add_problem, is_u, &problems);
-    assert_string_equal(problems,
+    assert_string_equal(problems.data,
                         "5:user stands here too often: at most four secrets can be right at a time;");
     assert_int_equal(userlist_find(l, "u")->n_older, 0);
     userlist_free(l);
