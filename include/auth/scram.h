@@ -23,6 +23,7 @@
 #define SCRAM_PLUS_MECHANISM_NAME "SCRAM-SHA-256-PLUS"
 
 #define SCRAM_PROCESS_SECRET_BYTES 32
+#define SCRAM_OLDER_MAX            3
 #define SCRAM_BINDING_MAX          64   /* bytes of a certificate's hash */
 #define SCRAM_CLIENT_MESSAGE_MAX   1024 /* what a client may send us, as in PostgreSQL */
 #define SCRAM_SERVER_MESSAGE_MAX   4096 /* what a server may send us */
@@ -119,7 +120,13 @@ struct scram_server_params {
      * the user name, so both look alike and are the same at each try and in each thread.
      */
     const uint8_t *process_secret; /* SCRAM_PROCESS_SECRET_BYTES */
-    const char *test_nonce;        /* tests only, NULL otherwise: instead of a random one */
+    /*
+     * More secrets of which any is right, during a rotation; at most SCRAM_OLDER_MAX. One salt goes to the
+     * client, so of SCRAM secrets only those with the same salt and iterations can be right at a time.
+     */
+    const struct credential *older;
+    uint32_t n_older;
+    const char *test_nonce; /* tests only, NULL otherwise: instead of a random one */
 };
 
 struct scram_server;
@@ -136,7 +143,8 @@ void scram_server_free(struct scram_server *s);
 enum scram_result scram_server_step(struct scram_server *s, const void *data, size_t len,
                                     struct buf *out) must_check;
 enum scram_error scram_server_error(const struct scram_server *s);
-/* After SCRAM_OK: the client's key from its proof, to log in to PostgreSQL with. Wipe it after use. */
+/* After SCRAM_OK: the client's key from its proof, to log in to PostgreSQL with. Wipe it after use. False
+ * also when the proof was of an older secret. */
 bool scram_server_keys(const struct scram_server *s, struct scram_keys *keys) must_check;
 /* The secret in use, for caching the keys of a PLAIN credential; NULL if made up. */
 const struct scram_secret *scram_server_secret(const struct scram_server *s);

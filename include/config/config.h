@@ -23,8 +23,6 @@
 
 struct config;
 struct credential; /* auth/: a secret of the userlist */
-struct hba;        /* auth/ */
-struct ident;      /* auth/ */
 
 /* One line of [databases]. Strings are NULL when unset, but for name, host and auth_*. */
 struct database_config {
@@ -67,8 +65,11 @@ struct database_config {
 struct user_config {
     const char *name;
     const struct credential *credential; /* NULL when not in the userlist */
-    bool has_section_entry;              /* stands in [users] */
+    const struct credential *older;      /* more that are right, with passwords=all */
+    uint32_t n_older;
+    bool has_section_entry; /* stands in [users] */
 
+    int passwords; /* enum config_passwords */
     int pool_mode; /* POOL_MODE_INHERIT = unset */
     int pool_size; /* -1 = unset, as in the next ones */
     int reserve_pool_size;
@@ -154,11 +155,6 @@ size_t config_peer_count(const struct config *c);
 const struct peer_config *config_peer_at(const struct config *c, size_t i);
 /* Cancel requests that may be under way to it at a time. */
 int config_peer_pool_size(const struct config *c, const struct peer_config *peer);
-
-/* The rules of auth_hba_file; NULL unless auth_type = hba. */
-const struct hba *config_hba(const struct config *c);
-/* The maps of auth_ident_file; NULL: none are needed. */
-const struct ident *config_ident(const struct config *c);
 
 bool config_is_admin(const struct config *c, const char *user);
 /* In stats_users; admins are asked for with config_is_admin(). */

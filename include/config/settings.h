@@ -28,6 +28,9 @@ enum config_pool_mode { POOL_MODE_SESSION, POOL_MODE_TRANSACTION, POOL_MODE_STAT
 /* "not set here": databases and users inherit. */
 #define POOL_MODE_INHERIT (-1)
 
+/* Which lines of auth_file count for a user that stands there more than once. */
+enum config_passwords { PASSWORDS_LAST, PASSWORDS_ALL };
+
 enum config_sslmode {
     SSLMODE_DISABLE,
     SSLMODE_ALLOW,
@@ -175,7 +178,11 @@ struct settings {
     int verbose;
 
     /* ours */
+    int64_t auth_failure_delay_us;
+    int auth_failure_limit; /* 0 = nobody is blocked */
+    int64_t auth_failure_period_us;
     const char *auth_ident_map; /* of auth_ident_file, for auth_type cert and peer */
+    int64_t auth_query_cache_time_us;
     const char *environment;    /* name of the profile in force, "" none */
     int64_t handoff_slack_us;   /* T: how long a waiter may be overtaken by waiters of the freeing worker */
     int handoff_burst;          /* K: by how many later ones it may be overtaken */

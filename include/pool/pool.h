@@ -51,6 +51,7 @@ struct pool_config {
     bool keep_min_without_clients; /* min_size holds with no client there (forced user) */
 };
 
+struct found_user;
 struct pool_database;
 struct pool_user;
 
@@ -58,6 +59,7 @@ struct pool {
     /* constant */
     struct pool_database *database;
     struct pool_user *user;
+    bool is_for_lookups; /* runs auth_query, and nothing else: no client is ever linked to its servers */
     int n_workers;
     struct pool_stats stats; /* per-worker shards, each written by its worker */
 
@@ -93,6 +95,9 @@ struct pool {
     int64_t shared_us;          /* when it was last looked whether another pool has fewer servers */
     int64_t starving_since_us;  /* its age in the ring; kept when it goes from one ring to the other */
     struct list ring;           /* [limits.lock too] */
+    struct found_user *secret;  /* of its user, when a database has told it; else NULL */
+    bool has_client_key;        /* ... and a client has proved to know it: its SCRAM key */
+    uint8_t client_key[32];
 
     /* [atomic] */
     _Atomic int waiting_hint;        /* n_waiters, for a look without the lock */
@@ -220,6 +225,12 @@ struct pool_numbers {
     int64_t saturated_us;
 };
 void pool_read(struct pool *pool, int64_t check_delay_us, int64_t now_us, struct pool_numbers *out);
+
+/* How servers of this pool are logged in to, where auth_file does not say it. A reference is taken;
+ * client_key (32 bytes) NULL: not known by this login. */
+void pool_keep_secret(struct pool *pool, struct found_user *secret, const uint8_t *client_key);
+/* A reference, or NULL; *has_key: client_key (32 bytes) is set. */
+struct found_user *pool_secret(struct pool *pool, uint8_t *client_key, bool *has_key) must_check;
 
 /* Recounts everything; for tests and debug builds. Caller does not hold the lock. */
 bool pool_check(struct pool *pool);

@@ -47,6 +47,9 @@ void registry_destroy(struct registry *r);
 /* Finds or makes; NULL when memory is out. A new pool is paused if its database or the whole is; *is_new
  * tells the caller to pool_configure() it. */
 struct pool *registry_get_pool(struct registry *r, const char *database, const char *user, bool *is_new);
+/* The one that runs auth_query as this user; beside the user's own, under the same limits. */
+struct pool *registry_get_lookup_pool(struct registry *r, const char *database, const char *user,
+                                      bool *is_new);
 struct pool *registry_find_pool(struct registry *r, const char *database, const char *user);
 struct pool_database *registry_get_database(struct registry *r, const char *name);
 struct pool_user *registry_get_user(struct registry *r, const char *name);

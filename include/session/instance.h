@@ -25,6 +25,8 @@
 #include "stats/errors.h"
 
 struct derived;
+struct failures;
+struct lookups;
 struct peer;
 struct scram_secret;
 struct server;
@@ -85,6 +87,8 @@ struct instance {
     struct loop *control;
     struct registry *registry;
     struct stats_errors *errors;
+    struct lookups *lookups;   /* answers of auth_query */
+    struct failures *failures; /* failed logins */
     uint8_t scram_process_secret[32];
     int64_t started_wall_us;
 
@@ -113,6 +117,7 @@ enum mail_type {
     MAIL_CONSOLE_OUTPUT, /* control: bytes for a console client */
     MAIL_GATHER,         /* control: describe your clients or servers */
     MAIL_ORDER,          /* control: kill clients, shut down, stop */
+    MAIL_LOOKED_UP,      /* worker: auth_query has told of a user that your client says it is */
     MAIL_PEER_NAMED,     /* helper: the operating-system user of one of your clients */
     /* to the control thread */
     MAIL_CONSOLE_INPUT,  /* worker: messages of a console client, or its end */

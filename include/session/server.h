@@ -19,6 +19,7 @@
 #define SERVER_KEY_MAX_BYTES 256
 
 struct prepared;
+struct server_lookup;
 struct server_login;
 
 /* SETUP: which query of ours runs. */
@@ -29,6 +30,7 @@ enum server_step {
     STEP_VERIFY,   /* the question about its role; its client has had its answer */
     STEP_ROLLBACK, /* its client's transaction has been ended by a timeout */
     STEP_FAIL,     /* makes the failed transaction in which its client believes itself */
+    STEP_LOOKUP,   /* auth_query; it has no client, and its stream is lookup.c's */
 };
 
 struct server {
@@ -42,13 +44,14 @@ struct server {
     struct slot *slot;     /* constant; NULL once the ledger has it back */
     struct client *client; /* linked */
     struct tracker tracker;
-    struct params *params;      /* what this connection has now, settable ones */
-    struct prepared *prepared;  /* statements under names of ours; NULL until there are any */
-    struct server_login *login; /* while CONNECTING */
-    struct dial dial;           /* while CONNECTING */
-    struct buf partial;         /* head of a message that has not arrived whole */
-    uint64_t id;                /* for the log */
-    uint32_t remain_bytes;      /* of the message that is being passed on (or dropped) */
+    struct params *params;        /* what this connection has now, settable ones */
+    struct prepared *prepared;    /* statements under names of ours; NULL until there are any */
+    struct server_login *login;   /* while CONNECTING */
+    struct server_lookup *lookup; /* during STEP_LOOKUP */
+    struct dial dial;             /* while CONNECTING */
+    struct buf partial;           /* head of a message that has not arrived whole */
+    uint64_t id;                  /* for the log */
+    uint32_t remain_bytes;        /* of the message that is being passed on (or dropped) */
     uint32_t backend_pid;
     uint8_t *key; /* cancel key */
     uint16_t key_bytes;

@@ -96,8 +96,10 @@ struct shard {
     int n_refused;
     struct cancel_table cancel_keys; /* of its clients */
     struct list cancels;             /* struct cancel: under way */
-    struct list cancels_queued;      /* ... and those that wait for a place, oldest first */
-    int n_cancel_clients;            /* clients in CLIENT_CANCEL */
+    struct list held_back;           /* struct client_login that has failed, oldest first: client_failed.c */
+    int n_held_back;
+    struct list cancels_queued; /* ... and those that wait for a place, oldest first */
+    int n_cancel_clients;       /* clients in CLIENT_CANCEL */
     struct handshakes handshakes;
 
     /* [atomic], written by the owner */

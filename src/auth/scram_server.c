@@ -24,6 +24,9 @@ struct scram_server {
     bool is_mock; /* the secret is made up: fails in the end, whatever the proof */
     struct scram_binding_copy binding;
     struct scram_secret secret;
+    struct scram_secret older[SCRAM_OLDER_MAX];
+    uint32_t n_older;
+    bool is_older;                       /* the proof was of one of them, which is `secret` since then */
     uint8_t client_key[SCRAM_KEY_BYTES]; /* set in STAGE_DONE */
     const char *gs2;                     /* the GS2 header that the client sent; static text */
     struct buf auth_message;             /* RFC 5802 AuthMessage as far as it is known */
@@ -42,6 +45,50 @@ static bool make_salt(const struct scram_server_params *p, uint8_t salt[SCRAM_SA
     return true;
 }
 
+/* Of a plain password: with the salt of an older SCRAM secret, so that both can be checked, or our own. */
+static bool derive_plain(struct scram_server *s, const struct scram_server_params *p,
+                         const uint8_t own_salt[SCRAM_SALT_BYTES])
+{
+    for (uint32_t i = 0; i < p->n_older; i++) {
+        const struct scram_secret *o = &p->older[i].scram;
+        if (p->older[i].kind == CREDENTIAL_SCRAM)
+            return scram_secret_derive(&s->secret, p->credential->secret, o->salt, o->salt_len,
+                                       o->iterations);
+    }
+    return scram_secret_derive(&s->secret, p->credential->secret, own_salt, SCRAM_SALT_BYTES, p->iterations);
+}
+
+static bool has_older_scram(const struct scram_server_params *p)
+{
+    for (uint32_t i = 0; i < p->n_older; i++)
+        if (p->older[i].kind == CREDENTIAL_SCRAM)
+            return true;
+    return false;
+}
+
+/* Those that the salt of s->secret lets us check. */
+static bool choose_older(struct scram_server *s, const struct scram_server_params *p)
+{
+    const struct scram_secret *main = &s->secret;
+
+    for (uint32_t i = 0; i < p->n_older && !s->is_mock; i++) {
+        const struct credential *c = &p->older[i];
+        struct scram_secret *out = &s->older[s->n_older];
+        if (c->kind == CREDENTIAL_PLAIN) {
+            if (!scram_secret_derive(out, c->secret, main->salt, main->salt_len, main->iterations))
+                return false;
+        } else if (c->kind == CREDENTIAL_SCRAM && c->scram.iterations == main->iterations &&
+                   c->scram.salt_len == main->salt_len &&
+                   memcmp(c->scram.salt, main->salt, main->salt_len) == 0) {
+            *out = c->scram;
+        } else {
+            continue;
+        }
+        s->n_older++;
+    }
+    return true;
+}
+
 static bool choose_secret(struct scram_server *s, const struct scram_server_params *p)
 {
     const struct credential *c = p->credential;
@@ -50,7 +97,7 @@ static bool choose_secret(struct scram_server *s, const struct scram_server_para
         return true;
     }
     bool is_plain = c != NULL && c->kind == CREDENTIAL_PLAIN;
-    if (is_plain && p->derived != NULL && p->derived->iterations == p->iterations) {
+    if (is_plain && p->derived != NULL && p->derived->iterations == p->iterations && !has_older_scram(p)) {
         s->secret = *p->derived;
         return true;
     }
@@ -58,7 +105,7 @@ static bool choose_secret(struct scram_server *s, const struct scram_server_para
     if (!make_salt(p, salt))
         return false;
     if (is_plain)
-        return scram_secret_derive(&s->secret, c->secret, salt, sizeof(salt), p->iterations);
+        return derive_plain(s, p, salt);
 
     s->is_mock = true;
     s->secret.iterations = p->iterations;
@@ -71,8 +118,8 @@ static bool choose_secret(struct scram_server *s, const struct scram_server_para
 
 struct scram_server *scram_server_new(const struct scram_server_params *params)
 {
-    if (params->binding.len > SCRAM_BINDING_MAX || params->iterations < 1 ||
-        params->iterations > SCRAM_ITERATIONS_MAX)
+    if (params->binding.len > SCRAM_BINDING_MAX || params->n_older > SCRAM_OLDER_MAX ||
+        params->iterations < 1 || params->iterations > SCRAM_ITERATIONS_MAX)
         return NULL;
     struct scram_server *s = calloc(1, sizeof(*s));
     if (s == NULL)
@@ -86,7 +133,7 @@ struct scram_server *scram_server_new(const struct scram_server_params *params)
         snprintf(s->server_nonce, sizeof(s->server_nonce), "%s", params->test_nonce);
     else
         scram_make_nonce(s->server_nonce);
-    if (!choose_secret(s, params)) {
+    if (!choose_secret(s, params) || !choose_older(s, params)) {
         scram_server_free(s);
         return NULL;
     }
@@ -234,20 +281,35 @@ static enum scram_error parse_final(const struct scram_server *s, const char *da
 }
 
 /* Recovers ClientKey from the proof and checks that it hashes to StoredKey. */
-static enum scram_error check_proof(struct scram_server *s, const uint8_t proof[SCRAM_KEY_BYTES])
+static enum scram_error check_proof_of(struct scram_server *s, const struct scram_secret *secret,
+                                       const uint8_t proof[SCRAM_KEY_BYTES])
 {
     uint8_t signature[SCRAM_KEY_BYTES], hash[SCRAM_KEY_BYTES];
-    if (!scram_hmac(s->secret.stored_key, s->auth_message.data, s->auth_message.len, signature))
+    if (!scram_hmac(secret->stored_key, s->auth_message.data, s->auth_message.len, signature))
         return SCRAM_ERROR_CRYPTO;
     for (int i = 0; i < SCRAM_KEY_BYTES; i++)
         s->client_key[i] = proof[i] ^ signature[i];
     bool hashed = scram_hash(s->client_key, SCRAM_KEY_BYTES, hash);
-    bool same = hashed && secret_equal(hash, s->secret.stored_key, SCRAM_KEY_BYTES);
+    bool same = hashed && secret_equal(hash, secret->stored_key, SCRAM_KEY_BYTES);
     secret_wipe(signature, sizeof(signature));
     secret_wipe(hash, sizeof(hash));
     if (!hashed)
         return SCRAM_ERROR_CRYPTO;
     return same && !s->is_mock ? SCRAM_ERROR_NONE : SCRAM_ERROR_PASSWORD;
+}
+
+static enum scram_error check_proof(struct scram_server *s, const uint8_t proof[SCRAM_KEY_BYTES])
+{
+    enum scram_error e = check_proof_of(s, &s->secret, proof);
+
+    for (uint32_t i = 0; i < s->n_older && e == SCRAM_ERROR_PASSWORD; i++) {
+        e = check_proof_of(s, &s->older[i], proof);
+        if (e == SCRAM_ERROR_NONE) {
+            s->secret = s->older[i];
+            s->is_older = true;
+        }
+    }
+    return e;
 }
 
 static enum scram_error handle_final(struct scram_server *s, const char *data, size_t len, struct buf *out)
@@ -309,7 +371,7 @@ enum scram_error scram_server_error(const struct scram_server *s)
 
 bool scram_server_keys(const struct scram_server *s, struct scram_keys *keys)
 {
-    if (s->stage != STAGE_DONE)
+    if (s->stage != STAGE_DONE || s->is_older)
         return false;
     memcpy(keys->client_key, s->client_key, SCRAM_KEY_BYTES);
     keys->secret = s->secret;

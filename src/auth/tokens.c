@@ -166,8 +166,10 @@ static void include(const struct reader *r, int line, const char *name, struct f
     struct reader inner = {.source = r->source, .path = path, .depth = r->depth + 1, .reads = r->reads};
     size_t len = 0;
 
-    if (inner.depth > MAX_DEPTH || ++*inner.reads > MAX_READS) {
-        report(r, line, inner.depth > MAX_DEPTH ? "@files are nested too deeply" : "too many @files");
+    if (++*inner.reads > MAX_READS || inner.depth > MAX_DEPTH) {
+        if (*inner.reads <= MAX_READS + 1) /* said once */
+            report(r, line, "@files name each other, or are too many");
+        *inner.reads = MAX_READS + 1;
         free(path);
         return;
     }

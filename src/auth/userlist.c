@@ -17,6 +17,7 @@ struct parser {
     struct userlist *list;
     uint32_t capacity; /* of list->entries */
     userlist_problem_fn *problem;
+    userlist_all_fn *all;
     void *arg;
 };
 
@@ -91,12 +92,12 @@ static void add_entry(struct parser *parser, uint32_t line, const char *name, co
         list->entries = entries;
     }
     struct userlist_entry *e = &list->entries[list->count];
+    *e = (struct userlist_entry){.line = line};
     if (!credential_parse(&e->credential, secret)) {
         report(parser, line, "out of memory");
         return;
     }
     e->name = xstrdup(name);
-    e->line = line;
     list->count++;
 }
 
@@ -134,6 +135,42 @@ static void wipe_entry(struct userlist_entry *e)
 {
     free(e->name);
     credential_wipe(&e->credential);
+    for (uint32_t i = 0; i < e->n_older; i++)
+        credential_wipe(&e->older[i]);
+    free(e->older);
+}
+
+static bool can_be_right_with(const struct credential *a, const struct credential *b)
+{
+    return a->kind != CREDENTIAL_SCRAM || b->kind != CREDENTIAL_SCRAM ||
+           (a->scram.iterations == b->scram.iterations && a->scram.salt_len == b->scram.salt_len &&
+            memcmp(a->scram.salt, b->scram.salt, a->scram.salt_len) == 0);
+}
+
+/* e stands again further down; its secret goes to that line, which may do so in turn. */
+static void hand_down(struct parser *parser, struct userlist_entry *e, struct userlist_entry *to)
+{
+    bool ok = can_be_right_with(&e->credential, &to->credential);
+
+    for (uint32_t i = 0; i < e->n_older; i++)
+        ok = ok && can_be_right_with(&e->older[i], &to->credential);
+    if (!ok)
+        report(
+            parser, to->line,
+            "SCRAM secrets of one user must have the same salt and iterations to be right at the same time");
+    if (e->n_older == USERLIST_OLDER_MAX)
+        report(parser, to->line, "user stands here too often: at most four secrets can be right at a time");
+    if (!ok || e->n_older == USERLIST_OLDER_MAX)
+        return;
+    to->n_older = e->n_older + 1;
+    to->older = xcalloc(to->n_older, sizeof(*to->older));
+    to->older[0] = e->credential;
+    for (uint32_t i = 0; i < e->n_older; i++)
+        to->older[i + 1] = e->older[i];
+    secret_wipe(&e->credential, sizeof(e->credential)); /* the copies have the text */
+    if (e->n_older > 0)
+        secret_wipe(e->older, e->n_older * sizeof(*e->older));
+    e->n_older = 0;
 }
 
 /* Of neighbours with one name the last stays. */
@@ -144,7 +181,10 @@ static void drop_repeated(struct parser *parser)
     for (uint32_t i = 0; i < list->count; i++) {
         struct userlist_entry *e = &list->entries[i];
         if (i + 1 < list->count && strcmp(e->name, e[1].name) == 0) {
-            report(parser, e->line, "user stands again further down: this line does not count");
+            if (parser->all != NULL && parser->all(parser->arg, e->name))
+                hand_down(parser, e, &e[1]);
+            else
+                report(parser, e->line, "user stands again further down: this line does not count");
             wipe_entry(e);
         } else if (kept++ != i) {
             list->entries[kept - 1] = *e;
@@ -155,10 +195,12 @@ static void drop_repeated(struct parser *parser)
     list->count = kept;
 }
 
-struct userlist *userlist_parse(const char *data, size_t len_bytes, userlist_problem_fn *problem, void *arg)
+struct userlist *userlist_parse(const char *data, size_t len_bytes, userlist_problem_fn *problem,
+                                userlist_all_fn *all, void *arg)
 {
     static const char byte_order_mark[] = "\xef\xbb\xbf";
-    struct parser parser = {.list = xcalloc(1, sizeof(struct userlist)), .problem = problem, .arg = arg};
+    struct parser parser = {
+        .list = xcalloc(1, sizeof(struct userlist)), .problem = problem, .all = all, .arg = arg};
     const char *p = data, *end = data + len_bytes;
     if (len_bytes >= 3 && memcmp(p, byte_order_mark, 3) == 0)
         p += 3;

@@ -91,6 +91,8 @@ struct catalog *catalog_without_userlist(struct catalog *old)
         *copy = *user;
         copy->name = name;
         copy->credential = NULL;
+        copy->older = NULL;
+        copy->n_older = 0;
     }
     return c;
 }

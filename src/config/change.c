@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/credential.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "config_int.h"
@@ -193,9 +194,18 @@ static bool same_database(const struct database_config *a, const struct database
            a->server_lifetime_us == b->server_lifetime_us && a->pool_mode == b->pool_mode;
 }
 
+static bool same_older(const struct user_config *a, const struct user_config *b)
+{
+    bool is_same = a->n_older == b->n_older;
+    for (uint32_t i = 0; is_same && i < a->n_older; i++)
+        is_same = users_same_credential(&a->older[i], &b->older[i]);
+    return is_same;
+}
+
 static bool same_user(const struct user_config *a, const struct user_config *b)
 {
-    return users_same_credential(a->credential, b->credential) && a->pool_mode == b->pool_mode &&
+    return same_older(a, b) && a->passwords == b->passwords &&
+           users_same_credential(a->credential, b->credential) && a->pool_mode == b->pool_mode &&
            a->pool_size == b->pool_size && a->reserve_pool_size == b->reserve_pool_size &&
            a->max_user_connections == b->max_user_connections &&
            a->max_user_client_connections == b->max_user_client_connections &&

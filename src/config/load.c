@@ -390,6 +390,33 @@ static void check_http_listen(struct loader *l)
                             g->file == NULL ? g->source : "", g->file == NULL ? ": " : "", g->value);
 }
 
+static bool looks_up(const struct config *c)
+{
+    bool found = *c->settings.auth_user != '\0';
+    for (size_t i = 0; i < c->catalog->database_count; i++)
+        found = found || *c->catalog->databases[i].auth_user != '\0';
+    return found;
+}
+
+static void no_auth_dbname(struct loader *l, const char *name, const char *file, int line)
+{
+    if (*name != '\0' && config_find_database(l->config, name) == NULL)
+        config_problems_add(l->problems, PROBLEM_ERROR, file, line,
+                            "auth_dbname = %s: there is no such database in [databases]", name);
+}
+
+static void check_lookups(struct loader *l)
+{
+    const struct catalog *c = l->config->catalog;
+    const struct given *g = winner(l, (size_t)option_find("auth_dbname"));
+
+    if (!looks_up(l->config))
+        return;
+    no_auth_dbname(l, l->config->settings.auth_dbname, g != NULL ? g->file : NULL, g != NULL ? g->line : 0);
+    for (size_t i = 0; i < c->database_count; i++)
+        no_auth_dbname(l, c->databases[i].auth_dbname, c->databases[i].file, c->databases[i].line);
+}
+
 static void check_sense(struct loader *l)
 {
     const struct settings *s = &l->config->settings;
@@ -397,9 +424,10 @@ static void check_sense(struct loader *l)
     bool asks_password = s->auth_type != AUTH_TYPE_ANY && s->auth_type != AUTH_TYPE_TRUST;
     bool has_databases = l->config->catalog->database_count > 0;
     check_http_listen(l);
+    check_lookups(l);
     if (l->is_bare)
         check_bare(l, asks_password);
-    else if (has_databases && asks_password && *s->auth_file == '\0')
+    else if (has_databases && asks_password && *s->auth_file == '\0' && !looks_up(l->config))
         config_problems_add(l->problems, PROBLEM_WARNING, file, 0,
                             "auth_type = %s needs auth_file: nobody can log in without it",
                             config_auth_type_name(s->auth_type));

@@ -122,6 +122,12 @@ static const struct config_option_name targets[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name passwords[] = {
+    {"last", PASSWORDS_LAST, false},
+    {"all", PASSWORDS_ALL, false},
+    {NULL, 0, false},
+};
+
 static const struct config_option_name timeout_actions[] = {
     {"disconnect", TIMEOUT_ACTION_DISCONNECT, false},
     {"cancel", TIMEOUT_ACTION_CANCEL, false},
@@ -142,8 +148,9 @@ static const struct config_option options[] = {
     STR(admin_users, "", R, "Users who may run every command of the admin console; a comma-separated list."),
     INT(application_name_add_host, "0", 0, INT_MAX, R,
         "1: append the client's address to its application_name."),
-    STR(auth_dbname, "", R | LATER | UNSET,
-        "Database in which auth_query runs; unset: the one that the client asks for."),
+    STR(auth_dbname, "", R | UNSET,
+        "Database (of [databases]) in which auth_query runs; unset: the one that the client asks for. Also a "
+        "key of [databases]. Without it auth_query does not find users of the console."),
     STR(auth_file, "", R | UNSET,
         "File of user names and secrets: plain passwords, md5 hashes or SCRAM verifiers."),
     STR(auth_hba_file, "", R,
@@ -156,17 +163,20 @@ static const struct config_option options[] = {
         "PostgreSQL's pg_ident.conf. Rules of auth_hba_file name a map with map=NAME; see also "
         "auth_ident_map."),
     STR(auth_ldap_options, "", R | LATER | UNSET, "Options for auth_type = ldap."),
-    /* An empty query looks nothing up, which is what this version does. */
-    {"auth_query", OPTION_STR, R | LATER, FIELD(const char *, auth_query), AUTH_QUERY_DEFAULT, 0, 0, NULL, "",
-     "Query that looks a user's secret up in the database; $1 is the user's name."},
+    STR(auth_query, AUTH_QUERY_DEFAULT, R,
+        "Query that looks up a user whom auth_file does not name, run as auth_user with the name as $1. It "
+        "gives one row of two columns, the name and the secret as in pg_authid (NULL: no password is right), "
+        "or none. It runs on connections of its own, one look-up per user at a time however many log in; see "
+        "auth_query_cache_time. Empty: nobody is looked up. Also a key of [databases]."),
     ENUM(auth_type, "md5", auth_types, R,
          "How clients prove who they are: any and trust ask for nothing (any lets every name in), plain asks "
          "for the password in clear text, md5 uses md5 unless the stored secret is a SCRAM verifier, "
          "scram-sha-256 uses SCRAM only, cert takes the common name of a verified client certificate (over "
          "TLS only), peer the operating-system user (over the Unix socket only), hba goes by the rules in "
          "auth_hba_file."),
-    STR(auth_user, "", R | LATER | UNSET,
-        "User who runs auth_query for the users that auth_file does not name."),
+    STR(auth_user, "", R | UNSET,
+        "User who runs auth_query for the users that auth_file does not name; its own secret stands in "
+        "auth_file. Unset: nobody is looked up. Also a key of [databases]."),
     TIME(autodb_idle_timeout, "3600", R,
          "Databases that were made from the * entry are forgotten when no client has used them for this "
          "long; 0: never."),
@@ -381,10 +391,25 @@ static const struct config_option options[] = {
     STR(user, "", UNSET, "User to change to when started by root."),
     INT(verbose, "0", 0, INT_MAX, R | UNSET, "0: the usual log lines; 1: debugging; 2: more of it."),
 
+    TIME(
+        auth_failure_delay, "1", R | OURS,
+        "How long the answer to a failed login is held back, from the second failure of one address and user "
+        "on. 0: not at all."),
+    INT(auth_failure_limit, "20", 0, INT_MAX, R | OURS,
+        "After so many failed logins of one user from one address, none of them further apart than "
+        "auth_failure_period, that user is blocked there: every login fails, without a look at the password, "
+        "until auth_failure_period has passed. After five times as many, of whatever users, the address is. "
+        "IPv6 addresses count by their network of 64 bits; over Unix sockets nobody is blocked. The log says "
+        "it once for each block. RELOAD, and a change of auth_file, end all blocks. 0: nobody is blocked."),
+    TIME(auth_failure_period, "60", R | OURS, "How long a failed login counts, and how long a block lasts."),
     STR(auth_ident_map, "", R | OURS,
         "The map of auth_ident_file that counts with auth_type = cert and auth_type = peer; empty: names "
         "must "
         "be equal."),
+    TIME(auth_query_cache_time, "10", R | OURS,
+         "How long an answer of auth_query counts for further logins; a changed password, or a role that has "
+         "been disabled, is noticed after this time at the latest, on RELOAD, or at the next login after one "
+         "that failed. 0: each login asks."),
     STR(environment, "", R | OURS | NO_SET,
         "Name of the environment profile in force: development, test, staging, production, sidecar or one "
         "with an "
@@ -522,4 +547,9 @@ const struct config_option_name *config_sslmode_names(void)
 const struct config_option_name *config_sslnegotiation_names(void)
 {
     return sslnegotiations;
+}
+
+const struct config_option_name *config_passwords_names(void)
+{
+    return passwords;
 }

@@ -11,6 +11,7 @@
 #include "auth/hba.h"
 #include "auth/ident.h"
 #include "base/mem.h"
+#include "config/login_rules.h"
 #include "config_int.h"
 
 #define METHODS                                                                                              \

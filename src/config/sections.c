@@ -24,7 +24,8 @@ enum key_type {
     KEY_LOAD_BALANCE,
     KEY_TARGET,
     KEY_SSLMODE,
-    KEY_SSLNEGOTIATION
+    KEY_SSLNEGOTIATION,
+    KEY_PASSWORDS
 };
 
 struct key {
@@ -46,9 +47,9 @@ static const struct key database_keys[] = {
     {"port", KEY_PORT, DB(port), false},
     {"user", KEY_STR, DB(user), false},
     {"password", KEY_STR, DB(password), false},
-    {"auth_user", KEY_STR, DB(auth_user), true},
-    {"auth_dbname", KEY_STR, DB(auth_dbname), true},
-    {"auth_query", KEY_STR, DB(auth_query), true},
+    {"auth_user", KEY_STR, DB(auth_user), false},
+    {"auth_dbname", KEY_STR, DB(auth_dbname), false},
+    {"auth_query", KEY_STR, DB(auth_query), false},
     {"client_encoding", KEY_STR, DB(client_encoding), false},
     {"datestyle", KEY_STR, DB(datestyle), false},
     {"timezone", KEY_STR, DB(timezone), false},
@@ -84,6 +85,8 @@ static const struct key user_keys[] = {
     {"idle_transaction_timeout", KEY_TIME, USER(idle_transaction_timeout_us), false},
     {"query_timeout", KEY_TIME, USER(query_timeout_us), false},
     {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us), false},
+    /* ours */
+    {"passwords", KEY_PASSWORDS, USER(passwords), false},
 };
 
 static const struct key peer_keys[] = {
@@ -100,6 +103,7 @@ static const struct config_option_name *names_of(enum key_type type)
     case KEY_TARGET: return config_target_session_attrs_names();
     case KEY_SSLMODE: return config_sslmode_names();
     case KEY_SSLNEGOTIATION: return config_sslnegotiation_names();
+    case KEY_PASSWORDS: return config_passwords_names();
     default: return config_load_balance_hosts_names();
     }
 }
@@ -137,6 +141,7 @@ static bool store(const struct key *k, const char *text, void *entry, bool *is_s
     case KEY_TARGET:
     case KEY_SSLMODE:
     case KEY_SSLNEGOTIATION:
+    case KEY_PASSWORDS:
         if (!value_parse_enum(text, names_of(k->type), &name, why))
             return false;
         *(int *)field = name->value;
@@ -268,7 +273,8 @@ static void print_field(const struct key *k, const void *entry, struct buf *out)
     case KEY_LOAD_BALANCE:
     case KEY_TARGET:
     case KEY_SSLMODE:
-    case KEY_SSLNEGOTIATION: buf_append_str(out, enum_name(names_of(k->type), *(const int *)field)); return;
+    case KEY_SSLNEGOTIATION:
+    case KEY_PASSWORDS: buf_append_str(out, enum_name(names_of(k->type), *(const int *)field)); return;
     }
 }
 

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "config/login_rules.h"
 #include "config_int.h"
 
 struct config *snapshot_new(void)
@@ -141,6 +142,26 @@ size_t config_peer_count(const struct config *c)
 const struct peer_config *config_peer_at(const struct config *c, size_t i)
 {
     return &c->catalog->peers[i];
+}
+
+static const char *set_or(const char *own, const char *otherwise)
+{
+    return own != NULL && *own != '\0' ? own : otherwise;
+}
+
+bool config_lookup(const struct config *c, const char *database, struct config_lookup *out)
+{
+    const struct settings *s = &c->settings;
+    const struct database_config *db = database != NULL ? config_find_database(c, database) : NULL;
+
+    *out = (struct config_lookup){
+        .database =
+            set_or(db != NULL ? db->auth_dbname : NULL, set_or(s->auth_dbname, db != NULL ? database : "")),
+        .user = set_or(db != NULL ? db->auth_user : NULL, s->auth_user),
+        .query = set_or(db != NULL ? db->auth_query : NULL, s->auth_query),
+    };
+    return *out->database != '\0' && *out->user != '\0' && *out->query != '\0' &&
+           config_find_database(c, out->database) != NULL;
 }
 
 static bool contains(const struct strlist *l, const char *s, int (*compare)(const char *, const char *))

@@ -14,12 +14,20 @@ struct report {
     const char *path;
     enum problem_severity severity;
     struct config_problems *problems;
+    struct catalog *catalog;
 };
 
 static void report_line(void *arg, uint32_t line, const char *text)
 {
     struct report *r = arg;
     config_problems_add(r->problems, r->severity, r->path, (int)line, "%s", text);
+}
+
+static bool wants_all(void *arg, const char *name)
+{
+    const struct report *r = arg;
+    const struct user_config *user = catalog_find_user(r->catalog, name);
+    return user != NULL && user->passwords == PASSWORDS_ALL;
 }
 
 void users_load(struct catalog *c, const char *path, enum problem_severity severity,
@@ -38,8 +46,8 @@ void users_load(struct catalog *c, const char *path, enum problem_severity sever
         buf_append_byte(&all, '\n');
         buf_append_str(&all, c->more_users);
     }
-    struct report r = {*path != '\0' ? path : "PGBOUNCER_USERLIST", severity, problems};
-    c->userlist = userlist_parse(buf_cstr(&all), all.len, report_line, &r);
+    struct report r = {*path != '\0' ? path : "PGBOUNCER_USERLIST", severity, problems, c};
+    c->userlist = userlist_parse(buf_cstr(&all), all.len, report_line, wants_all, &r);
     secret_wipe(all.data, all.capacity);
     buf_free(&all);
     if (data != NULL)
@@ -56,6 +64,8 @@ void users_load(struct catalog *c, const char *path, enum problem_severity sever
         if (user == NULL)
             user = catalog_add_user(c, entry->name);
         user->credential = &entry->credential;
+        user->older = entry->older;
+        user->n_older = entry->n_older;
     }
     catalog_finish(c);
 }

@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "main_int.h"
+#include "session/failures.h"
+#include "session/lookup.h"
 
 #define MAX_ARRIVING   256 /* connections beyond max_client_conn on their way to a worker */
 #define N_HELPERS      4   /* names without c-ares, and a query of the console */
@@ -266,6 +268,8 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
     in->control = &ctl->loop;
     in->n_workers = s->workers > 0 ? s->workers : process_auto_workers();
     in->registry = registry_new(in->n_workers);
+    in->lookups = lookups_new();
+    in->failures = failures_new();
     in->errors = xcalloc(1, sizeof(*in->errors));
     in->started_wall_us = clock_wall_us();
     atomic_store(&in->next_connection_id, 1);
@@ -327,6 +331,8 @@ void control_destroy(struct control *ctl)
     workers_free(&ctl->in, ctl->workers);
     loop_destroy(&ctl->loop);
     dial_cache_destroy();
+    lookups_free(ctl->in.lookups);
+    failures_free(ctl->in.failures);
     registry_destroy(ctl->in.registry);
     free(ctl->in.errors);
     for (size_t i = 0; i < ctl->n_dirty; i++)

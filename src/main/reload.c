@@ -13,6 +13,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "main_int.h"
+#include "session/failures.h"
+#include "session/lookup.h"
 
 #define MAX_LOGGED 100 /* changes of one reload: a userlist may be new from end to end */
 
@@ -177,6 +179,9 @@ static void publish(struct control *ctl, struct session_config *next, struct con
 {
     struct session_config *old = ctl->config;
     struct publication p = {.ctl = ctl, .changes = changes};
+
+    lookups_forget(ctl->in.lookups);
+    failures_forget(ctl->in.failures);
 
     ctl->config = next;
     for (int i = 0; i < ctl->in.n_workers; i++) {

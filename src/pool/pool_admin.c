@@ -47,6 +47,7 @@ void pool_destroy(struct pool *pool)
     pool->idle = NULL;
     params_unref(pool->welcome);
     pool->welcome = NULL;
+    pool_secret_destroy(pool);
     pool_stats_destroy(&pool->stats);
     lock_destroy(&pool->lock);
 }

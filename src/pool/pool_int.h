@@ -20,6 +20,8 @@
 bool pool_init(struct pool *pool, struct pool_database *database, struct pool_user *user, int n_workers,
                int64_t now_us) must_check;
 void pool_destroy(struct pool *pool);
+/* pool_secret.c; part of pool_destroy() */
+void pool_secret_destroy(struct pool *pool);
 
 /* acts.c */
 void acts_begin(struct pool_acts *acts);

@@ -41,6 +41,7 @@ struct user_entry {
 struct pool_key {
     const struct pool_database *database;
     const struct pool_user *user;
+    uint64_t is_for_lookups; /* as wide as the others: a key has no gaps */
 };
 
 struct pool_entry {
@@ -240,17 +241,19 @@ struct pool_user *registry_get_user(struct registry *r, const char *name)
     return e != NULL ? &e->user : NULL;
 }
 
-static struct pool_entry *pool_entry_new(struct registry *r, struct pool_database *d, struct pool_user *u)
+static struct pool_entry *pool_entry_new(struct registry *r, const struct pool_key *key)
 {
     struct pool_entry *e = calloc(1, sizeof(*e));
 
     if (e == NULL)
         return NULL;
-    if (!pool_init(&e->pool, d, u, r->n_workers, clock_now_us())) {
+    if (!pool_init(&e->pool, (struct pool_database *)key->database, (struct pool_user *)key->user,
+                   r->n_workers, clock_now_us())) {
         free(e);
         return NULL;
     }
-    e->key = (struct pool_key){.database = d, .user = u};
+    e->key = *key;
+    e->pool.is_for_lookups = key->is_for_lookups != 0;
     return e;
 }
 
@@ -270,10 +273,12 @@ static bool insert_pool(struct registry *r, struct pool_entry *e)
     return true;
 }
 
-struct pool *registry_get_pool(struct registry *r, const char *database, const char *user, bool *is_new)
+static struct pool *get_pool(struct registry *r, const char *database, const char *user, bool is_for_lookups,
+                             bool *is_new)
 {
     struct pool_key key = {.database = registry_get_database(r, database),
-                           .user = registry_get_user(r, user)};
+                           .user = registry_get_user(r, user),
+                           .is_for_lookups = is_for_lookups};
     struct pool_entry *e, *made = NULL;
 
     *is_new = false;
@@ -283,7 +288,7 @@ struct pool *registry_get_pool(struct registry *r, const char *database, const c
     e = find_pool(r, &key);
     lock_release(&r->lock);
     if (e == NULL) {
-        made = pool_entry_new(r, (struct pool_database *)key.database, (struct pool_user *)key.user);
+        made = pool_entry_new(r, &key);
         if (made == NULL)
             return NULL;
         lock_acquire(&r->lock);
@@ -300,6 +305,17 @@ struct pool *registry_get_pool(struct registry *r, const char *database, const c
         return NULL;
     atomic_store(&e->pool.is_retired, false);
     return &e->pool;
+}
+
+struct pool *registry_get_pool(struct registry *r, const char *database, const char *user, bool *is_new)
+{
+    return get_pool(r, database, user, false, is_new);
+}
+
+struct pool *registry_get_lookup_pool(struct registry *r, const char *database, const char *user,
+                                      bool *is_new)
+{
+    return get_pool(r, database, user, true, is_new);
 }
 
 struct pool *registry_find_pool(struct registry *r, const char *database, const char *user)

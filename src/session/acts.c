@@ -13,7 +13,7 @@
  */
 #include <stdlib.h>
 
-#include "session_int.h"
+#include "auth_int.h"
 
 static void acts_push(struct shard *sh, struct pool *pool, const struct pool_act *act)
 {
@@ -117,6 +117,12 @@ static void fail_client(struct shard *sh, struct pool *pool, const struct grant 
     if (c == NULL || c->ticket.number != grant->number || c->server != NULL ||
         (c->state != CLIENT_WAITING && c->state != CLIENT_LOGIN_WAIT))
         return;
+    if (client_is_looking_up(c)) {
+        char why[6], last[POOL_ERROR_BYTES];
+        pool_last_error(pool, why, last, sizeof(last));
+        client_lookup_failed(c, last[0] != '\0' ? last : "the database has gone");
+        return;
+    }
     if (pool_is_removed(pool)) { /* it asked before this worker heard of it; the last error is no cause */
         client_close(c, CLOSE_DATABASE_REMOVED, NULL);
         return;

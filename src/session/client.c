@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "auth_int.h"
 #include "client_tls_int.h"
 #include "session_int.h"
 
@@ -26,7 +27,7 @@
 #define TO(s) (1u << CLIENT_##s)
 only_for_checks static const uint16_t client_moves[CLIENT_STATES] = {
     [CLIENT_LOGIN] = TO(LOGIN_WAIT) | TO(IDLE) | TO(CONSOLE) | TO(CANCEL) | TO(CLOSING),
-    [CLIENT_LOGIN_WAIT] = TO(IDLE) | TO(CLOSING),
+    [CLIENT_LOGIN_WAIT] = TO(IDLE) | TO(LOGIN) | TO(CLOSING),
     [CLIENT_IDLE] = TO(WAITING) | TO(ACTIVE) | TO(CLOSING),
     [CLIENT_WAITING] = TO(ACTIVE) | TO(IDLE) | TO(CLOSING),
     [CLIENT_ACTIVE] = TO(IDLE) | TO(WAITING) | TO(CLOSING),
@@ -268,6 +269,8 @@ static void client_leave(struct client *c)
 
     if ((c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT) && s == NULL)
         (void)pool_cancel(c->pool, &c->ticket, c->shard->now_us);
+    client_lookup_leave(c);
+    client_failed_leave(c);
     if (c->state == CLIENT_CONSOLE)
         console_gone(c);
     if (s != NULL)
@@ -281,6 +284,8 @@ static void log_close(const struct client *c, enum close_reason why, const char 
     int64_t age_s = (c->shard->now_us - c->connected_us) / USEC_PER_SEC;
 
     stats_errors_count_close(c->shard->instance->errors, c->shard->index, why);
+    if (why == CLOSE_LOGIN_BLOCKED) /* that it is blocked has been said */
+        return;
     if (is_error && set->log_pooler_errors)
         client_log(c, LOG_LVL_WARNING, "pooler error: %s", text);
     if (set->log_disconnections)
@@ -360,6 +365,12 @@ static void login_timed_out(struct client *c)
         return;
     }
     pool_last_error(c->pool, sqlstate, text, sizeof(text));
+    if (client_is_looking_up(c)) {
+        client_log(c, LOG_LVL_LOG, "auth_query has not been run: %s",
+                   text[0] != '\0' ? text : "no server is free");
+        client_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT, NULL);
+        return;
+    }
     client_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT_SERVER_DOWN, text[0] != '\0' ? text : NULL);
 }
 
@@ -400,6 +411,10 @@ static void end_wait(struct client *c, enum close_reason why)
     char sqlstate[6], text[POOL_ERROR_BYTES], message[POOL_ERROR_BYTES + 32];
 
     pool_last_error(c->pool, sqlstate, text, sizeof(text));
+    if (client_is_looking_up(c)) {
+        client_lookup_failed(c, text[0] != '\0' ? text : close_reason_text(why));
+        return;
+    }
     if (why == CLOSE_QUERY_TIMEOUT && timeouts_keep_session(c)) {
         timeouts_cancel_unsent(c, text);
         return;

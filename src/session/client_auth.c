@@ -19,9 +19,14 @@
 static void refuse(struct client *c, enum close_reason why)
 {
     char text[160];
-    client_log(c, LOG_LVL_DEBUG, "login of user %s failed: %s", c->login->user, close_reason_text(why));
+    const struct client_login *l = c->login;
+    bool has_none = l->credential == NULL && l->found != NULL && l->found->exists;
+
+    client_log(c, LOG_LVL_LOG, "login of user %s failed: %s", l->user,
+               has_none ? "it has no password that is valid" : close_reason_text(why));
+    client_lookup_doubt(c);
     snprintf(text, sizeof(text), "password authentication failed for user \"%.64s\"", c->login->user);
-    client_close_error(c, why, "28P01", text, NULL);
+    client_auth_failed(c, why, "28P01", text);
 }
 
 static bool ask(struct client *c, uint32_t code, const void *data, uint32_t len_bytes)
@@ -67,7 +72,10 @@ void client_auth_trusted(struct client *c)
 {
     const struct client_login *l = c->login;
 
-    if (!l->is_any && config_find_user(l->config->config, l->user) == NULL)
+    bool is_known =
+        config_find_user(l->config->config, l->user) != NULL || (l->found != NULL && l->found->exists);
+
+    if (!l->is_any && !is_known)
         refuse(c, CLOSE_NO_SUCH_USER);
     else
         client_login_authenticated(c);
@@ -80,13 +88,32 @@ void client_auth_begin(struct client *c)
     const struct user_config *user = config_find_user(cfg, l->user);
 
     l->credential = user != NULL ? user->credential : NULL;
+    l->older = user != NULL ? user->older : NULL;
+    l->n_older = user != NULL ? user->n_older : 0;
     if (is_operator(c)) {
         c->is_admin = true;
         client_login_authenticated(c);
         return;
     }
-    if (!client_choose_method(c))
-        return;
+    if (client_choose_method(c) && (l->is_any || !client_is_blocked(c)) && !client_lookup_begin(c))
+        client_auth_go(c);
+}
+
+/* Does the exchange of md5 become one of SCRAM? A SCRAM secret cannot be checked by md5; as in PgBouncer it
+ * selects SCRAM. Who was looked up in vain gets what those get who are there. */
+static bool prefers_scram(const struct client *c)
+{
+    const struct client_login *l = c->login;
+
+    if (l->credential == NULL && l->found != NULL)
+        return lookups_usual_kind(c->shard->instance->lookups) == CREDENTIAL_SCRAM;
+    return l->credential != NULL && l->credential->kind == CREDENTIAL_SCRAM;
+}
+
+void client_auth_go(struct client *c)
+{
+    struct client_login *l = c->login;
+
     switch (l->method) {
     case HBA_TRUST: client_auth_trusted(c); return;
     case HBA_CERT: client_auth_cert(c); return;
@@ -96,8 +123,7 @@ void client_auth_begin(struct client *c)
         (void)ask(c, 3, NULL, 0);
         return;
     case HBA_MD5:
-        /* a SCRAM secret cannot be checked by md5; as in PgBouncer it selects SCRAM */
-        if (l->credential != NULL && l->credential->kind == CREDENTIAL_SCRAM)
+        if (prefers_scram(c))
             begin_scram(c);
         else
             begin_md5(c);
@@ -114,11 +140,19 @@ static void take_as_long_as_scram(const struct client *c, const char *password)
     const struct client_login *l = c->login;
     struct scram_secret unused;
 
-    if (l->config->has_scram_secrets &&
+    bool may_be_scram = l->config->has_scram_secrets || l->found != NULL;
+    if (may_be_scram &&
         !scram_secret_derive(&unused, password, c->shard->instance->scram_process_secret, SCRAM_SALT_BYTES,
                              (uint32_t)config_settings(l->config->config)->scram_iterations))
         client_log(c, LOG_LVL_DEBUG, "cannot derive a SCRAM secret");
     secret_wipe(&unused, sizeof(unused));
+}
+
+static enum credential_match check_one(const struct client_login *l, const struct credential *cred,
+                                       const char *password)
+{
+    return l->is_md5 ? md5_check_response(cred, l->user, l->md5_salt, password)
+                     : credential_check_password(cred, l->user, password);
 }
 
 static void check_password(struct client *c, const uint8_t *body, uint32_t len_bytes)
@@ -135,13 +169,11 @@ static void check_password(struct client *c, const uint8_t *body, uint32_t len_b
         client_close(c, CLOSE_BAD_PACKET, "password");
         return;
     }
-    if (l->is_md5) {
-        match = md5_check_response(cred, l->user, l->md5_salt, password);
-    } else {
-        match = credential_check_password(cred, l->user, password);
-        if (cred->kind != CREDENTIAL_SCRAM)
-            take_as_long_as_scram(c, password);
-    }
+    match = check_one(l, cred, password);
+    for (uint32_t i = 0; i < l->n_older && match == CREDENTIAL_MISMATCH; i++)
+        match = check_one(l, &l->older[i], password);
+    if (!l->is_md5 && cred->kind != CREDENTIAL_SCRAM)
+        take_as_long_as_scram(c, password);
     if (match == CREDENTIAL_MATCH)
         client_login_authenticated(c);
     else if (match == CREDENTIAL_ERR)
@@ -205,6 +237,8 @@ static void sasl_begin(struct client *c, const uint8_t *body, uint32_t len_bytes
         .iterations = (uint32_t)config_settings(l->config->config)->scram_iterations,
         .derived = session_config_derived(l->config, config_find_user(l->config->config, l->user)),
         .process_secret = c->shard->instance->scram_process_secret,
+        .older = l->older,
+        .n_older = l->n_older,
     };
     l->scram = scram_server_new(&p);
     if (l->scram == NULL) {

@@ -15,6 +15,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "auth_int.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
@@ -30,7 +31,9 @@ void client_login_free(struct client *c)
         free(l->settings[i].value);
     }
     client_tls_leave(l);
+    client_failed_leave(c);
     scram_server_free(l->scram);
+    found_user_unref(l->found);
     session_config_unref(l->config);
     free(l->user);
     free(l->database);
@@ -356,7 +359,7 @@ static bool is_gone(const struct client *c)
 static void take_input(struct client *c)
 {
     while (c->state == CLIENT_LOGIN && c->input != NULL && c->input->len > 0 &&
-           c->login->stage != LOGIN_BUSY) {
+           c->login->stage != LOGIN_BUSY && c->login->stage != LOGIN_FAILED) {
         uint32_t used = c->login->stage == LOGIN_STARTUP ? startup_step(c) : auth_step(c);
         if (is_gone(c) || c->state == CLIENT_CANCEL)
             return;
@@ -389,6 +392,7 @@ void client_login_input(struct client *c, const uint8_t *data, uint32_t len_byte
         c->login->is_unix = c->peer_family == AF_UNIX;
         c->login->client = c;
         list_init(&c->login->tls_node);
+        list_init(&c->login->failed_node);
     }
     if (client_keep_input(c, data, len_bytes))
         take_input(c);
@@ -462,11 +466,15 @@ static bool enter_pool(struct client *c, const struct database_config *db)
 
 static void keep_scram_keys(struct client *c)
 {
+    const struct client_login *l = c->login;
     struct scram_keys keys;
-    if (c->login->scram == NULL || !scram_server_keys(c->login->scram, &keys))
-        return;
-    registry_set_scram_keys(c->shard->instance->registry, c->pool->user, keys.client_key,
-                            keys.secret.server_key);
+    bool has_keys = l->scram != NULL && scram_server_keys(l->scram, &keys);
+
+    if (l->found != NULL && strcmp(l->user, c->pool->user->name) == 0)
+        pool_keep_secret(c->pool, l->found, has_keys ? keys.client_key : NULL);
+    if (has_keys && l->found == NULL)
+        registry_set_scram_keys(c->shard->instance->registry, c->pool->user, keys.client_key,
+                                keys.secret.server_key);
     secret_wipe(&keys, sizeof(keys));
 }
 
@@ -476,6 +484,7 @@ void client_login_authenticated(struct client *c)
     const struct config *cfg = l->config->config;
 
     l->stage = LOGIN_DONE;
+    client_auth_succeeded(c);
     if (l->is_console) {
         enter_console(c);
         return;

@@ -19,6 +19,8 @@
 
 #include "auth/ident.h"
 #include "base/str.h"
+#include "config/login_rules.h"
+#include "auth_int.h"
 #include "login_int.h"
 #include "net/helper.h"
 
@@ -110,7 +112,7 @@ static void cert_failed(struct client *c, const char *why, const char *cn)
 {
     client_log(c, LOG_LVL_LOG, "certificate of user %s is not accepted: %s%s%s%s", c->login->user, why,
                cn != NULL ? " \"" : "", cn != NULL ? cn : "", cn != NULL ? "\"" : "");
-    client_close(c, CLOSE_CERT_FAILED, NULL);
+    client_auth_failed(c, CLOSE_CERT_FAILED, "28000", close_reason_message(CLOSE_CERT_FAILED));
 }
 
 /* What the rule asks for beside its method. False: the client is closed. */
@@ -208,7 +210,7 @@ static void peer_failed(struct client *c, const char *name)
                : name[0] != '\0' ? "the operating-system user is "
                                  : "the operating-system user has no name",
                name != NULL ? name : "");
-    client_close(c, CLOSE_PEER_FAILED, NULL);
+    client_auth_failed(c, CLOSE_PEER_FAILED, "28000", close_reason_message(CLOSE_PEER_FAILED));
 }
 
 void client_auth_peer(struct client *c)

@@ -14,7 +14,7 @@
  */
 #include <string.h>
 
-#include "session_int.h"
+#include "auth_int.h"
 
 /* ---- words of our own ---- */
 
@@ -118,6 +118,8 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
         return;
     }
     if (c->state == CLIENT_LOGIN_WAIT) {
+        if (lookup_takes(s, c))
+            return;
         /* only the pool's parameters were wanted */
         client_login_finish(c);
         server_give_back(s, CLOSE_NONE);
@@ -185,6 +187,7 @@ void server_setup_done(struct server *s)
     }
     switch ((enum server_step)s->step) {
     case STEP_NONE:
+    case STEP_LOOKUP:
     case STEP_VERIFY: return;
     case STEP_CHECK:
         if (s->setup_failed)

@@ -9,6 +9,7 @@
 #include "auth/hba.h"
 #include "auth/scram.h"
 #include "client_tls_int.h"
+#include "session/lookup.h"
 #include "session_int.h"
 #include "wire/negotiation.h"
 #include "wire/startup.h"
@@ -19,6 +20,8 @@ enum login_stage {
     LOGIN_SASL_INIT, /* SASLInitialResponse is due */
     LOGIN_SASL,      /* SASLResponse is due */
     LOGIN_BUSY,      /* another thread is asked; what the client sends waits */
+    LOGIN_LOOKUP,    /* in LOGIN_WAIT, for a server of its pool to run auth_query on */
+    LOGIN_FAILED,    /* the answer to that is held back */
     LOGIN_DONE,      /* authenticated */
 };
 
@@ -61,6 +64,18 @@ struct client_login {
     uint8_t md5_salt[4];
     struct session_config *config;       /* the settings that this login began with (a reference) */
     const struct credential *credential; /* of config; NULL: unknown user or none */
+    const struct credential *older;      /* of config: more that are right */
+    uint32_t n_older;
+    struct found_user *found;     /* what auth_query has told; NULL: not asked */
+    struct lookup_entry *leads;   /* LOGIN_LOOKUP: this client is the one that asks */
+    struct pool *lookup_pool;     /* where found comes from */
+    uint8_t n_lookups;            /* tries */
+    bool found_is_kept;           /* found is of an earlier login */
+    enum close_reason failed_why; /* LOGIN_FAILED: the answer */
+    const char *failed_sqlstate;  /* static */
+    char failed_text[160];
+    struct list failed_node; /* shard->held_back */
+    int64_t failed_until_us;
     struct scram_server *scram;
     uint32_t n_settings;
     struct login_setting
@@ -83,6 +98,23 @@ void client_login_authenticated(struct client *c);
 /* client_login.c: the stage is no longer LOGIN_BUSY (or the client has gone): what it sent meanwhile is
  * looked at. */
 void client_login_go_on(struct client *c);
+
+/* client_auth.c: the user has been looked up, where that is to be; the method begins. */
+void client_auth_go(struct client *c);
+
+/* client_failed.c */
+/* True: this address and user have failed too often, and the client is closed. */
+bool client_is_blocked(struct client *c) must_check;
+/* It is not who it says: counted, and told so now or later. */
+void client_auth_failed(struct client *c, enum close_reason why, const char *sqlstate, const char *message);
+void client_auth_succeeded(struct client *c);
+
+/* client_lookup.c */
+/* Looks the user up. True: that is under way (or the client has gone); false: there is nothing to look up,
+ * or it is done. */
+bool client_lookup_begin(struct client *c) must_check;
+/* The client has failed to prove that it is the user: a kept answer may be an old one. */
+void client_lookup_doubt(struct client *c);
 
 /* client_rules.c */
 /* Sets method and map. False: the client is closed. */

@@ -37,6 +37,10 @@ void session_configure_pool(struct instance *in, struct shard *sh, const struct 
     if (db == NULL)
         return;
     session_pool_config(cfg, db, user, &pc);
+    if (pool->is_for_lookups) {
+        pc.min_size = 0;
+        pc.keep_min_without_clients = false;
+    }
     limits_set_max(&pool->database->limits, config_max_db_connections(cfg, db), &acts[0]);
     limits_set_max(&pool->user->limits, config_max_user_connections(cfg, user), &acts[1]);
     pool_configure(pool, &pc, clock_now_us(), &acts[2]);

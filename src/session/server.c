@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "session_int.h"
+#include "auth_int.h"
 
 /* [from] bit set of the states that may follow */
 #define TO(s) (1u << SERVER_##s)
@@ -215,6 +215,8 @@ void server_close(struct server *s, enum close_reason why, const char *detail)
         server_finish_close(s);
         return;
     }
+    if (unlikely(s->lookup != NULL))
+        lookup_server_lost(s, why);
     bool was_checking = s->state == SERVER_SETUP && s->step == STEP_CHECK;
     struct client *c = s->client;
     if (c != NULL) {
@@ -247,6 +249,8 @@ static void own_query_timed_out(struct server *s)
         server_close(s, s->struck, NULL);
     else if (s->state == SERVER_SETUP && s->step == STEP_CHECK)
         server_close(s, CLOSE_CHECK_QUERY_FAILED, "timeout");
+    else if (s->lookup != NULL)
+        server_close(s, CLOSE_QUERY_TIMEOUT, "auth_query");
     else
         server_close(s, CLOSE_RESET_QUERY_FAILED, "timeout");
 }

@@ -10,19 +10,46 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/found_user.h"
 #include "auth/md5.h"
 #include "base/secret.h"
 #include "server_login_int.h"
 
-/* The secret with which we log in: of the forced user, else of the user list. */
-static const struct credential *own_credential(const struct server *s, struct credential *forced)
+/* The secret with which we log in: of the forced user, else of the user list, else what auth_query has told
+ * of it (*found is a reference then, and keys may be set). forced and found are to be given back. */
+struct own_secret {
+    struct credential forced;
+    struct found_user *found;
+    bool has_client_key;
+    uint8_t client_key[SCRAM_KEY_BYTES];
+};
+
+static void own_secret_free(struct own_secret *o)
+{
+    credential_wipe(&o->forced);
+    found_user_unref(o->found);
+    secret_wipe(o->client_key, sizeof(o->client_key));
+}
+
+static bool has_forced_password(const struct server *s)
+{
+    const struct database_config *db = s->login->db;
+    return db->user != NULL && strcmp(db->user, s->pool->user->name) == 0 && db->password != NULL &&
+           db->password[0] != '\0';
+}
+
+static const struct credential *own_credential(const struct server *s, struct own_secret *o)
 {
     const struct server_login *l = s->login;
     const struct user_config *user = config_find_user(l->config->config, s->pool->user->name);
 
-    if (l->db->user != NULL && l->db->password != NULL && l->db->password[0] != '\0')
-        return credential_parse(forced, l->db->password) ? forced : NULL;
-    return user != NULL ? user->credential : NULL;
+    *o = (struct own_secret){0};
+    if (has_forced_password(s))
+        return credential_parse(&o->forced, l->db->password) ? &o->forced : NULL;
+    if (user != NULL && user->credential != NULL)
+        return user->credential;
+    o->found = pool_secret(s->pool, o->client_key, &o->has_client_key);
+    return o->found != NULL ? &o->found->credential : NULL;
 }
 
 static void send_password(struct server *s, const char *password)
@@ -44,8 +71,8 @@ static void no_password(struct server *s, const char *method)
 
 static void answer_plain_or_md5(struct server *s, uint32_t code, const uint8_t *salt)
 {
-    struct credential forced = {0};
-    const struct credential *cred = own_credential(s, &forced);
+    struct own_secret own;
+    const struct credential *cred = own_credential(s, &own);
     char response[MD5_TEXT_BYTES];
 
     if (code == 3) {
@@ -58,7 +85,7 @@ static void answer_plain_or_md5(struct server *s, uint32_t code, const uint8_t *
     } else {
         no_password(s, "md5");
     }
-    credential_wipe(&forced);
+    own_secret_free(&own);
 }
 
 static bool offers_scram(struct wire_reader *r)
@@ -77,8 +104,8 @@ static bool offers_scram(struct wire_reader *r)
 /* With a password, or with the keys that the client's own login left. */
 static struct scram_client *new_scram(struct server *s)
 {
-    struct credential forced = {0};
-    const struct credential *cred = own_credential(s, &forced);
+    struct own_secret own;
+    const struct credential *cred = own_credential(s, &own);
     struct scram_client_params p = {.mechanism = SCRAM_SHA_256};
     struct scram_client *scram = NULL;
     struct scram_keys keys;
@@ -86,7 +113,11 @@ static struct scram_client *new_scram(struct server *s)
 
     if (cred != NULL && cred->kind == CREDENTIAL_PLAIN) {
         p.password = cred->secret;
-    } else if (cred != NULL && cred->kind == CREDENTIAL_SCRAM &&
+    } else if (cred != NULL && cred->kind == CREDENTIAL_SCRAM && own.found != NULL && own.has_client_key) {
+        memcpy(keys.client_key, own.client_key, sizeof(keys.client_key));
+        keys.secret = cred->scram;
+        p.keys = &keys;
+    } else if (cred != NULL && cred->kind == CREDENTIAL_SCRAM && own.found == NULL &&
                registry_get_scram_keys(s->shard->instance->registry, s->pool->user, keys.client_key,
                                        server_key)) {
         keys.secret = cred->scram;
@@ -95,7 +126,7 @@ static struct scram_client *new_scram(struct server *s)
     if (p.password != NULL || p.keys != NULL)
         scram = scram_client_new(&p);
     secret_wipe(&keys, sizeof(keys));
-    credential_wipe(&forced);
+    own_secret_free(&own);
     return scram;
 }
 

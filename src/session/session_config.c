@@ -16,6 +16,7 @@
 #include "auth/scram.h"
 #include "base/mem.h"
 #include "base/secret.h"
+#include "config/login_rules.h"
 #include "session/peer.h"
 #include "session_int.h"
 

@@ -108,9 +108,6 @@ void places_refused_enter(struct client *c);
 /* It goes, or is in the console now. Nothing when it is none of them. */
 void places_refused_leave(struct client *c);
 
-/* client_rules.c */
-void client_peer_on_mail(struct shard *sh, struct mail *m);
-
 /* client_login.c, client_auth.c */
 void client_login_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
 void client_login_free(struct client *c);

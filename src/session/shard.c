@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "auth_int.h"
 #include "client_tls_int.h"
 #include "session_int.h"
 
@@ -69,6 +70,7 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
     (void)what;
     loop_enter(&sh->loop);
     sh->tick_at_us = 0;
+    client_failed_tick(sh, now_us);
     client_tick(sh, now_us);
     handshakes_tick(sh, now_us);
     server_tick(sh, now_us);
@@ -120,6 +122,7 @@ bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct ses
         list_init(&sh->server_lists[i]);
     list_init(&sh->cancels);
     list_init(&sh->cancels_queued);
+    list_init(&sh->held_back);
     cancel_table_init(&sh->cancel_keys);
     handshakes_init(sh);
     if (!loop_init(&sh->loop, on_mail, sh))
@@ -175,6 +178,7 @@ bool shard_on_mail(struct shard *sh, struct mail *m)
         console_output(sh, container_of(m, struct mail_console_output, mail));
         return true;
     case MAIL_ORDER: orders_on_mail(sh, container_of(m, struct mail_order, mail)); return true;
+    case MAIL_LOOKED_UP: client_lookup_on_mail(sh, m); return true;
     case MAIL_PEER_NAMED: client_peer_on_mail(sh, m); return true;
     default: return false;
     }

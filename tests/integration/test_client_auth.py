@@ -127,3 +127,60 @@ def test_plain_password_with_the_file_of_another_format(make_pooler):
     pooler.start()
     pooler.wire(password="x").disconnect()
     assert pooler.log_lines("userlist.txt")
+
+
+# ---- several passwords of one user
+
+def rotation(make_pooler, pg, auth_type, secrets, passwords="all", start=True):
+    """The user app stands in the list once per secret."""
+    pooler = make_pooler(start=False, settings={"auth_type": auth_type, "auth_failure_delay": 0},
+                         databases={"app": f"{pg.dsn} dbname=app user=bob"}, users={"app": f"passwords={passwords}"})
+    util.write_file(pooler.path("userlist.txt"), "".join(f'"app" "{secret}"\n' for secret in secrets) + '"admin" "adm"\n', 0o600)
+    return pooler.start() if start else pooler
+
+
+SALT = b"0123456789abcdef"
+
+
+@pytest.mark.parametrize("auth_type, secrets", [
+    ("plain", ["old", "new"]),
+    ("plain", [scram.md5_hash("app", "old"), scram.verifier("new")]),
+    ("md5", ["old", "middle", "new"]),
+    ("md5", [scram.md5_hash("app", "old"), scram.md5_hash("app", "new")]),
+    ("scram-sha-256", ["old", "new"]),
+    ("scram-sha-256", [scram.verifier("old"), "new"]),
+    ("scram-sha-256", ["old", scram.verifier("new")]),
+    ("scram-sha-256", [scram.verifier("old", salt=SALT), scram.verifier("new", salt=SALT)]),
+], ids=["plain", "plain-mixed", "md5-plain", "md5-md5", "scram-plain", "scram-old-verifier", "scram-new-verifier", "scram-verifiers"])
+@pytest.mark.sanitizer
+@pytest.mark.own
+def test_several_passwords(make_pooler, pg, auth_type, secrets):
+    """During a rotation both are right; when the old line goes, only the new one is."""
+    pooler = rotation(make_pooler, pg, auth_type, secrets)
+    right = ["old", "new"] + (["middle"] if "middle" in secrets else [])
+    for password in right:
+        pooler.connect(password=password).close()
+    for password in ("wrong", ""):
+        with pytest.raises((psycopg.OperationalError, ServerError)):
+            pooler.wire(password=password)
+    util.write_file(pooler.path("userlist.txt"), f'"app" "{secrets[-1]}"\n"admin" "adm"\n', 0o600)
+    pooler.admin("RELOAD", password="adm")
+    pooler.connect(password="new").close()
+    with pytest.raises(psycopg.OperationalError):
+        pooler.connect(password="old")
+
+
+@pytest.mark.own
+def test_of_several_passwords_the_last_counts_unless_asked(make_pooler, pg):
+    pooler = rotation(make_pooler, pg, "md5", ["old", "new"], passwords="last")
+    pooler.connect(password="new").close()
+    with pytest.raises(psycopg.OperationalError):
+        pooler.connect(password="old")
+    pooler.wait_log("userlist.txt:1: .*this line does not count")
+
+
+@pytest.mark.own
+def test_scram_secrets_that_cannot_be_checked_together(make_pooler, pg):
+    pooler = rotation(make_pooler, pg, "md5", [scram.verifier("old", salt=SALT[::-1]), scram.verifier("new")])
+    pooler.wait_log("userlist.txt:2: .*same salt and iterations")
+    pooler.connect(password="new").close()

@@ -1,4 +1,5 @@
 """auth_type = hba: who gets in from where, by which method; PostgreSQL's own pg_hba.conf is the measure."""
+import contextlib
 import itertools
 import os
 import pwd
@@ -27,7 +28,17 @@ def hba_pooler(make_pooler, pg, rules, ident=None, start=True, **kwargs):
     util.write_file(pooler.path("hba.conf"), rules)
     if ident is not None:
         util.write_file(pooler.path("ident.conf"), ident)
-    return pooler.start() if start else pooler
+    return with_unix_socket(pooler.start()) if start else pooler
+
+
+def with_unix_socket(pooler):
+    """The Unix socket is the last to be listened to."""
+    def answers():
+        with contextlib.suppress(ConnectionRefusedError):
+            Wire(pooler.directory, pooler.port).disconnect()
+            return True
+    util.wait_until(answers, "the Unix socket")
+    return pooler
 
 
 def unix(pooler, user="app", database="app", password=None):
@@ -208,7 +219,7 @@ def test_peer_for_everybody(make_pooler, pg):
     pooler = make_pooler(start=False, databases=databases, settings={
         "auth_type": "peer", "auth_ident_file": "ident.conf", "auth_ident_map": "os"})
     util.write_file(pooler.path("ident.conf"), f"os {OS_USER} app\n")
-    pooler.start()
+    with_unix_socket(pooler.start())
     unix(pooler).disconnect()
     with pytest.raises(ServerError) as caught:
         unix(pooler, "alice")
@@ -293,3 +304,100 @@ def test_rules_are_needed(make_pooler, pg):
     pooler = make_pooler(start=False, settings={"auth_type": "hba"})
     done = pooler.run(pooler.path("pgsluice.ini"))
     assert done.returncode == 1 and "auth_type = hba needs auth_hba_file" in done.stdout + done.stderr
+
+
+# ---- certificates
+
+def tls_settings(certs, **more):
+    return {"client_tls_sslmode": "prefer", "client_tls_cert_file": certs.server[0], "client_tls_key_file": certs.server[1],
+            "client_tls_ca_file": certs.ca, **more}
+
+
+def tls(pooler, user, certificate=None, database="app", **kwargs):
+    files = {"sslcert": certificate[0], "sslkey": certificate[1]} if certificate else {"sslcert": "/nonexistent"}
+    return pooler.connect(database, user, sslmode="require", **files, **kwargs)
+
+
+@pytest.fixture
+def readable(certs, tmp_path):
+    """libpq wants a key that belongs to who runs it."""
+    def copy(certificate):
+        paths = []
+        for path in certificate:
+            mine = tmp_path / os.path.basename(path)
+            mine.write_bytes(open(path, "rb").read())
+            mine.chmod(0o600)
+            paths.append(str(mine))
+        return paths
+    return copy
+
+
+@pytest.mark.sanitizer
+def test_certificates_in_rules(make_pooler, pg, certs, readable):
+    rules = ("hostssl app  all all cert\n"
+             "hostssl app2 all all cert map=crt\n"
+             "hostssl ca   all all scram-sha-256 clientcert=verify-ca\n"
+             "hostssl full all all trust clientcert=verify-full\n"
+             "hostnossl all all all reject\n")
+    mine, stranger = readable(certs.client), readable(certs.stranger)
+    databases = {name: f"{pg.dsn} dbname=app user=bob" for name in ("app", "app2", "ca", "full")}
+    pooler = hba_pooler(make_pooler, pg, rules, "crt /^cert(.*)$ \\1\ncrt certuser alice\n", settings=tls_settings(certs),
+                        userlist={"certuser": SECRET, "user": "", "alice": SECRET}, databases=databases)
+    for database, user, certificate, error, why in (
+            ("app", "certuser", mine, None, None),
+            ("app", "alice", mine, "certificate authentication failed", 'user alice is not accepted: it is for "certuser"'),
+            ("app", "certuser", None, "certificate authentication failed", "user certuser is not accepted: there is none that was verified"),
+            ("app2", "alice", mine, None, None),
+            ("app2", "user", mine, None, None),
+            ("app2", "certuser", mine, "certificate authentication failed", 'user certuser is not accepted: its map does not allow "certuser"'),
+            ("ca", "alice", mine, None, None),
+            ("ca", "alice", None, "certificate authentication failed", "user alice is not accepted: there is none that was verified"),
+            ("full", "certuser", mine, None, None),
+            ("full", "alice", mine, "certificate authentication failed", 'user alice is not accepted: it is for "certuser"')):
+        if error is None:
+            tls(pooler, user, certificate, database, password=SECRET).close()
+        else:
+            with pytest.raises(psycopg.OperationalError, match=f"FATAL:  {error}$"):
+                tls(pooler, user, certificate, database, password=SECRET)
+            pooler.wait_log(re.escape(why))
+    with pytest.raises(psycopg.OperationalError):
+        tls(pooler, "certuser", stranger)
+    with pytest.raises(ServerError):
+        pooler.wire("certuser")
+
+
+@pytest.mark.sanitizer
+def test_certificates_for_everybody(make_pooler, pg, certs, readable):
+    """auth_type = cert, with and without a map."""
+    mine = readable(certs.client)
+    pooler = make_pooler(start=False, databases={"app": f"{pg.dsn} dbname=app user=bob"}, userlist={"certuser": ""}, settings=tls_settings(
+        certs, auth_type="cert", client_tls_sslmode="verify-full", auth_ident_file="ident.conf"))
+    util.write_file(pooler.path("ident.conf"), "crt certuser alice\n")
+    pooler.start()
+    tls(pooler, "certuser", mine).close()
+    with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
+        tls(pooler, "alice", mine)
+    pooler.settings["auth_ident_map"] = "crt"
+    pooler.write_config()
+    pooler.send_signal(signal.SIGHUP)
+    util.wait_until(lambda: pooler.log_lines("setting auth_ident_map"), "the reload")
+    tls(pooler, "alice", mine).close()
+    with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
+        tls(pooler, "certuser", mine)
+
+
+def test_certificates_need_verified_tls(make_pooler, pg, certs):
+    pooler = make_pooler(start=False, settings=tls_settings(certs, auth_type="cert"))
+    done = pooler.run(pooler.path("pgsluice.ini"))
+    assert done.returncode == 1 and "auth_type = cert needs client_tls_sslmode = verify-full" in done.stdout + done.stderr
+
+
+def test_rules_tell_tls_from_plain(make_pooler, pg, certs):
+    pooler = hba_pooler(make_pooler, pg, "hostssl app app all trust\nhostnossl app alice all trust\n", settings=tls_settings(certs))
+    tls(pooler, "app").close()
+    pooler.wire("alice").disconnect()
+    with pytest.raises(psycopg.OperationalError, match="login rejected"):
+        tls(pooler, "alice")
+    pooler.wait_log("no rule of auth_hba_file is for user alice, database app, TLS")
+    with pytest.raises(ServerError):
+        pooler.wire("app")

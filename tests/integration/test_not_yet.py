@@ -5,15 +5,9 @@ pytestmark = pytest.mark.own
 
 # section, name, value
 SETTINGS = [
-    ("pgbouncer", "auth_dbname", "app"),
     ("pgbouncer", "auth_ldap_options", "ldapserver=127.0.0.1"),
-    ("pgbouncer", "auth_query", "SELECT usename, passwd FROM pg_shadow WHERE usename = $1"),
     ("pgbouncer", "auth_type", "ldap"),
     ("pgbouncer", "auth_type", "pam"),
-    ("pgbouncer", "auth_user", "bob"),
-    ("databases", "auth_dbname", "app"),
-    ("databases", "auth_query", "x"),
-    ("databases", "auth_user", "bob"),
 ]
 
 

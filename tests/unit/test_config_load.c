@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "auth/credential.h"
+#include "config/login_rules.h"
 #include "config_fixture.h"
 
 #define P "[pgsluice]\n"
@@ -99,12 +100,6 @@ static void test_settings_of_later_versions(void **state)
         {"auth_ldap_options", "x", ""},
         {"auth_type", "pam", "md5"},
         {"auth_type", "ldap", "any"},
-        {"auth_user", "x", ""},
-        {"auth_dbname", "x", ""},
-        {"auth_query", "select 1",
-         "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "
-         "WHERE rolname=$1 AND rolcanlogin"},
-        {"auth_query", "select 1", ""},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -128,32 +123,47 @@ static void test_settings_of_later_versions(void **state)
     }
 }
 
-static void test_keys_of_later_versions(void **state)
+/* How a user is looked up who is not in auth_file: "database user query", or "" when not at all. */
+static void test_lookups(void **state)
 {
     static const struct {
-        const char *section;
-        const char *key;
-        const char *refused;
-        const char *fine;
+        const char *settings; /* of [pgsluice] */
+        const char *line;     /* of database d */
+        const char *asked;    /* NULL: the console */
+        const char *how;
     } rows[] = {
-        {"databases", "auth_user", "x", "''"},
-        {"databases", "auth_dbname", "x", "''"},
-        {"databases", "auth_query", "'select 1'", "''"},
+        {"", "", "d", ""},
+        {"auth_user = u\nauth_query = q\n", "", "d", "d u q"},
+        {"auth_user = u\nauth_query = q\n", "", "e", "e u q"},
+        {"auth_user = u\nauth_query = q\n", "", "nodb", ""},
+        {"auth_user = u\nauth_query = q\n", "", NULL, ""},
+        {"auth_user = u\nauth_query = q\nauth_dbname = e\n", "", NULL, "e u q"},
+        {"auth_user = u\nauth_query = q\nauth_dbname = e\n", "", "nodb", "e u q"},
+        {"auth_user = u\nauth_query = q\nauth_dbname = e\n", "", "d", "e u q"},
+        {"auth_user = u\nauth_query = q\nauth_dbname = e\n", "auth_dbname=d", "d", "d u q"},
+        {"auth_query = q\n", "auth_user=o", "d", "d o q"},
+        {"auth_query = q\n", "auth_user=o", "e", ""},
+        {"auth_user = u\nauth_query =\n", "", "d", ""},
+        {"auth_user = u\nauth_query =\n", "auth_query='q 2'", "d", "d u q 2"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        char text[256];
-        snprintf(text, sizeof text, "[%s]\nx = %s=%s\n", rows[i].section, rows[i].key, rows[i].refused);
+        char text[256], how[128] = "";
+        struct config_lookup lookup;
+        snprintf(text, sizeof text, P "%s" D "d = %s\ne =\n", rows[i].settings, rows[i].line);
         struct loaded l = fixture_load(text);
-        if (l.config != NULL || strstr(l.said, "is not supported by this version yet") == NULL)
-            fail_msg("%s\nsaid: %s", text, l.said);
-        fixture_done(&l);
-        snprintf(text, sizeof text, "[%s]\nx = %s=%s\n", rows[i].section, rows[i].key, rows[i].fine);
-        l = fixture_load(text);
-        if (l.config == NULL)
-            fail_msg("%s\nsaid: %s", text, l.said);
+        assert_non_null(l.config);
+        if (config_lookup(l.config, rows[i].asked, &lookup))
+            snprintf(how, sizeof how, "%s %s %s", lookup.database, lookup.user, lookup.query);
+        if (strcmp(how, rows[i].how) != 0)
+            fail_msg("row %zu: %s", i, how);
         fixture_done(&l);
     }
+    struct loaded l = fixture_load(P "auth_user = u\nauth_dbname = nodb\n" D "d =\nf = auth_dbname=nof\n");
+    assert_null(l.config);
+    assert_non_null(strstr(l.said, "t.ini:3: error: auth_dbname = nodb: there is no such database"));
+    assert_non_null(strstr(l.said, "t.ini:6: error: auth_dbname = nof: there is no such database"));
+    fixture_done(&l);
 }
 
 static void test_all_problems_are_reported(void **state)
@@ -662,7 +672,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_settings_of_later_versions),
-        cmocka_unit_test(test_keys_of_later_versions),
+        cmocka_unit_test(test_lookups),
         cmocka_unit_test(test_all_problems_are_reported),
         cmocka_unit_test(test_lines_below_a_broken_header),
         cmocka_unit_test(test_warnings_and_notes),

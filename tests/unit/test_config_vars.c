@@ -224,8 +224,6 @@ static void test_targets_refused(void **state)
         {{"DB_HOST=h", "DB_PASSWORD=SECRET", "DB_PORT=x"}, "variable DB_HOST: error: port: "},
         {{"DB_HOST=h", "DB_PASSWORD=SECRET", "POOL_MODE=often"},
          "error: variable POOL_MODE: pool_mode: \"often\" is none of"},
-        {{"DB_HOST=h", "DB_PASSWORD=SECRET", "AUTH_QUERY=SELECT x"},
-         "error: variable AUTH_QUERY: setting auth_query is not supported by this version yet"},
         {{"DB_HOST=h", "DB_PASSWORD=SECRET", "CLIENT_TLS_SSLMODE=yes"},
          "error: variable CLIENT_TLS_SSLMODE: client_tls_sslmode: \"yes\" is none of"},
         {{"DB_HOST=h", "DB_PASSWORD_FILE=/no/such"},

@@ -136,7 +136,7 @@ static const struct {
     {"local all /a*? trust\n", 0,
      "1:regular expression has a quantifier behind another, which is not supported;"},
     {"local all " REX "^(a{1,200}){1,200}\" trust\n", 0, "1:regular expression repeats too much;"},
-    {"local @main @main trust\n", 1, "1:@files are nested too deeply;"},
+    {"local @main @main trust\n", 1, "1:@files name each other, or are too many;"},
     {"local @nowhere all trust\n", 1, "1:cannot read @file \"dir/nowhere\": No such file or directory;"},
 };
 

@@ -74,7 +74,7 @@ static void test_rows(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct text problems = {"", 0}, result = {"", 0};
-        struct userlist *l = userlist_parse(rows[i].text, rows[i].len, add_problem, &problems);
+        struct userlist *l = userlist_parse(rows[i].text, rows[i].len, add_problem, NULL, &problems);
         for (uint32_t k = 0; k < l->count; k++) {
             const struct userlist_entry *e = &l->entries[k];
             result.len +=
@@ -96,7 +96,7 @@ static void test_kinds(void **state)
         "\"s\" \"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuL"
         "mtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=\"\n";
     (void)state;
-    struct userlist *l = userlist_parse(text, sizeof(text) - 1, NULL, NULL);
+    struct userlist *l = userlist_parse(text, sizeof(text) - 1, NULL, NULL, NULL);
     assert_int_equal(l->count, 4);
     assert_int_equal(userlist_find(l, "n")->credential.kind, CREDENTIAL_NONE);
     assert_int_equal(userlist_find(l, "p")->credential.kind, CREDENTIAL_PLAIN);
@@ -114,7 +114,7 @@ static void test_password_length(void **state)
         size_t n = (size_t)snprintf(text, sizeof(text), "\"u\" \"");
         memset(text + n, 'x', len);
         text[n + len] = '"';
-        struct userlist *l = userlist_parse(text, n + len + 1, add_problem, &problems);
+        struct userlist *l = userlist_parse(text, n + len + 1, add_problem, NULL, &problems);
         if (len <= USERLIST_SECRET_MAX) {
             assert_int_equal(l->count, 1);
             assert_int_equal(strlen(l->entries[0].credential.secret), len);
@@ -136,7 +136,7 @@ static void test_many(void **state)
     for (int i = 0; i < 1000; i++)
         n += (size_t)snprintf(text + n, sizeof(text) - n, "\"user%d\" \"secret%d\"\nbad\n", i * 7919 % 1000,
                               i);
-    struct userlist *l = userlist_parse(text, n, NULL, NULL);
+    struct userlist *l = userlist_parse(text, n, NULL, NULL, NULL);
     assert_int_equal(l->count, 1000);
     for (int i = 0; i < 1000; i++) {
         char name[32], secret[32];
@@ -151,13 +151,43 @@ static void test_many(void **state)
     userlist_free(NULL);
 }
 
+static bool is_u(void *arg, const char *name)
+{
+    (void)arg;
+    return strcmp(name, "u") == 0;
+}
+
+/* All lines of u are asked for: the last one is its secret, the others are older ones. */
+static void test_all_lines(void **state)
+{
+    static const char text[] = "\"u\" \"1\"\n\"v\" \"a\"\n\"u\" \"2\"\n\"v\" \"b\"\n\"u\" \"3\"\n";
+    static const char five[] = "\"u\" \"1\"\n\"u\" \"2\"\n\"u\" \"3\"\n\"u\" \"4\"\n\"u\" \"5\"\n";
+    struct text problems = {"", 0};
+    struct userlist *l = userlist_parse(text, sizeof(text) - 1, add_problem, is_u, &problems);
+    const struct userlist_entry *u = userlist_find(l, "u");
+    (void)state;
+
+    assert_string_equal(problems.data, "2:user stands again further down: this line does not count;");
+    assert_string_equal(u->credential.secret, "3");
+    assert_int_equal(u->n_older, 2);
+    assert_string_equal(u->older[0].secret, "2");
+    assert_string_equal(u->older[1].secret, "1");
+    assert_int_equal(userlist_find(l, "v")->n_older, 0);
+    userlist_free(l);
+
+    problems = (struct text){"", 0};
+    l = userlist_parse(five, sizeof(five) - 1, add_problem, is_u, &problems);
+    assert_string_equal(problems.data,
+                        "5:user stands here too often: at most four secrets can be right at a time;");
+    assert_int_equal(userlist_find(l, "u")->n_older, 0);
+    userlist_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_password_length),
-        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_rows), cmocka_unit_test(test_kinds),     cmocka_unit_test(test_password_length),
+        cmocka_unit_test(test_many), cmocka_unit_test(test_all_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

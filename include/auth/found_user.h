@@ -1,0 +1,25 @@
+/*
+ * found_user.h - what a database says of a user (auth_query).
+ *
+ * Immutable and counted: any thread that has a reference may read it.
+ */
+#ifndef AUTH_FOUND_USER_H
+#define AUTH_FOUND_USER_H
+
+#include <stdbool.h>
+
+#include "auth/credential.h"
+
+struct found_user {
+    _Atomic int refs;
+    bool exists;
+    struct credential credential; /* NONE: no password, or it has expired; or there is no user */
+};
+
+/* secret may be NULL; it is when exists is false. NULL when memory is out. */
+struct found_user *found_user_new(bool exists, const char *secret) must_check;
+struct found_user *found_user_ref(struct found_user *f);
+/* Wipes it with the last reference; NULL is fine. */
+void found_user_unref(struct found_user *f);
+
+#endif
