@@ -29,7 +29,7 @@ static void keep_servers(struct control *ctl, struct pool *pool, int64_t now_us)
 {
     struct pool_acts acts;
 
-    if (atomic_load(&ctl->in.shutdown_mode) != SHUTDOWN_NONE)
+    if (atomic_load(&ctl->in.shutdown_mode) > SHUTDOWN_ANNOUNCED)
         return;
     ctl->maintain_worker = (ctl->maintain_worker + 1) % ctl->in.n_workers;
     pool_maintain(pool, (uint8_t)ctl->maintain_worker, now_us, &acts);
