@@ -130,6 +130,7 @@ struct listeners *listeners_open(struct loop *loop, const struct listener_option
     l->loop = loop;
     l->on_accept = on_accept;
     l->arg = arg;
+    l->are_inherited = o->n_inherited > 0;
     event_assign(&l->resume_timer, loop->base, -1, 0, resume_cb, l);
     if (!listen_sockets_open(l, o, err, err_size)) {
         listeners_free(l);
@@ -187,6 +188,8 @@ void listeners_close(struct listeners *l, bool keep_unix)
 
 void listeners_accept_pending(struct listeners *l)
 {
+    if (l->are_inherited)
+        return; /* who gave them to us has them still, for whoever comes next */
     for (int i = 0; i < l->count; i++)
         accept_some(&l->sockets[i], ACCEPTS_AT_THE_END);
 }
