@@ -69,6 +69,7 @@ enum config_sigterm_action {
     SIGTERM_WAIT_FOR_CLIENTS,
     SIGTERM_WAIT_FOR_SERVERS,
     SIGTERM_DRAIN,
+    SIGTERM_WAIT_THEN_DRAIN,
     SIGTERM_IMMEDIATE,
 };
 
@@ -153,6 +154,7 @@ struct settings {
     const char *server_tls_protocols;
     int server_tls_sslmode; /* enum config_sslmode */
     int so_reuseport;
+    int64_t drain_grace_time_us;
     int shutdown_rate; /* clients per second; 0 = no limit */
     int64_t shutdown_timeout_us;
     int sigterm_action; /* enum config_sigterm_action */

@@ -37,6 +37,8 @@ struct listeners *listeners_open(struct loop *loop, const struct listener_option
 /* Stops accepting for good: closes the sockets, removes the Unix socket file. keep_unix leaves the Unix
  * sockets. */
 void listeners_close(struct listeners *l, bool keep_unix);
+/* Accepts whoever has connected and waits, so that closing resets none of them. */
+void listeners_accept_pending(struct listeners *l);
 void listeners_free(struct listeners *l);
 /* tcp_defer_accept has changed. */
 void listeners_defer_accept(struct listeners *l, bool defer);

@@ -81,11 +81,13 @@ struct pool {
     int lent;               /* places taken from the reserve and not given back: how far nslots may lie
                                above limit; 0..reserve */
     int n_waiters;
-    int ramp;           /* connections that may be in progress at a time: 1, 2, 4, ... */
-    int64_t retry_us;   /* no connecting before this; 0 = at once */
-    int64_t backoff_us; /* the pause after the next failure */
-    bool is_refused;    /* last failure was for good (class 28, 3D000): until retry_us waiters and
-                           newcomers fail, unless servers are left that can serve them */
+    int ramp;                 /* connections that may be in progress at a time: 1, 2, 4, ... */
+    int64_t retry_us;         /* no connecting before this; 0 = at once */
+    int64_t backoff_us;       /* the pause after the next failure */
+    bool is_refused;          /* last failure was for good (class 28, 3D000): until retry_us waiters and
+                                 newcomers fail, unless servers are left that can serve them */
+    int64_t failed_us;        /* the last attempt that failed; 0 = the last one succeeded */
+    int64_t failing_since_us; /* ... and the first one since one succeeded */
     char last_error[POOL_ERROR_BYTES]; /* "" when the last connection succeeded */
     char last_error_sqlstate[6];
     struct params *welcome; /* all parameters a server of this pool reports at login; NULL before the first */
@@ -186,6 +188,9 @@ void pool_maintain(struct pool *pool, uint8_t prefer_worker, int64_t now_us, str
 /* Opens a server on worker when the pool has none and nothing keeps it from trying: to know whether it can.
  */
 void pool_want_one(struct pool *pool, uint8_t worker, int64_t now_us, struct pool_acts *acts);
+/* Opens one though nobody has asked, when the last attempt failed a while ago for another reason than a
+ * refusal. True: it has failed, whenever. */
+bool pool_retry_failed(struct pool *pool, uint8_t worker, int64_t now_us, struct pool_acts *acts);
 
 /* Allocates slots, so: outside all locks. When memory is out, the limit stays at what there are slots for.
  * Acts as for pool_pump by the control thread. */
@@ -219,6 +224,9 @@ struct pool_numbers {
     int used;               /* of the idle: idle for longer than check_delay_us */
     int64_t oldest_wait_us; /* age of the head of the queue; 0 = nobody */
     bool is_paused;
+    bool was_connected;       /* there has been a server */
+    int64_t failing_since_us; /* 0 = the last attempt to connect succeeded, or there was none */
+    bool is_refused;          /* ... and PostgreSQL refuses for good */
     double utilization_now;
     double utilization[4]; /* 1, 5, 15, 60 minutes */
     int peak;

@@ -17,12 +17,21 @@
 
 #include "pool/pool.h"
 
+/* What the log has said about a database that cannot be reached: reach.h. */
+struct outage {
+    int64_t since_us;
+    int64_t said_us; /* 0 = nothing */
+    bool is_likely;  /* the last attempt of one of its pools has failed */
+};
+
 struct pool_database {
     const char *name;     /* constant: the name clients use */
     struct limits limits; /* max_db_connections */
     /* [registry.lock] */
     bool is_paused;
     bool is_disabled;
+    /* [control thread] */
+    struct outage outage;
     /* [atomic] */
     _Atomic int clients;     /* client connections of this database */
     _Atomic bool is_retired; /* see registry_retire() */

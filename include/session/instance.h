@@ -74,6 +74,7 @@ void session_config_unref(struct session_config *c);
 /* How the whole is being shut down; only ever rises. */
 enum shutdown_mode {
     SHUTDOWN_NONE,
+    SHUTDOWN_ANNOUNCED,        /* said by /readyz; all else goes on, new clients too */
     SHUTDOWN_WAIT_FOR_CLIENTS, /* no new clients; ends when the last one has gone */
     SHUTDOWN_DRAIN,            /* ... which are closed at a pace, when they are idle */
     SHUTDOWN_WAIT_FOR_SERVERS, /* clients are closed as their servers come free */

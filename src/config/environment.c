@@ -11,23 +11,23 @@
 
 #define VARIABLE_PREFIX "PGSLUICE_"
 
-/* Pool sizes, clients, and how long to wait for what. */
-#define PROFILE(min, max, clients, connect, wait, idle)                                                      \
+/* Pool sizes, clients, how long to wait for what, and what an orchestrator's SIGTERM begins. */
+#define PROFILE(min, max, clients, connect, wait, idle, sigterm)                                             \
     {                                                                                                        \
         {"min_pool_size", min}, {"default_pool_size", max}, {"max_client_conn", clients},                    \
             {"server_connect_timeout", connect}, {"query_wait_timeout", wait},                               \
-            {"server_idle_timeout", idle}, {NULL, NULL},                                                     \
+            {"server_idle_timeout", idle}, {"sigterm_action", sigterm}, {NULL, NULL},                        \
     }
 
 static const struct {
     const char *name;
-    struct profile_value values[7];
+    struct profile_value values[8];
 } profiles[] = {
-    {"development", PROFILE("5", "10", "200", "10s", "10s", "300s")},
-    {"test", PROFILE("2", "8", "100", "10s", "10s", "300s")},
-    {"staging", PROFILE("10", "20", "500", "30s", "30s", "300s")},
-    {"production", PROFILE("20", "50", "5000", "30s", "30s", "300s")},
-    {"sidecar", PROFILE("0", "5", "200", "10s", "30s", "60s")},
+    {"development", PROFILE("5", "10", "200", "10s", "10s", "300s", "drain")},
+    {"test", PROFILE("2", "8", "100", "10s", "10s", "300s", "drain")},
+    {"staging", PROFILE("10", "20", "500", "30s", "30s", "300s", "drain")},
+    {"production", PROFILE("20", "50", "5000", "30s", "30s", "300s", "drain")},
+    {"sidecar", PROFILE("0", "5", "200", "10s", "30s", "60s", "wait_then_drain")},
 };
 
 const struct profile_value *environment_profile(const char *name)

@@ -86,6 +86,7 @@ static const struct config_option_name sigterm_actions[] = {
     {"wait_for_clients", SIGTERM_WAIT_FOR_CLIENTS, false},
     {"wait_for_servers", SIGTERM_WAIT_FOR_SERVERS, false},
     {"drain", SIGTERM_DRAIN, false},
+    {"wait_then_drain", SIGTERM_WAIT_THEN_DRAIN, false},
     {"immediate", SIGTERM_IMMEDIATE, false},
     {NULL, 0, false},
 };
@@ -435,17 +436,28 @@ static const struct config_option options[] = {
          "pgbouncer: /metrics shows the figures under the names of the usual PgBouncer exporter as well, so "
          "that its "
          "dashboards and alerts go on working; none: under our own names only."),
+    TIME(drain_grace_time, "5", R | OURS,
+         "With sigterm_action = drain: how long clients are still accepted and served after SIGTERM, while "
+         "/readyz tells load balancers to turn elsewhere. With wait_then_drain: how long transactions may "
+         "take "
+         "to end after shutdown_timeout."),
     INT(shutdown_rate, "500", 0, 1000000, R | OURS,
         "SHUTDOWN DRAIN closes no more than this many clients in a second, so that those to whom they turn "
         "next "
         "are not overrun; 0: no limit."),
-    TIME(shutdown_timeout, "60", R | OURS,
+    TIME(shutdown_timeout, "20", R | OURS,
          "SHUTDOWN DRAIN closes the clients that are left after this time, also in the middle of a "
-         "transaction; 0: never."),
-    ENUM(sigterm_action, "wait_for_clients", sigterm_actions, R | OURS,
-         "What SIGTERM does. wait_for_clients, as in PgBouncer: ends when the last client has gone; drain: "
-         "SHUTDOWN DRAIN, what an orchestrator needs; wait_for_servers: ends when transactions have ended; "
-         "immediate. A second signal ends at once."),
+         "transaction; 0: never. With sigterm_action = wait_then_drain: how long clients may take to leave. "
+         "Together with drain_grace_time it should be less than what an orchestrator gives, usually 30 s."),
+    ENUM(
+        sigterm_action, "wait_for_clients", sigterm_actions, R | OURS,
+        "What SIGTERM does. wait_for_clients, as in PgBouncer: ends when the last client has gone; drain: "
+        "what an orchestrator needs: after drain_grace_time, SHUTDOWN DRAIN; wait_then_drain: what a sidecar "
+        "needs: serves as before until its application's clients have left, and after shutdown_timeout "
+        "closes "
+        "the others as their transactions end, for drain_grace_time at most; wait_for_servers: ends when "
+        "transactions have ended; immediate. A second signal ends at once. The environment sidecar has "
+        "wait_then_drain, the others drain."),
     ENUM(timeout_action, "disconnect", timeout_actions, R | OURS,
          "What query_timeout, transaction_timeout and idle_transaction_timeout do to a client that has a "
          "server connection: disconnect; or cancel: the query is canceled (57014) and the client keeps its "

@@ -124,9 +124,11 @@ static void on_accept(void *arg, int fd, bool is_unix)
 static void say_cannot_listen(const struct control *ctl, const char *error)
 {
     const struct config *cfg = ctl->config->config;
-    log_fatal("%s; listen_addr is set by: %s, listen_port by: %s", error,
-              config_source_text(cfg, (size_t)option_find("listen_addr")),
-              config_source_text(cfg, (size_t)option_find("listen_port")));
+    log_fatal("%s; use another place, or end the program that has this one. listen_addr is set by: %s, "
+              "listen_port by: %s, unix_socket_dir by: %s",
+              error, config_source_text(cfg, (size_t)option_find("listen_addr")),
+              config_source_text(cfg, (size_t)option_find("listen_port")),
+              config_source_text(cfg, (size_t)option_find("unix_socket_dir")));
 }
 
 static bool open_listeners(struct control *ctl)

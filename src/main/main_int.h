@@ -105,6 +105,10 @@ struct control {
     int64_t next_util_us;
     int workers_to_stop; /* ORDER_STOP sent and not acknowledged */
     bool is_stopping;
+    int64_t announced_us;    /* SHUTDOWN_ANNOUNCED began */
+    bool waits_for_leaving;  /* ... and is the end when the last client has gone: wait_then_drain */
+    bool is_last_grace;      /* SHUTDOWN DRAIN comes after such a wait */
+    int64_t progress_us;     /* the log has said how far it has come */
     int64_t drain_since_us;  /* SHUTDOWN DRAIN began */
     int64_t drain_filled_us; /* drain_budget was filled up to here */
     int configs_under_way;   /* MAIL_CONFIG sent and not yet taken up */

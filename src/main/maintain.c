@@ -2,8 +2,8 @@
  * maintain.c - once a second: what pools need when nobody asks them for anything; and in time
  * for a pool's idle timeout.
  *
- * min_pool_size, idle timeout and lifetime (the ledger decides), host names whose addresses have
- * changed, utilization and statistics periods, and pools that nobody has used for long.
+ * min_pool_size, idle timeout and lifetime (the ledger decides), databases that cannot be reached, host names
+ * whose addresses have changed, utilization and statistics periods, and pools that nobody has used for long.
  *
  * Threads: the control thread.
  */
@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "main_int.h"
+#include "pool/reach.h"
 
 #define MAX_ENDPOINTS 256 /* of one database's hosts; beyond this nothing is concluded */
 
@@ -29,11 +30,52 @@ static void keep_servers(struct control *ctl, struct pool *pool, int64_t now_us)
 {
     struct pool_acts acts;
 
-    if (atomic_load(&ctl->in.shutdown_mode) != SHUTDOWN_NONE)
+    if (atomic_load(&ctl->in.shutdown_mode) > SHUTDOWN_ANNOUNCED)
         return;
     ctl->maintain_worker = (ctl->maintain_worker + 1) % ctl->in.n_workers;
     pool_maintain(pool, (uint8_t)ctl->maintain_worker, now_us, &acts);
     instance_perform(&ctl->in, pool, &acts);
+}
+
+/* A pool whose last attempt to connect failed tries on, also when nobody waits: so it is known when the
+ * database is back. */
+static void retry_failed(struct control *ctl, struct pool *pool, int64_t now_us)
+{
+    struct pool_acts acts;
+
+    if (atomic_load(&ctl->in.shutdown_mode) > SHUTDOWN_ANNOUNCED || atomic_load(&pool->is_retired) ||
+        registry_is_disabled(ctl->in.registry, pool->database))
+        return;
+    if (pool_retry_failed(pool, (uint8_t)ctl->maintain_worker, now_us, &acts))
+        pool->database->outage.is_likely = true;
+    instance_perform(&ctl->in, pool, &acts);
+}
+
+/* A database that cannot be reached: the log says so, once a minute, and when it is over. */
+static void report_outage(struct control *ctl, struct pool_database *database, int64_t now_us)
+{
+    struct reach_report report;
+
+    if (!database->outage.is_likely && database->outage.said_us == 0)
+        return;
+    database->outage.is_likely = false;
+    enum reach reach = registry_reach(ctl->in.registry, database, now_us, &report);
+    enum outage_news news = outage_step(&database->outage, reach, &report, now_us);
+    long long lasted_s = (long long)((now_us - database->outage.since_us) / USEC_PER_SEC);
+
+    switch (news) {
+    case OUTAGE_NO_NEWS: return;
+    case OUTAGE_BEGINS:
+        log_warning("database \"%s\" cannot be reached: %s; trying on", database->name, report.error);
+        return;
+    case OUTAGE_LASTS:
+        log_warning("database \"%s\" cannot be reached for %lld s: %s", database->name, lasted_s,
+                    report.error);
+        return;
+    case OUTAGE_ENDS:
+        log_info("database \"%s\" can be reached again, after %lld s", database->name, lasted_s);
+        return;
+    }
 }
 
 /* Servers at addresses that their host's name does not stand for any more are replaced. */
@@ -158,6 +200,7 @@ void control_maintain_cb(evutil_socket_t fd, short what, void *arg)
     for (int i = 0; i < registry_count(r); i++) {
         struct pool *pool = registry_pool(r, i);
         keep_servers(ctl, pool, now_us);
+        retry_failed(ctl, pool, now_us);
         follow_names(ctl, pool, now_us);
         if (is_util_due) {
             lock_acquire(&pool->lock);
@@ -167,6 +210,8 @@ void control_maintain_cb(evutil_socket_t fd, short what, void *arg)
         if (is_stats_due)
             pool_stats_tick(&pool->stats, now_us);
     }
+    for (int i = 0; i < registry_database_count(r); i++)
+        report_outage(ctl, registry_database(r, i), now_us);
     forget_all_unused(ctl, now_us);
     if (is_stats_due)
         log_stats(ctl);

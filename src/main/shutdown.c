@@ -4,6 +4,11 @@
  * shutdown_mode only rises. While it is neither NONE nor IMMEDIATE the Unix socket stays open, for the
  * console, and the tick looks whether the last client has gone.
  *
+ * What an orchestrator's SIGTERM begins has two parts. drain: drain_grace_time (ANNOUNCED: only /readyz
+ * says so, since whoever sends clients here must hear of it first), then SHUTDOWN DRAIN until
+ * shutdown_timeout. wait_then_drain: shutdown_timeout (ANNOUNCED: a sidecar's application may still be at
+ * work), then SHUTDOWN DRAIN for drain_grace_time; but when the last client has gone, that is the end.
+ *
  * SHUTDOWN DRAIN closes clients between their transactions, not more than shutdown_rate in a
  * second, so that whoever they turn to next is not overrun. The workers close them; here they are
  * given, tick by tick, how many may go (instance->drain_budget). What was not used is not saved up.
@@ -13,10 +18,13 @@
 #include "base/log.h"
 #include "main_int.h"
 
-#define NO_RATE INT32_MAX
+#define NO_RATE     INT32_MAX
+#define PROGRESS_US (3 * USEC_PER_SEC) /* how often the log says how far it has come */
+#define SELDOM_US   (60 * USEC_PER_SEC)
 
 static const char *const mode_texts[] = {
     [SHUTDOWN_NONE] = "",
+    [SHUTDOWN_ANNOUNCED] = "going on until others know",
     [SHUTDOWN_WAIT_FOR_CLIENTS] = "waiting for all clients to disconnect",
     [SHUTDOWN_DRAIN] = "closing clients as their transactions end",
     [SHUTDOWN_WAIT_FOR_SERVERS] = "waiting for all server connections to be released",
@@ -59,8 +67,15 @@ void control_shutdown(struct control *ctl, enum shutdown_mode mode)
         return;
     log_info("shutting down, %s (%d client%s)", mode_texts[mode], clients, clients == 1 ? "" : "s");
     atomic_store(&ctl->in.shutdown_mode, (int)mode);
+    ctl->progress_us = clock_now_us();
     control_arm_tick(ctl);
     systemd_notify("STOPPING=1");
+    if (mode == SHUTDOWN_ANNOUNCED) {
+        ctl->announced_us = ctl->progress_us;
+        listeners_defer_accept(ctl->listeners, false); /* what waits for data would be reset in the end */
+        return;
+    }
+    listeners_accept_pending(ctl->listeners); /* they are told; closing would reset them */
     if (mode == SHUTDOWN_IMMEDIATE) {
         ctl->is_stopping = true;
         ctl->workers_to_stop = ctl->in.n_workers;
@@ -79,30 +94,73 @@ bool control_is_ending(const struct control *ctl)
     return !ctl->is_stopping && atomic_load(&ctl->in.shutdown_mode) != SHUTDOWN_NONE;
 }
 
-static void drain_tick(struct control *ctl, int clients)
+static void announced_tick(struct control *ctl, int64_t now_us)
 {
-    int64_t timeout_us = control_settings(ctl)->shutdown_timeout_us;
-    int64_t now_us = clock_now_us();
+    const struct settings *s = control_settings(ctl);
+    int64_t wait_us = ctl->waits_for_leaving ? s->shutdown_timeout_us : s->drain_grace_time_us;
+
+    if ((ctl->waits_for_leaving && wait_us <= 0) || now_us - ctl->announced_us < wait_us)
+        return;
+    ctl->is_last_grace = ctl->waits_for_leaving;
+    control_shutdown(ctl, SHUTDOWN_DRAIN);
+}
+
+static void drain_tick(struct control *ctl, int clients, int64_t now_us)
+{
+    const struct settings *s = control_settings(ctl);
+    int64_t timeout_us = ctl->is_last_grace ? s->drain_grace_time_us : s->shutdown_timeout_us;
 
     fill_budget(ctl, now_us);
-    if (timeout_us <= 0 || now_us - ctl->drain_since_us < timeout_us)
+    if ((timeout_us <= 0 && !ctl->is_last_grace) || now_us - ctl->drain_since_us < timeout_us)
         return;
-    log_warning("shutdown_timeout: closing the last %d client%s", clients, clients == 1 ? "" : "s");
+    log_warning("%s: closing the last %d client%s",
+                ctl->is_last_grace ? "drain_grace_time" : "shutdown_timeout", clients,
+                clients == 1 ? "" : "s");
     control_shutdown(ctl, SHUTDOWN_IMMEDIATE);
+}
+
+static int count_servers(struct control *ctl, int64_t now_us)
+{
+    struct pool_numbers n;
+    int count = 0;
+
+    for (int i = 0; i < registry_count(ctl->in.registry); i++) {
+        pool_read(registry_pool(ctl->in.registry, i), 0, now_us, &n);
+        count += n.nslots;
+    }
+    return count;
+}
+
+/* Seldom where it may last for days. */
+static void log_progress(struct control *ctl, int mode, int clients, int64_t now_us)
+{
+    bool is_bounded = mode == SHUTDOWN_ANNOUNCED || mode == SHUTDOWN_DRAIN;
+
+    if (now_us - ctl->progress_us < (is_bounded ? PROGRESS_US : SELDOM_US))
+        return;
+    int servers = count_servers(ctl, now_us);
+    ctl->progress_us = now_us;
+    log_info("shutting down: %d client%s and %d server connection%s left", clients, clients == 1 ? "" : "s",
+             servers, servers == 1 ? "" : "s");
 }
 
 void control_check_shutdown(struct control *ctl)
 {
     int clients = atomic_load(&ctl->in.clients);
+    int mode = atomic_load(&ctl->in.shutdown_mode);
+    int64_t now_us = clock_now_us();
 
     if (!control_is_ending(ctl))
         return;
-    /* consoles do not keep the process */
-    if (clients <= 0) {
+    log_progress(ctl, mode, clients, now_us);
+    /* consoles do not keep the process; who is still sent here in the grace must find somebody */
+    if (clients <= 0 && (mode != SHUTDOWN_ANNOUNCED || ctl->waits_for_leaving)) {
         log_info("last client has gone");
         control_shutdown(ctl, SHUTDOWN_IMMEDIATE);
-    } else if (atomic_load(&ctl->in.shutdown_mode) == SHUTDOWN_DRAIN) {
-        drain_tick(ctl, clients);
+    } else if (mode == SHUTDOWN_ANNOUNCED) {
+        announced_tick(ctl, now_us);
+    } else if (mode == SHUTDOWN_DRAIN) {
+        drain_tick(ctl, clients, now_us);
     }
 }
 
@@ -111,8 +169,12 @@ void control_on_sigterm(struct control *ctl)
     static const enum shutdown_mode modes[] = {
         [SIGTERM_WAIT_FOR_CLIENTS] = SHUTDOWN_WAIT_FOR_CLIENTS,
         [SIGTERM_WAIT_FOR_SERVERS] = SHUTDOWN_WAIT_FOR_SERVERS,
-        [SIGTERM_DRAIN] = SHUTDOWN_DRAIN,
+        [SIGTERM_DRAIN] = SHUTDOWN_ANNOUNCED,
+        [SIGTERM_WAIT_THEN_DRAIN] = SHUTDOWN_ANNOUNCED,
         [SIGTERM_IMMEDIATE] = SHUTDOWN_IMMEDIATE,
     };
-    control_shutdown(ctl, modes[control_settings(ctl)->sigterm_action]);
+    int action = control_settings(ctl)->sigterm_action;
+
+    ctl->waits_for_leaving = action == SIGTERM_WAIT_THEN_DRAIN;
+    control_shutdown(ctl, modes[action]);
 }

@@ -57,6 +57,6 @@ bool control_open_http(struct control *ctl)
                     error);
         return true;
     }
-    log_fatal("http_listen (%s): %s", source, error);
+    log_fatal("http_listen (%s): %s; set it to another port, or to nothing", source, error);
     return false;
 }

@@ -18,6 +18,7 @@
 #include "listener_int.h"
 
 #define ACCEPTS_PER_EVENT   64
+#define ACCEPTS_AT_THE_END  4096 /* more than a backlog; not for ever, when they keep coming */
 #define PAUSE_FIRST_MS      100
 #define PAUSE_MAX_MS        1000
 #define WARNING_INTERVAL_US (30 * USEC_PER_SEC)
@@ -86,13 +87,12 @@ static enum accept_result accept_failure(int err)
     }
 }
 
-static void accept_cb(evutil_socket_t listen_fd, short what, void *arg)
+/* At most so many; fewer when there are no more. */
+static void accept_some(struct listen_socket *s, int max)
 {
-    struct listen_socket *s = arg;
     struct listeners *l = s->owner;
-    (void)listen_fd, (void)what;
-    loop_enter(l->loop);
-    for (int i = 0; i < ACCEPTS_PER_EVENT && s->fd >= 0; i++) {
+
+    for (int i = 0; i < max && s->fd >= 0; i++) {
         int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             int err = errno;
@@ -111,6 +111,14 @@ static void accept_cb(evutil_socket_t listen_fd, short what, void *arg)
     }
 }
 
+static void accept_cb(evutil_socket_t listen_fd, short what, void *arg)
+{
+    struct listen_socket *s = arg;
+    (void)listen_fd, (void)what;
+    loop_enter(s->owner->loop);
+    accept_some(s, ACCEPTS_PER_EVENT);
+}
+
 struct listeners *listeners_open(struct loop *loop, const struct listener_options *o,
                                  void (*on_accept)(void *, int, bool), void *arg, char *err, size_t err_size)
 {
@@ -122,6 +130,7 @@ struct listeners *listeners_open(struct loop *loop, const struct listener_option
     l->loop = loop;
     l->on_accept = on_accept;
     l->arg = arg;
+    l->are_inherited = o->n_inherited > 0;
     event_assign(&l->resume_timer, loop->base, -1, 0, resume_cb, l);
     if (!listen_sockets_open(l, o, err, err_size)) {
         listeners_free(l);
@@ -175,6 +184,14 @@ void listeners_close(struct listeners *l, bool keep_unix)
     }
     if (!any_left)
         event_del(&l->resume_timer);
+}
+
+void listeners_accept_pending(struct listeners *l)
+{
+    if (l->are_inherited)
+        return; /* who gave them to us has them still, for whoever comes next */
+    for (int i = 0; i < l->count; i++)
+        accept_some(&l->sockets[i], ACCEPTS_AT_THE_END);
 }
 
 void listeners_free(struct listeners *l)

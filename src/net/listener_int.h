@@ -28,6 +28,7 @@ struct listeners {
     void *arg;
     struct listen_socket *sockets; /* none moves once its event is added */
     int count;
+    bool are_inherited; /* from the service manager */
     int tcp_port;
     int pause_ms; /* length of the last pause, 0 after an accept */
     struct event resume_timer;

@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "http_int.h"
 #include "metrics_int.h"
+#include "pool/reach.h"
 #include "worker/worker.h"
 
 bool health_live(const struct http_hooks *h, struct buf *out)
@@ -65,35 +66,9 @@ bool health_ready(const struct http_hooks *h, struct buf *out)
 
 /* ---- databases ---- */
 
-enum reach { REACH_UNTRIED, REACH_FAILS, REACH_OK };
-
-/* What the pools of a database say together: one that has servers speaks for it. */
-static enum reach reach_of(const struct http_hooks *h, const char *name, char *error, size_t error_size)
-{
-    struct registry *r = h->instance->registry;
-    enum reach reach = REACH_UNTRIED;
-    struct pool_numbers n;
-    char sqlstate[6], text[POOL_ERROR_BYTES];
-
-    for (int i = 0; i < registry_count(r); i++) {
-        struct pool *p = registry_pool(r, i);
-        if (strcmp(p->database->name, name) != 0)
-            continue;
-        pool_read(p, 0, clock_now_us(), &n);
-        if (n.count[SLOT_IDLE] + n.count[SLOT_ACTIVE] + n.count[SLOT_TESTING] + n.count[SLOT_MOVING] > 0)
-            return REACH_OK;
-        pool_last_error(p, sqlstate, text, sizeof(text));
-        if (text[0] == '\0')
-            continue;
-        reach = REACH_FAILS;
-        str_copy(error, text, error_size);
-    }
-    return reach;
-}
-
 static bool one_database(const struct http_hooks *h, const struct database_config *db, struct buf *out)
 {
-    char error[POOL_ERROR_BYTES] = "";
+    struct reach_report report;
     struct registry *r = h->instance->registry;
     struct pool_database *known = registry_get_database(r, db->name);
 
@@ -101,12 +76,12 @@ static bool one_database(const struct http_hooks *h, const struct database_confi
         buf_printf(out, "%s: %s\n", db->name, registry_is_paused(r, known) ? "paused" : "disabled");
         return false;
     }
-    enum reach reach = reach_of(h, db->name, error, sizeof(error));
+    enum reach reach = known != NULL ? registry_reach(r, known, clock_now_us(), &report) : REACH_UNTRIED;
     if (reach != REACH_OK && db->user != NULL)
         h->want_server(h->arg, db);
     switch (reach) {
     case REACH_OK: buf_printf(out, "%s: ok\n", db->name); return true;
-    case REACH_FAILS: buf_printf(out, "%s: %s\n", db->name, error); return false;
+    case REACH_FAILS: buf_printf(out, "%s: %s\n", db->name, report.error); return false;
     case REACH_UNTRIED: break;
     }
     /* with a user of its own it is being tried now; otherwise only a client can tell */

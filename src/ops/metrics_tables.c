@@ -72,6 +72,7 @@ const struct metric metrics_own[] = {
 
     {"pgsluice_database_paused", "1 if the database is paused.", DB, .column = "paused"},
     {"pgsluice_database_disabled", "1 if the database takes no new clients.", DB, .column = "disabled"},
+    {"pgsluice_database_unreachable_seconds", "For how long no server connection can be made; 0 if it can.", DB, .column = "unreachable"},
     {"pgsluice_database_servers", "Server connections of the database.", DB, .column = "current_connections"},
     {"pgsluice_database_servers_limit", "max_db_connections; 0 is no limit.", DB, .column = "max_connections"},
     {"pgsluice_database_clients", "Client connections of the database.", DB, .column = "current_client_connections"},

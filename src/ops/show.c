@@ -48,6 +48,7 @@ static const struct column databases_columns[] = {
     {"target_session_attrs", 's'},
     /* its name until PgBouncer 1.24: Debian's exporter reads it */
     {"reserve_pool", 'i'},
+    {"unreachable", 'i'}, {"last_error", 's'},
 };
 
 static const struct column dns_hosts_columns[] = {

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "ops_int.h"
+#include "pool/reach.h"
 
 #define ADMIN_POOL_SIZE 2 /* as PgBouncer shows for its own */
 
@@ -181,7 +182,22 @@ static void show_own_database(struct console *c, struct result *r)
     result_int(r, 0);
     result_text(r, NULL);
     result_int(r, 0);
+    result_int(r, 0);
+    result_text(r, NULL);
     result_row_end(r);
+}
+
+/* For how long it cannot be reached, in seconds, and what was wrong last. */
+static void show_reach(struct console *c, struct result *r, const struct pool_database *live)
+{
+    int64_t now_us = c->hooks.now_us(c->hooks.arg), lasted_us = 0;
+    struct reach_report report;
+    bool fails = live != NULL && registry_reach(c->registry, live, now_us, &report) == REACH_FAILS;
+
+    if (fails && !report.is_refused)
+        lasted_us = now_us - report.failing_since_us;
+    result_int(r, (lasted_us + USEC_PER_SEC - 1) / USEC_PER_SEC); /* 0 is none */
+    result_text(r, fails ? report.error : NULL);
 }
 
 static void show_database(struct console *c, struct result *r, const struct entry *e)
@@ -215,6 +231,7 @@ static void show_database(struct console *c, struct result *r, const struct entr
     result_int(r, live != NULL && registry_is_disabled(c->registry, live));
     result_text(r, config_target_session_attrs_name(d->target_session_attrs));
     result_int(r, config_reserve_pool_size(config, d, NULL));
+    show_reach(c, r, live);
     result_row_end(r);
 }
 

@@ -133,6 +133,7 @@ void pool_connected(struct pool *pool, struct slot *slot, struct params *welcome
         pool->welcome = params_ref(welcome);
     }
     pool->last_error[0] = pool->last_error_sqlstate[0] = '\0';
+    pool->failed_us = pool->failing_since_us = 0;
     pool->is_refused = false;
     pool->retry_us = pool->backoff_us = 0;
     most = pool->config.limit + pool->config.reserve;
@@ -175,6 +176,9 @@ void pool_connect_failed(struct pool *pool, struct slot *slot, bool for_good, bo
     worker = slot->owner;
     slot_move(slot, is_in ? SLOT_CLOSING : SLOT_FREE, now_us);
     pool->is_refused = for_good;
+    pool->failed_us = now_us;
+    if (pool->failing_since_us == 0)
+        pool->failing_since_us = now_us;
     snprintf(pool->last_error, sizeof(pool->last_error), "%s", error);
     snprintf(pool->last_error_sqlstate, sizeof(pool->last_error_sqlstate), "%s", sqlstate);
     back_off(pool, for_good, now_us);

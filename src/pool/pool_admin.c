@@ -15,6 +15,9 @@
 
 #include "base/rand.h"
 
+/* Nobody waits for it: seldom enough to harm nobody, and server_login_retry may make it more seldom yet. */
+#define RETRY_UNASKED_US (15 * USEC_PER_SEC)
+
 bool pool_init(struct pool *pool, struct pool_database *database, struct pool_user *user, int n_workers,
                int64_t now_us)
 {
@@ -254,6 +257,23 @@ void pool_want_one(struct pool *pool, uint8_t worker, int64_t now_us, struct poo
     lock_release(&pool->lock);
 }
 
+bool pool_retry_failed(struct pool *pool, uint8_t worker, int64_t now_us, struct pool_acts *acts)
+{
+    int64_t pause_us;
+
+    acts_begin(acts);
+    lock_acquire(&pool->lock);
+    pause_us =
+        pool->config.login_retry_us > RETRY_UNASKED_US ? pool->config.login_retry_us : RETRY_UNASKED_US;
+    bool has_failed = pool->failed_us != 0;
+    if (has_failed && !pool->is_refused && pool->nslots == 0 && now_us - pool->failed_us >= pause_us &&
+        pool_may_connect(pool, now_us))
+        (void)pool_open_one(pool, worker, false, now_us, acts);
+    pool_note(pool, now_us);
+    lock_release(&pool->lock);
+    return has_failed;
+}
+
 /* [lock] */
 static int count_idle_for(const struct pool *pool, int64_t us, int64_t now_us)
 {
@@ -297,6 +317,9 @@ void pool_read(struct pool *pool, int64_t check_delay_us, int64_t now_us, struct
     if (head != NULL && head->since_us < now_us)
         out->oldest_wait_us = now_us - head->since_us;
     out->is_paused = pool->is_paused;
+    out->was_connected = pool->welcome != NULL;
+    out->failing_since_us = pool->failing_since_us;
+    out->is_refused = pool->failing_since_us != 0 && pool->is_refused;
     if (pool->config.limit > 0)
         out->utilization_now = (double)pool->util.active / pool->config.limit;
     for (size_t i = 0; i < ARRAY_SIZE(windows_sec); i++) {

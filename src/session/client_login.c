@@ -175,7 +175,7 @@ static bool is_console_name(const char *database)
 static bool may_log_in(struct client *c)
 {
     if (c->login->is_console ||
-        atomic_load_explicit(&c->shard->instance->shutdown_mode, memory_order_relaxed) == SHUTDOWN_NONE)
+        atomic_load_explicit(&c->shard->instance->shutdown_mode, memory_order_relaxed) <= SHUTDOWN_ANNOUNCED)
         return true;
     /* of a list of hosts libpq tries the next one then */
     client_close_error(c, CLOSE_SHUTDOWN, "57P03", close_reason_message(CLOSE_SHUTDOWN), NULL);

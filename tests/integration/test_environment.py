@@ -2,6 +2,7 @@
 import os
 import re
 import socket
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -138,6 +139,12 @@ def test_nothing_secret_is_said(bare, pg):
     ({"DATABASE_URL": "postgres://u:S3CRET@h:port/d"}, "variable DATABASE_URL: the port"),
     ({"DATABASE_URL_FILE": "/no/such/file"}, 'variable DATABASE_URL_FILE: cannot read "/no/such/file"'),
     ({"DATABASE_URL": "postgres://u@h/d"}, "no password is known"),
+    ({"DATABASE_URL": "postgres://u@h/d", "DB_PASSWORD_FILE": "/no/such"}, 'variable DB_PASSWORD_FILE: cannot read "/no/such"'),
+    ({"DATABASE_URL": "S3CRET"}, "variable DATABASE_URL: it does not begin with postgres://"),
+    ({"DATABASE_URL": "postgres://u:S3%CRET@h/d"}, "variable DATABASE_URL: in the password, a % is not followed"),
+    ({"DATABASE_URL": "postgres://u:S3CRET@h/d?sslmode=maybe"}, "variable DATABASE_URL: "),
+    ({"DATABASE_URL": "postgres://u:S3CRET@h/d", "PGSLUICE_POOL_MODE_FILE": "/no/such"},
+     'variable PGSLUICE_POOL_MODE_FILE: cannot read "/no/such"'),
     ({"DATABASE_URL": "postgres://u:S3CRET@h/d", "PGSLUICE_MAX_CLIENT_CONN": "lots"}, "variable PGSLUICE_MAX_CLIENT_CONN: "),
 ])
 def test_mistakes_are_named(bare, env, says):
@@ -153,7 +160,46 @@ def test_a_port_in_use_names_the_variable(bare, pg):
         port = taken.getsockname()[1]
         done = bare({"DATABASE_URL": url(pg), "PGSLUICE_LISTEN_PORT": str(port)}, start=False).run()
         assert done.returncode == 1
-        assert re.search(f"port {port}: Address already in use; .*listen_port by: variable PGSLUICE_LISTEN_PORT", done.stderr), done.stderr
+        assert re.search(f"port {port}: Address already in use; use another place, .*listen_port by: variable PGSLUICE_LISTEN_PORT",
+                         done.stderr), done.stderr
+        done = bare({"DATABASE_URL": url(pg), "PGSLUICE_HTTP_LISTEN": str(port)}, start=False).run()
+        assert done.returncode == 1
+        assert re.search(rf"http_listen \(variable PGSLUICE_HTTP_LISTEN\): .*port {port}: Address already in use; set it to another port",
+                         done.stderr), done.stderr
+
+
+def test_a_socket_that_cannot_be_made_names_the_variable(bare, pg):
+    done = bare({"DATABASE_URL": url(pg), "PGSLUICE_UNIX_SOCKET_DIR": "/no/such"}, start=False).run()
+    assert done.returncode == 1
+    assert re.search("/no/such/.*; use another place, .*unix_socket_dir by: variable PGSLUICE_UNIX_SOCKET_DIR", done.stderr), done.stderr
+
+
+def test_metrics_port_and_our_own_variable(bare, pg):
+    """As with each setting: PGSLUICE_<SETTING> counts, which the image sets; both are named. Alone METRICS_PORT says where."""
+    ours, theirs = free_port(), free_port()
+
+    def answers(port):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=10) as answer:
+                return answer.status == 200
+        except urllib.error.URLError:
+            return False
+    pooler = bare({"DATABASE_URL": url(pg), "PGSLUICE_HTTP_LISTEN": f"*:{ours}", "METRICS_PORT": str(theirs)})
+    assert answers(ours) and not answers(theirs)
+    assert pooler.log_lines("variable PGSLUICE_HTTP_LISTEN and variable METRICS_PORT disagree about http_listen: "
+                            "variable PGSLUICE_HTTP_LISTEN counts")
+    alone = bare({"DATABASE_URL": url(pg), "METRICS_PORT": str(theirs)}, start=False)
+    del alone.env["PGSLUICE_HTTP_LISTEN"]
+    alone.start()
+    assert answers(theirs)
+    off = bare({"DATABASE_URL": url(pg), "METRICS_PORT": str(free_port()), "ENABLE_METRICS": "false"}, start=False)
+    del off.env["PGSLUICE_HTTP_LISTEN"]
+    off.start()
+    assert not answers(off.env["METRICS_PORT"])
+    wrong = bare({"DATABASE_URL": url(pg), "METRICS_PORT": "nan"}, start=False)
+    del wrong.env["PGSLUICE_HTTP_LISTEN"]
+    done = wrong.run()
+    assert done.returncode == 1 and "variable METRICS_PORT: " in done.stderr
 
 
 def test_a_file_makes_the_families_silent(make_pooler, pg):

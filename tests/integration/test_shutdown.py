@@ -276,7 +276,7 @@ def test_a_mode_may_be_raised(make_pooler):
     (None, True, False), ("wait_for_clients", True, False), ("wait_for_servers", False, False), ("drain", False, False),
     ("immediate", False, True)])
 def test_sigterm_action(make_pooler, action, waits_for_client, ends_in_transaction):
-    pooler = make_pooler(settings={"sigterm_action": action, "shutdown_timeout": 0})
+    pooler = make_pooler(settings={"sigterm_action": action, "shutdown_timeout": 0, "drain_grace_time": 0})
     with pooler.wire() as client:
         client.query("BEGIN")
         pooler.send_signal(signal.SIGTERM)
@@ -294,7 +294,7 @@ def test_sigterm_action(make_pooler, action, waits_for_client, ends_in_transacti
 
 @pytest.mark.parametrize("action", ["wait_for_clients", "wait_for_servers", "drain"])
 def test_second_signal_ends_at_once(make_pooler, action):
-    pooler = make_pooler(settings={"sigterm_action": action, "shutdown_timeout": 0})
+    pooler = make_pooler(settings={"sigterm_action": action, "shutdown_timeout": 0, "drain_grace_time": 0})
     with pooler.wire() as client:
         client.query("BEGIN")
         pooler.send_signal(signal.SIGTERM)
@@ -319,6 +319,7 @@ def test_signal_during_a_drain_by_command(make_pooler):
 def test_sigterm_action_is_a_setting_like_others(pooler):
     assert pooler.config("sigterm_action") == "wait_for_clients"
     pooler.admin("SET sigterm_action = drain")
+    pooler.admin("SET drain_grace_time = 0")
     assert pooler.config("sigterm_action") == "drain"
     with pytest.raises(Exception, match="SET failed"):
         pooler.admin("SET sigterm_action = perhaps")

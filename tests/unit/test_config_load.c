@@ -1,6 +1,8 @@
 /*
  * test_config_load.c - ini files and their traps, precedence, refusals.
  */
+#include "config.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -119,6 +121,29 @@ static void test_settings_of_later_versions(void **state)
         l = fixture_load(text);
         if (l.config == NULL)
             fail_msg("%s\nsaid: %s", text, l.said);
+        fixture_done(&l);
+    }
+}
+
+static void test_settings_that_need_a_library(void **state)
+{
+    static const char *const values[] = {"0", "1"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+#ifdef HAVE_CARES
+        const bool is_fine = true;
+#else
+        const bool is_fine = i == 0;
+#endif
+        char text[256];
+        snprintf(text, sizeof text, P "dns_zone_check_period = %s\n", values[i]);
+        struct loaded l = fixture_load(text);
+        if ((l.config != NULL) != is_fine)
+            fail_msg("%s\nsaid: %s", text, l.said);
+        if (!is_fine)
+            assert_non_null(strstr(
+                l.said,
+                "t.ini:2: error: setting dns_zone_check_period needs c-ares, which is not built in\n"));
         fixture_done(&l);
     }
 }
@@ -673,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_settings_of_later_versions),
         cmocka_unit_test(test_lookups),
+        cmocka_unit_test(test_settings_that_need_a_library),
         cmocka_unit_test(test_all_problems_are_reported),
         cmocka_unit_test(test_lines_below_a_broken_header),
         cmocka_unit_test(test_warnings_and_notes),

@@ -211,7 +211,7 @@ static void test_shutdown(void **state)
 
     check(h, "SHUTDOWN WAIT_FOR_CLIENTS", "C SHUTDOWN\nZ I\n");
     assert_int_equal(n, 1); /* the welcome: the answer was sent before the hook was called */
-    check_calls(h, "shutdown 1 after 2;");
+    check_calls(h, "shutdown 2 after 2;");
     check(h, "SHUTDOWN WAIT_FOR_CLIENTS", "E ERROR 57P03 already shutting down\nZ I\n");
     check(h, "SHUTDOWN SOON",
           "E ERROR 42601 syntax error at or near \"SOON\" "
@@ -219,7 +219,7 @@ static void test_shutdown(void **state)
     check(h, "SHUTDOWN DRAIN", "C SHUTDOWN\nZ I\n");
     check(h, "shutdown wait_for_servers", "C SHUTDOWN\nZ I\n");
     check(h, "SHUTDOWN", "C SHUTDOWN\nZ I\n");
-    check_calls(h, "shutdown 2 after 5;shutdown 3 after 6;shutdown 4 after 7;");
+    check_calls(h, "shutdown 3 after 5;shutdown 4 after 6;shutdown 5 after 7;");
 }
 
 static void test_stats_user(void **state)

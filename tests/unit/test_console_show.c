@@ -218,9 +218,9 @@ static void test_databases(void **state)
     registry_set_paused(registry, app, true);
     registry_set_disabled(registry, registry_get_database(registry, "other"), true);
     check_rows(h, "SHOW DATABASES",
-               "D app,db1,db2,5433,app_prod,~,7,0,0,3600,transaction,round-robin,0,2,0,4,1,0,any,0\n"
-               "D other,~,5432,other,~,11,0,0,3600,~,~,0,0,0,0,0,1,any,0\n"
-               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~,0\n");
+               "D app,db1,db2,5433,app_prod,~,7,0,0,3600,transaction,round-robin,0,2,0,4,1,0,any,0,0,~\n"
+               "D other,~,5432,other,~,11,0,0,3600,~,~,0,0,0,0,0,1,any,0,0,~\n"
+               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~,0,0,~\n");
     check_rows(h, "SHOW USERS",
                "D alice,        3,,~,9,0,0,0\n"
                "D bob,,,~,0,0,0,0\n");
@@ -237,13 +237,13 @@ static void test_fallback(void **state)
     harness_open(h, 0, 1, true);
     free(harness_trace(h));
     check_rows(h, "SHOW DATABASES",
-               "D app,h,1,app,~,20,0,0,3600,~,~,0,0,0,0,0,0,any,0\n"
-               "D other,h,1,other,~,20,0,0,3600,~,~,0,0,0,0,0,0,any,0\n"
-               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~,0\n");
+               "D app,h,1,app,~,20,0,0,3600,~,~,0,0,0,0,0,0,any,0,0,~\n"
+               "D other,h,1,other,~,20,0,0,3600,~,~,0,0,0,0,0,0,any,0,0,~\n"
+               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~,0,0,~\n");
     registry_retire_database(h->instance.registry, registry_get_database(h->instance.registry, "app"));
     check_rows(h, "SHOW DATABASES",
-               "D other,h,1,other,~,20,0,0,3600,~,~,0,0,0,0,0,0,any,0\n"
-               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~,0\n");
+               "D other,h,1,other,~,20,0,0,3600,~,~,0,0,0,0,0,0,any,0,0,~\n"
+               "D pgbouncer,~,7000,pgbouncer,pgbouncer,2,0,0,3600,statement,~,0,0,0,1,0,0,~,0,0,~\n");
     harness_free(h);
 }
 
