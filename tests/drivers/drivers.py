@@ -119,7 +119,7 @@ def database():
 def pooler_before(postgres, workers=2, **settings):
     """A pooler in transaction mode with pools of two; ends with what was wrong, if anything."""
     from harness.pooler import Pooler
-    new = Pooler(postgres, workers, settings={"default_pool_size": 2, "query_wait_timeout": 60, **settings})
+    new = Pooler(postgres, workers, settings={"default_pool_size": 2, "query_wait_timeout": 300, **settings})
     try:
         new.start()
         yield new
@@ -148,7 +148,7 @@ def poolers(postgres, **settings):
             yield new
 
 
-def compare(*command, prepares=True, env=None, timeout=120, **settings):
+def compare(*command, prepares=True, env=None, timeout=400, **settings):
     """Runs command on PostgreSQL and through poolers with one and four workers. What it says must be the same, and as expected().
 
     prepares: that the driver's statements are named, and so are shared on the servers; False for one that sends text.
@@ -224,7 +224,7 @@ def libpq_environment(to, dbname="app", user="app"):
             "PGGSSENCMODE": "disable", "PGCONNECT_TIMEOUT": "20", "LC_ALL": "C.UTF-8"}
 
 
-def run_program(to, *command, dbname="app", env=None, timeout=120, **kwargs):
+def run_program(to, *command, dbname="app", env=None, timeout=400, **kwargs):
     """Runs a libpq program against a pooler or a PostgreSQL; its output as text."""
     done = subprocess.run(command, env={**libpq_environment(to, dbname), **(env or {})}, capture_output=True, text=True, timeout=timeout,
                           check=False, cwd=to.directory, **kwargs)
@@ -239,7 +239,7 @@ def beside(run, name):
 
 def need_success(*command, why=None):
     """Runs a command that shows whether something is there, and which version; or the run ends as skipped."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         skip(why or f"{' '.join(command)}: {(done.stderr or done.stdout).strip()[-200:]}")
     print(done.stdout.strip())
@@ -274,7 +274,7 @@ def need_debian(path, *packages):
         fetch("apt-get", "-q", "download", *packages, cwd=directory)
         for package in os.listdir(directory):
             if package.endswith(".deb"):
-                subprocess.run(["dpkg-deb", "-x", package, "x"], cwd=directory, check=True, timeout=60)
+                subprocess.run(["dpkg-deb", "-x", package, "x"], cwd=directory, check=True, timeout=300)
                 os.remove(f"{directory}/{package}")
     if not os.path.exists(unpacked):
         skip(f"{packages[0]} has no {path}")
@@ -296,7 +296,7 @@ def compare_java(jar, source):
     """compare() with a client in one file of Java and this driver."""
     java, javac = need_program("java"), need_program("javac")
     classes = build_directory(f"java-{os.path.basename(os.path.realpath(jar))}")
-    subprocess.run([javac, "-d", classes, source], check=True, timeout=120)
+    subprocess.run([javac, "-d", classes, source], check=True, timeout=300)
     print(os.path.basename(os.path.realpath(jar)))
     name = os.path.splitext(os.path.basename(source))[0]
     compare(java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{classes}:{jar}", name)
