@@ -157,9 +157,10 @@ func (c *client) beyond() {
 	failing.Queue(c.sql("DIVIDE"), 0)
 	failing.Queue(c.sql("OWN"), "behind")
 	c.say("+ failed batch", sqlstate(c.conn.SendBatch(ctx, failing).Close()), c.value(c.conn, "OWN", "after it"))
-	copied, err := c.conn.CopyFrom(ctx, pgx.Identifier{"work"}, []string{"client", "id", "v"}, pgx.CopyFromSlice(50, func(i int) ([]any, error) {
+	rows := pgx.CopyFromSlice(50, func(i int) ([]any, error) {
 		return []any{int32(c.n), int32(2000 + i), fmt.Sprint("copied ", i)}, nil
-	}))
+	})
+	copied, err := c.conn.CopyFrom(ctx, pgx.Identifier{"work"}, []string{"client", "id", "v"}, rows)
 	check(err)
 	c.say("+ copied", copied, c.value(c.conn, "COUNT", c.n, 2000))
 	_, err = c.conn.Exec(ctx, "DELETE FROM work WHERE client = $1 AND id >= 2000", c.n)
