@@ -9,6 +9,9 @@ PGS_PACKAGES_BUILD="autoconf automake pkg-config gcc make libc6-dev libevent-dev
 PGS_PACKAGES_POSTGRES="postgresql postgresql-contrib postgresql-client"
 PGS_PACKAGES_TEST="clang clang-format llvm libcmocka-dev openssl python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-psycopg python3-psycopg2 python3-asyncpg python3-sqlalchemy python3-prometheus-client python3-configargparse check-postgres iproute2 procps strace mandoc xz-utils git"
 
+# Drivers: a run whose driver is missing is skipped.
+PGS_PACKAGES_DRIVERS="python3-django libpostgresql-jdbc-java php-cli php-pgsql ruby-pg libdbd-pg-perl"
+
 PGS_PACKAGES_IMAGE="buildah debootstrap docker-compose python3-venv util-linux"
 
 pgs_say() { printf '%s\n' "$*" >&2; }
@@ -98,6 +101,33 @@ pgs_install() {
     pgs_say "the packages could not be installed"
     return 1
   fi
+}
+
+# pgs_install_drivers [all]: the drivers' packages, and the programs that run and (with "all", from their registries) fetch
+# drivers, unless another package has brought these programs. All at once; if that fails, one by one: none is indispensable.
+pgs_install_drivers() {
+  local wanted=$PGS_PACKAGES_DRIVERS package missing="" failed="" pair
+  command -v apt-get >/dev/null 2>&1 && command -v dpkg-query >/dev/null 2>&1 || return 0
+  for pair in node:nodejs javac:default-jdk-headless npm:npm ${1:+mvn:maven go:golang-go cargo:cargo}; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || wanted="$wanted ${pair#*:}"
+  done
+  if [ -n "${1:-}" ]; then wanted="$wanted python3-venv"; fi
+  for package in $wanted; do
+    pgs_is_installed "$package" || missing="$missing $package"
+  done
+  [ -n "$missing" ] || return 0
+  if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null 2>&1; then
+    pgs_say "without the right to install them, the tests of these drivers are skipped:$missing"
+    return 0
+  fi
+  pgs_say "installing drivers:$missing"
+  pgs_apt_get update || true
+  # shellcheck disable=SC2086  # a list
+  pgs_apt_get install -y --no-install-recommends $missing && return 0
+  for package in $missing; do
+    pgs_apt_get install -y --no-install-recommends "$package" || failed="$failed $package"
+  done
+  [ -z "$failed" ] || pgs_say "these could not be installed, and what needs them is skipped:$failed"
 }
 
 # pgs_fetch_prometheus DIR: Debian's prometheus and promtool in DIR/usr/bin, unpacked and not installed, as installing

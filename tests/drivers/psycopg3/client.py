@@ -1,0 +1,92 @@
+"""The work with psycopg 3: statements prepared at once or after five uses; pipelines, COPY and cursors beside it."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+import psycopg  # noqa: E402
+from work import DATABASE, DSN, ROUNDS, length, say, sql, text, threads  # noqa: E402
+
+
+def one_round(conn, n, i):
+    def value(name, *arguments):
+        return conn.execute(sql(name, n, "%s"), arguments, binary=i % 2 == 0).fetchone()[0]
+
+    conn.execute(sql("INSERT", n, "%s"), (n, i, text(n, i)))
+    say(n, i, "row", value("SELECT", n, i))
+    say(n, i, "sum", value("SUM", n, i))
+    say(n, i, "own", value("OWN", str(i)))
+    with conn.transaction():
+        conn.execute(sql("UPDATE", n, "%s"), (n, i))
+        say(n, i, "tx", value("SELECT", n, i))
+    try:
+        value("DIVIDE", 0)
+    except psycopg.Error as error:
+        say(n, i, "error", error.sqlstate)
+    say(n, i, "after", value("DIVIDE", 2))
+    try:
+        with conn.transaction():
+            for _ in range(2):
+                conn.execute(sql("INSERT", n, "%s"), (n, 1000 + i, text(n, i)))
+    except psycopg.Error as error:
+        say(n, i, "txerror", error.sqlstate)
+    say(n, i, "lost", value("COUNT", n, 1000))
+    rows = conn.execute(sql("SERIES", n, "%s"), (100 + i,)).fetchall()
+    say(n, i, "series", len(rows), sum(row[0] for row in rows))
+    say(n, i, "null", value("NULL", None))
+    say(n, i, "long", length(value("LONG", f"{n}/{i} " * 1000), f"{n}/{i} " * 1000))
+
+
+def with_pipeline(conn, n):
+    with conn.pipeline():
+        with conn.transaction():
+            cursors = [conn.execute(sql("SUM", n, "%s"), (n, i)) for i in range(50)]
+            own = conn.execute(sql("OWN", n, "%s"), ("in a pipeline",))
+        say(n, "+ pipeline", sum(cursor.fetchone()[0] for cursor in cursors), own.fetchone()[0])
+    for turn in range(2):
+        try:
+            with conn.pipeline() as pipeline:
+                conn.execute(sql("SUM", n, "%s"), (n, turn))
+                conn.execute(sql("DIVIDE", n, "%s"), (0,))
+                conn.execute(sql("OWN", n, "%s"), ("skipped",))
+                pipeline.sync()
+        except psycopg.Error as error:
+            say(n, "+ pipeline error", error.sqlstate)
+    say(n, "+ pipeline after", conn.execute(sql("OWN", n, "%s"), ("an error",)).fetchone()[0])
+
+
+def with_copy_and_cursors(conn, n):
+    with conn.transaction(), conn.cursor() as cursor:
+        with cursor.copy("COPY work FROM STDIN") as copy:
+            for i in range(200):
+                copy.write_row((n, 2000 + i, f"copied {n} {i}"))
+    with conn.transaction(), conn.cursor("named") as cursor:
+        cursor.itersize = 17
+        cursor.execute(f"SELECT v FROM work WHERE client = {n} AND id >= 2000 ORDER BY id")
+        values = [row[0] for row in cursor]
+        say(n, "+ cursor", len(values), values == [f"copied {n} {i}" for i in range(200)])
+    with conn.transaction(), conn.cursor() as cursor:
+        with cursor.copy(f"COPY (SELECT v FROM work WHERE client = {n} AND id = 2007) TO STDOUT") as copy:
+            say(n, "+ copied", b"".join(bytes(piece) for piece in copy).decode().strip())
+        cursor.execute("DELETE FROM work WHERE client = %s AND id >= %s", (n, 2000))
+        cursor.executemany(sql("INSERT", n, "%s"), [(n, 3000 + i, "many") for i in range(30)])
+        say(n, "+ many", conn.execute(sql("COUNT", n, "%s"), (n, 3000)).fetchone()[0])
+        cursor.execute("DELETE FROM work WHERE client = %s AND id >= %s", (n, 3000))
+
+
+def work(n):
+    with psycopg.connect(**DSN, dbname=DATABASE, autocommit=True) as conn:
+        conn.prepare_threshold = n % 3 * 5 or 1  # 1, 5, 10; 5 is psycopg's own
+        conn.prepared_max = 100 if n % 2 else 3  # with 3, the oldest is deallocated, by SQL
+        for i in range(1, ROUNDS + 1):
+            one_round(conn, n, i)
+            if i % 4 == 0:  # by itself it says DEALLOCATE ALL after each ROLLBACK
+                conn.prepare_threshold = 0
+        with_copy_and_cursors(conn, n)
+        if psycopg.Pipeline.is_supported():
+            with_pipeline(conn, n)
+        say(n, "end", conn.execute(sql("END", n, "%s"), (n,)).fetchone()[0])
+
+
+if __name__ == "__main__":
+    threads(work)
