@@ -159,11 +159,8 @@ int config_peer_pool_size(const struct config *c, const struct peer_config *peer
 bool config_is_admin(const struct config *c, const char *user);
 /* In stats_users; admins are asked for with config_is_admin(). */
 bool config_is_stats(const struct config *c, const char *user);
-/* In ignore_startup_parameters, or extra_float_digits. */
+/* In ignore_startup_parameters. */
 bool config_ignores_parameter(const struct config *c, const char *name);
-/* track_extra_parameters, as a list. */
-size_t config_track_count(const struct config *c);
-const char *config_track_at(const struct config *c, size_t i);
 
 /* ---- values in effect: user may be NULL everywhere ---- */
 

@@ -26,12 +26,12 @@
 
 #include "base/list.h"
 #include "base/lock.h"
+#include "pool/accepted.h"
 #include "pool/cancel_gauge.h"
 #include "pool/limits.h"
 #include "pool/slot.h"
 #include "stats/pool_stats.h"
 #include "stats/utilization.h"
-#include "wire/params.h"
 
 #define POOL_ERROR_BYTES 256
 
@@ -91,6 +91,7 @@ struct pool {
     char last_error[POOL_ERROR_BYTES]; /* "" when the last connection succeeded */
     char last_error_sqlstate[6];
     struct params *welcome; /* all parameters a server of this pool reports at login; NULL before the first */
+    struct pool_accepted accepted;
     struct utilization util;    /* the control thread ticks it, under the lock */
     uint64_t random;            /* state of the jitter */
     struct limits *starves_for; /* the limit in whose ring this pool is, or NULL; at most one */

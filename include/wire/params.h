@@ -19,9 +19,13 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 
-#define PARAMS_MAX             40 /* parameters in one set */
+#define PARAMS_MAX             64 /* parameters in one set */
 #define PARAMS_MAX_NAME_BYTES  127
 #define PARAMS_MAX_VALUE_BYTES 8192 /* longer values are not kept */
+
+/* The value of a parameter that a server may have, or not: nobody's, so it is set or reset for whoever comes.
+ */
+#define PARAMS_UNKNOWN "\x01"
 
 struct params;
 

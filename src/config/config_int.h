@@ -102,7 +102,6 @@ struct config {
     struct strlist admin_users;
     struct strlist stats_users;
     struct strlist ignored_parameters;
-    struct strlist tracked_parameters;
 };
 
 /* Defaults and no databases; the caller fills it, then calls snapshot_finish() and never changes it again. */

@@ -243,9 +243,9 @@ static const struct config_option options[] = {
          "Clients that sit idle in a transaction for this long are disconnected, or see timeout_action; 0: "
          "never. Also a key of [users]."),
     STR(ignore_startup_parameters, "", R,
-        "Startup parameters that are accepted and dropped; a comma-separated list. extra_float_digits needs "
-        "no "
-        "mention here."),
+        "Startup parameters that are accepted and dropped; a comma-separated list. All others are the "
+        "client's "
+        "settings, whatever server it gets."),
     STR(job_name, "pgbouncer", 0, "Name of this process in logs."),
     STR(listen_addr, "", 0,
         "Addresses to listen on: a comma-separated list, * for all; empty: Unix socket only."),
@@ -380,8 +380,10 @@ static const struct config_option options[] = {
     INT(tcp_socket_buffer, "0", 0, INT_MAX, R, "Size of socket buffers in bytes; 0: the system's."),
     INT(tcp_user_timeout, "0", 0, INT_MAX, R,
         "Milliseconds that sent data may stay unacknowledged; 0: the system's."),
-    STR(track_extra_parameters, "IntervalStyle", 0,
-        "Parameters that are kept per client beside the usual ones; a comma-separated list."),
+    STR(track_extra_parameters, "IntervalStyle", NONE,
+        "Parameters that PgBouncer keeps per client beside the usual ones. Here that is all that the server "
+        "reports, "
+        "and all that a client gives at its login."),
     TIME(transaction_timeout, "0", R,
          "Transactions that last longer than this, single statements included, are ended by disconnecting "
          "the client, or see timeout_action; 0: never. Also a key of [users]."),

@@ -49,7 +49,6 @@ static void free_lists(struct config *c)
     strlist_free(&c->admin_users);
     strlist_free(&c->stats_users);
     strlist_free(&c->ignored_parameters);
-    strlist_free(&c->tracked_parameters);
 }
 
 void snapshot_finish(struct config *c)
@@ -58,7 +57,6 @@ void snapshot_finish(struct config *c)
     strlist_split(&c->admin_users, c->settings.admin_users);
     strlist_split(&c->stats_users, c->settings.stats_users);
     strlist_split(&c->ignored_parameters, c->settings.ignore_startup_parameters);
-    strlist_split(&c->tracked_parameters, c->settings.track_extra_parameters);
 }
 
 struct config *config_ref(const struct config *c)
@@ -184,18 +182,7 @@ bool config_is_stats(const struct config *c, const char *user)
 
 bool config_ignores_parameter(const struct config *c, const char *name)
 {
-    /* JDBC sends extra_float_digits always; since PostgreSQL 12 its value changes nothing worth a refusal. */
-    return strcasecmp(name, "extra_float_digits") == 0 || contains(&c->ignored_parameters, name, strcasecmp);
-}
-
-size_t config_track_count(const struct config *c)
-{
-    return c->tracked_parameters.count;
-}
-
-const char *config_track_at(const struct config *c, size_t i)
-{
-    return c->tracked_parameters.items[i];
+    return contains(&c->ignored_parameters, name, strcasecmp);
 }
 
 /* ---- values in effect ---- */

@@ -51,6 +51,7 @@ void pool_destroy(struct pool *pool)
     params_unref(pool->welcome);
     pool->welcome = NULL;
     pool_secret_destroy(pool);
+    pool_accepted_destroy(&pool->accepted);
     pool_stats_destroy(&pool->stats);
     lock_destroy(&pool->lock);
 }

@@ -32,6 +32,8 @@ void client_login_free(struct client *c)
     }
     client_tls_leave(l);
     client_failed_leave(c);
+    params_unref(l->all);
+    params_unref(l->asked);
     scram_server_free(l->scram);
     found_user_unref(l->found);
     session_config_unref(l->config);
@@ -43,18 +45,22 @@ void client_login_free(struct client *c)
 
 /* ---- start-up packet ---- */
 
-/* Can the parameter be restored on whatever server the client gets? */
-static bool is_tracked(const struct config *cfg, const char *name)
+/* Is it certain without asking whether PostgreSQL takes a value, and as what? See params_canonical(). */
+static bool is_certain(const char *name)
 {
-    static const char *const always[] = {"client_encoding", "DateStyle", "TimeZone",
-                                         "standard_conforming_strings", "application_name"};
-    for (size_t i = 0; i < ARRAY_SIZE(always); i++)
-        if (strcasecmp(name, always[i]) == 0)
-            return true;
-    for (size_t i = 0; i < config_track_count(cfg); i++)
-        if (strcasecmp(name, config_track_at(cfg, i)) == 0)
+    static const char *const names[] = {"client_encoding", "DateStyle", "IntervalStyle",
+                                        "standard_conforming_strings", "application_name"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (strcasecmp(name, names[i]) == 0)
             return true;
     return false;
+}
+
+/* JDBC sends extra_float_digits always; since PostgreSQL 12 values above 0 are all the same. */
+static bool is_ignored(const struct config *cfg, const char *name, const char *value)
+{
+    return config_ignores_parameter(cfg, name) ||
+           (strcasecmp(name, "extra_float_digits") == 0 && value[0] >= '1' && value[0] <= '9');
 }
 
 /* The last of a repeated one counts. */
@@ -72,6 +78,7 @@ static bool keep_setting(struct client_login *l, const char *name, const char *v
         if (s->name == NULL)
             return false;
         l->n_settings++;
+        l->must_ask = l->must_ask || !is_certain(name);
     }
     char *copy = strdup(value);
     if (copy == NULL)
@@ -101,10 +108,9 @@ static bool option_cb(void *arg, const char *name, const char *value)
     struct client_login *l = w->c->login;
     const struct config *cfg = l->config->config;
 
-    if (l->is_console || config_ignores_parameter(cfg, name))
+    if (l->is_console || is_ignored(cfg, name, value))
         return true;
-    if ((w->c->replication != REPLICATION_NONE || is_tracked(cfg, name)) &&
-        keep_setting(l, name, value, true))
+    if (params_is_settable(name) && keep_setting(l, name, value, true))
         return true;
     str_copy(w->refused, name, sizeof(w->refused));
     return false;
@@ -141,11 +147,9 @@ static bool take_parameters(struct client *c, const struct startup_packet *p)
         return false;
     for (uint32_t i = 0; i < p->n_parameters && !l->is_console; i++) {
         const char *name = p->parameters[i].name;
-        if (config_ignores_parameter(cfg, name))
+        if (is_ignored(cfg, name, p->parameters[i].value))
             continue;
-        /* a replication client has a server of its own, which hears all of them */
-        if ((c->replication == REPLICATION_NONE && !is_tracked(cfg, name)) ||
-            !keep_setting(l, name, p->parameters[i].value, false)) {
+        if (!params_is_settable(name) || !keep_setting(l, name, p->parameters[i].value, false)) {
             client_close(c, CLOSE_UNSUPPORTED_PARAMETER, name);
             return false;
         }
@@ -508,11 +512,14 @@ void client_login_authenticated(struct client *c)
         log_attempt(c);
     struct params *welcome = pool_welcome(c->pool);
     params_unref(welcome);
-    if (welcome != NULL && c->replication == REPLICATION_NONE) {
+    if (welcome != NULL && c->replication == REPLICATION_NONE && client_login_is_settled(c)) {
         client_login_finish(c);
         return;
     }
-    /* the pool's first: a server tells us its parameters; or one whose place is needed */
+    if (is_gone(c))
+        return;
+    /* a server tells us its parameters, being the pool's first, or whether it takes the client's; or its
+     * place is needed */
     struct pool_acts acts;
     client_set_state(c, CLIENT_LOGIN_WAIT);
     pool_checkout(c->pool, &c->ticket, clock_now_us(), &acts);
@@ -590,14 +597,86 @@ static void put_greeting(struct client *c, struct params *all, struct buf *b)
     wire_put_ready(b, 'I');
 }
 
-/* all: what the client hears. own: what its server reported at its login. False: the client has gone. */
-static bool finish(struct client *c, struct params *all, struct params *own)
+/* c->params and what the client will hear, once the pool's parameters are known. False: the client has gone.
+ */
+static bool make_params(struct client *c)
+{
+    struct client_login *l = c->login;
+    struct params *welcome = pool_welcome(c->pool);
+
+    if (l->all == NULL && welcome != NULL)
+        l->all = overlay_settings(c, welcome);
+    if (l->all != NULL && c->params == NULL)
+        c->params = session_params(l->all, welcome);
+    params_unref(welcome);
+    if (!is_gone(c) && c->params == NULL)
+        client_close(c, CLOSE_INTERNAL, NULL);
+    return !is_gone(c);
+}
+
+/* answered: settings as a server has them, but for the application's name, which is the client's own. */
+static bool take_answered(struct client *c, struct params *answered)
+{
+    const char *name = params_get(c->params, "application_name");
+    struct params *mine = params_with(answered, "application_name", name != NULL ? name : "");
+
+    if (mine == NULL)
+        return false;
+    params_unref(c->params);
+    c->params = mine;
+    return true;
+}
+
+bool client_login_is_settled(struct client *c)
+{
+    struct client_login *l = c->login;
+    struct params *answered;
+
+    if (!make_params(c))
+        return false;
+    if (!l->must_ask)
+        return true;
+    if (l->asked == NULL)
+        l->asked = params_without(c->params, "application_name");
+    if (l->asked == NULL || !pool_has_accepted(c->pool, l->asked, &answered))
+        return false;
+    bool ok = take_answered(c, answered);
+    params_unref(answered);
+    return ok;
+}
+
+void client_login_accepted(struct client *c)
+{
+    struct params *answered = params_without(c->params, "application_name");
+
+    if (answered != NULL && c->login->asked != NULL)
+        pool_accept(c->pool, c->login->asked, answered);
+    params_unref(answered);
+}
+
+/* What the client hears: c->params, where they are reported. NULL: no memory. */
+static struct params *make_greeting(const struct client *c)
+{
+    struct params *all = params_ref(c->login->all);
+
+    for (uint32_t i = 0; all != NULL && i < params_count(c->params); i++) {
+        const char *name = params_name(c->params, i), *known = params_get(all, name);
+        if (known == NULL || strcmp(known, params_value(c->params, i)) == 0)
+            continue;
+        struct params *next = params_with(all, name, params_value(c->params, i));
+        params_unref(all);
+        all = next;
+    }
+    return all;
+}
+
+/* all: what the client hears. False: the client has gone. */
+static bool greet(struct client *c, struct params *all)
 {
     struct client_login *l = c->login;
     struct buf b;
 
-    c->params = session_params(all, own);
-    if (c->params == NULL || !cancel_make_key(c, l->minor >= 2)) {
+    if (all == NULL || c->params == NULL || !cancel_make_key(c, l->minor >= 2)) {
         client_close(c, CLOSE_NO_MEMORY, NULL);
         return false;
     }
@@ -620,18 +699,15 @@ static bool finish(struct client *c, struct params *all, struct params *own)
 
 bool client_login_finish_replication(struct client *c, struct params *welcome)
 {
-    return finish(c, welcome, welcome);
+    c->params = session_params(welcome, welcome);
+    return greet(c, welcome);
 }
 
 void client_login_finish(struct client *c)
 {
-    struct params *welcome = pool_welcome(c->pool);
-    struct params *all = welcome != NULL ? overlay_settings(c, welcome) : NULL;
-
-    if (all != NULL)
-        (void)finish(c, all, welcome);
-    else if (!is_gone(c))
-        client_close(c, CLOSE_INTERNAL, NULL);
+    if (!make_params(c))
+        return;
+    struct params *all = make_greeting(c);
+    (void)greet(c, all);
     params_unref(all);
-    params_unref(welcome);
 }

@@ -64,6 +64,16 @@ static bool send_settings(struct server *s, bool *failed)
 
 /* ---- linking ---- */
 
+/* The client, unless it has gone, is in; the server was for its login only. */
+static void finish_login(struct server *s, struct client *c)
+{
+    if (c->state == CLIENT_LOGIN_WAIT && c->stream.fd >= 0)
+        client_login_finish(c);
+    server_give_back(s, CLOSE_NONE);
+    if (c->state == CLIENT_IDLE)
+        client_resume(c);
+}
+
 void server_setup_finish(struct server *s)
 {
     struct client *c = s->client;
@@ -75,6 +85,13 @@ void server_setup_finish(struct server *s)
         return;
     }
     s->step = STEP_NONE;
+    if (unlikely(c->state == CLIENT_LOGIN_WAIT)) {
+        client_login_accepted(c);
+        s->client = NULL; /* it has had none of its requests: there is nothing to reset */
+        c->server = NULL;
+        finish_login(s, c);
+        return;
+    }
     server_set_state(s, SERVER_ACTIVE);
     /* meanwhile the client has cancelled what it wanted the server for */
     if (was_set_up && c->pool_mode != POOL_MODE_SESSION && s->tracker.tx_status == 'I' &&
@@ -113,31 +130,30 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
         counter_add(&st->counters.wait_time_us, (uint64_t)wait_us);
         stats_shard_record(st, LATENCY_WAIT, wait_us);
     }
+    bool is_login = c->state == CLIENT_LOGIN_WAIT;
+    if (is_login && lookup_takes(s, c))
+        return;
     if (c->replication != REPLICATION_NONE) {
         replication_link(s, c);
         return;
     }
-    if (c->state == CLIENT_LOGIN_WAIT) {
-        if (lookup_takes(s, c))
-            return;
+    if (is_login && (client_login_is_settled(c) || c->state != CLIENT_LOGIN_WAIT || c->stream.fd < 0)) {
         /* only the pool's parameters were wanted */
-        client_login_finish(c);
-        server_give_back(s, CLOSE_NONE);
-        if (c->state == CLIENT_IDLE)
-            client_resume(c);
+        finish_login(s, c);
         return;
     }
     s->client = c;
     c->server = s;
     s->was_ready = false;
     s->setup_failed = false;
-    s->needs_reset = c->pool_mode == POOL_MODE_SESSION;
+    s->needs_reset = c->pool_mode == POOL_MODE_SESSION && !is_login;
     s->request_us = now_us;
     s->turn_us = grant->since_us;
     s->is_first = true;
     s->struck = CLOSE_NONE;
     s->query_start_us = s->xact_start_us = s->idle_in_xact_us = 0;
-    client_set_state(c, CLIENT_ACTIVE);
+    if (!is_login)
+        client_set_state(c, CLIENT_ACTIVE);
     bool is_due = is_check_due(s, now_us);
     s->is_fresh = false;
     if (!is_due) {
@@ -326,6 +342,28 @@ void server_release_late(struct server *s)
         server_after_batch(s);
 }
 
+/* A reset query may have taken back settings that PostgreSQL does not report, or not. False: no memory. */
+static bool doubt_unreported(struct server *s)
+{
+    struct params *welcome = pool_welcome(s->pool);
+    bool ok = true;
+
+    for (uint32_t i = 0; ok && i < params_count(s->params); i++) {
+        const char *name = params_name(s->params, i);
+        if (params_get(welcome, name) != NULL || strcmp(params_value(s->params, i), PARAMS_UNKNOWN) == 0)
+            continue;
+        struct params *next = params_with(s->params, name, PARAMS_UNKNOWN);
+        ok = next != NULL;
+        if (ok) {
+            params_unref(s->params);
+            s->params = next;
+            i = UINT32_MAX; /* another set: from its beginning */
+        }
+    }
+    params_unref(welcome);
+    return ok;
+}
+
 void server_after_batch(struct server *s)
 {
     bool is_quiet = s->partial.len == 0 && s->remain_bytes == 0 && tracker_is_releasable(&s->tracker);
@@ -341,7 +379,7 @@ void server_after_batch(struct server *s)
         if (s->setup_failed)
             server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
         else
-            server_give_back(s, CLOSE_NONE);
+            server_give_back(s, doubt_unreported(s) ? CLOSE_NONE : CLOSE_NO_MEMORY);
         return;
     case SERVER_ACTIVE: break;
     case SERVER_IDLE:

@@ -77,6 +77,10 @@ struct client_login {
     struct list failed_node; /* shard->held_back */
     int64_t failed_until_us;
     struct scram_server *scram;
+    bool must_ask; /* a setting of which only PostgreSQL knows whether it takes it */
+    struct params
+        *all; /* all parameters, as the client will hear of them; NULL: the pool's are not known yet */
+    struct params *asked; /* what a server is asked for */
     uint32_t n_settings;
     struct login_setting
         settings[LOGIN_MAX_SETTINGS]; /* start-up parameters that are to be restored on servers */

@@ -197,7 +197,8 @@ static void give_up_client(struct client *c, enum close_reason why, const char *
                           .number = c->ticket.number,
                           .since_us = c->ticket.since_us,
                           .worker = c->shard->index};
-        client_set_state(c, CLIENT_WAITING);
+        if (c->state != CLIENT_LOGIN_WAIT)
+            client_set_state(c, CLIENT_WAITING);
         pool_requeue(c->pool, &c->ticket, &g, c->shard->now_us, &acts);
         shard_perform(c->shard, c->pool, &acts);
         return;
@@ -217,8 +218,9 @@ void server_close(struct server *s, enum close_reason why, const char *detail)
     }
     if (unlikely(s->lookup != NULL))
         lookup_server_lost(s, why);
-    bool was_checking = s->state == SERVER_SETUP && s->step == STEP_CHECK;
     struct client *c = s->client;
+    bool was_checking =
+        s->state == SERVER_SETUP && (s->step == STEP_CHECK || (c != NULL && c->state == CLIENT_LOGIN_WAIT));
     if (c != NULL) {
         c->told_fatal = s->sent_fatal;
         c->is_mid_message = s->remain_bytes > 0 && !s->is_dropping;

@@ -60,7 +60,7 @@ static bool on_parameter(struct server *s, const uint8_t *body, uint32_t len_byt
     if (known != NULL && strcmp(known, value) == 0)
         return s->state == SERVER_ACTIVE; /* our own SET: nothing new for the client */
     (void)set_param(&c->params, name, value);
-    return true;
+    return c->state != CLIENT_LOGIN_WAIT; /* it will hear of it with all the others */
 }
 
 static void on_error(struct server *s, const uint8_t *body, uint32_t len_bytes, uint32_t facts)

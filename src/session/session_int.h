@@ -84,6 +84,11 @@ void client_login_input(struct client *c, const uint8_t *data, uint32_t len_byte
 void client_login_free(struct client *c);
 /* A server of the pool is at hand (or its parameters are known): the login ends. */
 void client_login_finish(struct client *c);
+/* Its settings are known to be taken by servers of its pool. False: one has to be asked, which is SETUP of a
+ * server with a client in LOGIN_WAIT; or the client has gone. */
+bool client_login_is_settled(struct client *c);
+/* A server has taken them, and c->params are as it spells them. */
+void client_login_accepted(struct client *c);
 /* ... of a replication client, whose own server has said this. False: the client has gone. */
 bool client_login_finish_replication(struct client *c, struct params *welcome) must_check;
 

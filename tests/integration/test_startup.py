@@ -73,12 +73,6 @@ def test_options(pooler, options, setting, expected):
 
 
 @pytest.mark.own
-def test_unsupported_parameter_in_options_is_refused(pooler):
-    with pytest.raises(ServerError, match="unsupported startup parameter in options: work_mem"):
-        pooler.wire(options="-c work_mem=5MB")
-
-
-@pytest.mark.own
 def test_malformed_options_are_refused(pooler):
     with pytest.raises(ServerError):
         pooler.wire(options="-X")
@@ -89,11 +83,6 @@ def test_extra_float_digits_is_accepted(pooler):
     """JDBC sends it; PgBouncer makes everybody list it in ignore_startup_parameters."""
     with pooler.wire(extra_float_digits="2") as client:
         assert client.value("SELECT 1") == "1"
-
-
-def test_unsupported_startup_parameter_is_refused(pooler):
-    with pytest.raises(ServerError, match="unsupported startup parameter: work_mem"):
-        pooler.wire(work_mem="5MB")
 
 
 def test_ignore_startup_parameters(make_pooler):

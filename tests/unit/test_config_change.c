@@ -112,7 +112,7 @@ static void test_reload(void **state)
     (void)state;
     struct config_problems problems;
     config_problems_init(&problems);
-    fixture_write("tcc.ini", P "listen_port = 1\npool_mode = session\ntrack_extra_parameters = a\n");
+    fixture_write("tcc.ini", P "listen_port = 1\npool_mode = session\njob_name = a\n");
     struct config_args args = {.ini_path = "tcc.ini"};
     struct config *old = config_load(&args, &problems);
     assert_non_null(old);
@@ -120,7 +120,7 @@ static void test_reload(void **state)
     assert_int_equal(config_settings(set)->default_pool_size, 7);
 
     fixture_write("tcc.ini", P "\nlisten_port = 2\npool_mode = transaction\nworkers = 3\n"
-                               "track_extra_parameters = b\n");
+                               "job_name = b\n");
     struct config *new = config_reload(set, &args, &problems);
     assert_non_null(new);
     /* SET lasts until the next reload. */
@@ -130,7 +130,7 @@ static void test_reload(void **state)
     assert_string_equal(fixture_value(new, "listen_port"), "1");
     assert_string_equal(fixture_source(new, "listen_port"), "tcc.ini:3");
     assert_string_equal(fixture_value(new, "workers"), "auto");
-    assert_string_equal(config_track_at(new, 0), "a");
+    assert_string_equal(fixture_value(new, "job_name"), "a");
     char *said = fixture_problems_text(&problems);
     assert_non_null(strstr(said,
                            "warning: tcc.ini:4: setting listen_port cannot be changed without a restart: it "
@@ -141,9 +141,9 @@ static void test_reload(void **state)
     struct buf trace;
     buf_init(&trace, 0);
     config_diff(set, new, trace_change, &trace);
-    assert_string_equal(buf_cstr(&trace), "setting default_pool_size 7>20;setting listen_port 1>2 restart;"
+    assert_string_equal(buf_cstr(&trace), "setting default_pool_size 7>20;setting job_name a>b restart;"
+                                          "setting listen_port 1>2 restart;"
                                           "setting pool_mode session>transaction;"
-                                          "setting track_extra_parameters a>b restart;"
                                           "setting workers auto>3 restart;");
     buf_free(&trace);
 
