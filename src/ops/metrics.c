@@ -143,7 +143,7 @@ static void sample_of(struct buf *out, const char *name, const struct pool *p, c
 {
     metrics_sample(out, name);
     metrics_label(out, "database", p->database->name);
-    metrics_label(out, "user", p->user->name);
+    metrics_label(out, "user", p->label);
     if (le != NULL)
         metrics_label(out, "le", le);
     metrics_value(out, value);

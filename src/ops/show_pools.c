@@ -19,7 +19,7 @@ static int pool_compare(const void *a, const void *b)
     const struct pool *x = *(struct pool *const *)a, *y = *(struct pool *const *)b;
     int by_database = strcmp(x->database->name, y->database->name);
 
-    return by_database != 0 ? by_database : strcmp(x->user->name, y->user->name);
+    return by_database != 0 ? by_database : strcmp(x->label, y->label);
 }
 
 struct pool **pools_sorted(struct registry *registry, int *n)
@@ -77,7 +77,7 @@ static void show_pool(struct console *c, struct result *r, struct pool *p)
     read_pool(c, p, &n);
     result_row(r);
     result_text(r, p->database->name);
-    result_text(r, p->user->name);
+    result_text(r, p->label);
     /* two counters, read one after the other */
     result_int(r, max_0(atomic_load_explicit(&p->clients, memory_order_relaxed) - n.n_waiters));
     result_int(r, n.n_waiters);
@@ -154,7 +154,7 @@ static void show_pool_utilization(struct console *c, struct result *r, struct po
     read_pool(c, p, &n);
     result_row(r);
     result_text(r, p->database->name);
-    result_text(r, p->user->name);
+    result_text(r, p->label);
     result_int(r, n.limit);
     result_int(r, n.count[SLOT_ACTIVE]);
     result_int(r, n.count[SLOT_IDLE]);
@@ -185,7 +185,7 @@ static void show_pool_latency(struct console *c, struct result *r, struct pool *
         pool_stats_histogram_sum(&p->stats, (enum latency_kind)kind, &sum);
         result_row(r);
         result_text(r, p->database->name);
-        result_text(r, p->user->name);
+        result_text(r, p->label);
         result_text(r, latency_kind_name((enum latency_kind)kind));
         result_uint(r, sum.count);
         result_uint(r, histogram_mean_us(&sum));

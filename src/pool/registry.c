@@ -94,6 +94,7 @@ static void pool_entry_free(struct pool_entry *e)
     if (e == NULL)
         return;
     pool_destroy(&e->pool);
+    free((char *)e->pool.label);
     free(e);
 }
 
@@ -241,6 +242,21 @@ struct pool_user *registry_get_user(struct registry *r, const char *name)
     return e != NULL ? &e->user : NULL;
 }
 
+/* Of two pools with one database and user, SHOW and metrics must know which is which. */
+static char *name_pool(const struct pool_key *key)
+{
+    static const char suffix[] = " (auth_query)";
+    size_t n = strlen(key->user->name);
+    char *name = malloc(n + sizeof(suffix));
+
+    if (name != NULL) {
+        memcpy(name, key->user->name, n + 1);
+        if (key->is_for_lookups)
+            memcpy(name + n, suffix, sizeof(suffix));
+    }
+    return name;
+}
+
 static struct pool_entry *pool_entry_new(struct registry *r, const struct pool_key *key)
 {
     struct pool_entry *e = calloc(1, sizeof(*e));
@@ -254,6 +270,11 @@ static struct pool_entry *pool_entry_new(struct registry *r, const struct pool_k
     }
     e->key = *key;
     e->pool.is_for_lookups = key->is_for_lookups != 0;
+    e->pool.label = name_pool(key);
+    if (e->pool.label == NULL) {
+        pool_entry_free(e);
+        return NULL;
+    }
     return e;
 }
 

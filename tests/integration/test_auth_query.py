@@ -272,6 +272,7 @@ def test_no_client_touches_the_connections(make, pg):
             pooler.wire(user="scramuser", password=PASSWORDS["scramuser"]).disconnect()
         pids = {row["remote_pid"] for row in pooler.admin("SHOW SERVERS", password="adm") if row["user"] == "bob"}
         assert len(pids) == 2
+        assert {row["user"] for row in pooler.admin("SHOW POOLS", password="adm")} >= {"bob", "bob (auth_query)"}
         assert pg.backends("usename = 'bob' AND application_name = 'evil'") == 1
 
 
