@@ -48,13 +48,13 @@ def replicating(make_pooler, source):
 class Program:
     """One of PostgreSQL's replication programs, through the pooler."""
 
-    def __init__(self, source, pooler, name, *arguments, dbname=None, user="app"):
+    def __init__(self, source, pooler, name, *arguments, dbname=None, user="app", sslmode="disable"):
         self.directory = util.make_directory("pgs-repl-")
         where = ["-h", "127.0.0.1", "-p", str(pooler.port), "-U", user] + (["-d", dbname] if dbname else [])
         with open(f"{self.directory}/out", "wb") as out, open(f"{self.directory}/err", "wb") as err:
             self.process = subprocess.Popen([f"{source.bin}/{name}", *where, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                             cwd=self.directory, preexec_fn=util.die_with_parent(),
-                                            env={**os.environ, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable"}, **util.popen_user())
+                                            env={**os.environ, "HOME": self.directory, "PGSSLMODE": sslmode, "PGGSSENCMODE": "disable"}, **util.popen_user())
 
     def read(self, name):
         with open(f"{self.directory}/{name}", encoding="utf-8", errors="replace") as file:
@@ -113,6 +113,16 @@ def test_pg_basebackup(replicating, source, program):
     assert program(pooler, "pg_basebackup", "-D", "-", "-F", "t", "-X", "fetch", "-c", "fast").wait()
     wait_until(lambda: not pooler.servers("replication"), "the connections of the backup to end")
     assert pooler.closes("replication_ended") >= 3
+
+
+def test_pg_basebackup_over_tls(replicating, source, program, certs):
+    """Inside TLS on both sides."""
+    pooler = replicating(client_tls_sslmode="require", client_tls_cert_file=certs.server[0], client_tls_key_file=certs.server[1],
+                         server_tls_sslmode="require")
+    backup = program(pooler, "pg_basebackup", "-D", "copy", "-X", "stream", "-c", "fast", sslmode="require")
+    backup.wait()
+    done = subprocess.run([f"{source.bin}/pg_verifybackup", f"{backup.directory}/copy"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_pg_receivewal(replicating, source, program):
