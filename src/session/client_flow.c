@@ -118,6 +118,12 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
         if (step != PREPARED_PLAIN)
             return step;
     }
+    if (c->maps_sql && (type == 'Q' || (type == 'P' && !statement_is_named(o->data + at, len_bytes - at)))) {
+        enum prepared_step step = type == 'Q' ? prepared_query(c, s, o, at, len_bytes, used)
+                                              : prepared_unnamed_parse(c, s, o, at, len_bytes, used);
+        if (unlikely(step != PREPARED_PLAIN))
+            return step;
+    }
     enum tracker_verdict v = tracker_client(&s->tracker, type);
     if (unlikely(v != TRACKER_FORWARD))
         return v == TRACKER_BLOCK       ? PREPARED_FULL

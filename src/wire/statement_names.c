@@ -21,6 +21,8 @@ static struct statement_name *name_of(struct statement_link *link)
 
 static uint64_t cost(const struct statement_name *name)
 {
+    /* a source is about as long as what became of it; not counted by itself, as it comes later than the name
+     */
     return sizeof(*name) + name->name_bytes + 1 + statement_bytes(name->statement);
 }
 
@@ -32,6 +34,7 @@ struct statement_names *statement_names_new(void)
 void statement_name_free(struct statement_name *name)
 {
     statement_unref(name->statement);
+    statement_unref(name->source);
     free(name);
 }
 

@@ -1,0 +1,222 @@
+"""PREPARE, EXECUTE and DEALLOCATE in SQL with transaction pooling: what a client sees is what PostgreSQL itself would say.
+
+As in test_prepared.py: SCRIPTS are run message by message on a direct connection and through the pooler.
+"""
+import itertools
+import os
+import random
+import subprocess
+
+import pytest
+
+from harness import wire
+from harness.util import wait_until
+from test_prepared import ADD, B, C, D, E, H, P, Q, S, TEXT, direct, normal, play, statement, use
+
+pytestmark = [pytest.mark.sanitizer, pytest.mark.own]
+
+PA = "PREPARE a(int) AS SELECT $1 + 1"
+PB = "PREPARE b AS SELECT 'x' || $1::text"
+
+
+def X(sql, name="", portal=""):  # noqa: N802
+    """A text by the extended protocol."""
+    return P(name, sql) + B(portal, name) + D("P", portal) + E(portal)
+
+
+SCRIPTS = {
+    "prepare, execute, deallocate": [Q(PA), Q("EXECUTE a(1)"), Q("EXECUTE a(2)"), Q("DEALLOCATE a"), Q("EXECUTE a(3)")],
+    "without types": [Q(PB), Q("EXECUTE b('y')"), Q("DEALLOCATE PREPARE b"), Q("DEALLOCATE b")],
+    "two names for one text": [Q(PA), Q(PA.replace(" a(", " c(")), Q("EXECUTE c(1)"), Q("DEALLOCATE a"), Q("EXECUTE c(2)"), Q("EXECUTE a(2)")],
+    "names are folded": [Q("PREPARE FooBar AS SELECT 1"), Q("EXECUTE foobar"), Q('EXECUTE "FooBar"'), Q('PREPARE "FooBar" AS SELECT 2'),
+                         Q('EXECUTE "FooBar"'), Q("EXECUTE FOOBAR"), Q('DEALLOCATE "FooBar"'), Q('EXECUTE "FooBar"'), Q("EXECUTE foobar")],
+    "names in quotes": [Q('PREPARE "a ""b"" $x" AS SELECT 5'), Q('EXECUTE "a ""b"" $x"'), Q('DEALLOCATE "a ""b"" $x"'), Q('PREPARE "ALL" AS SELECT 1'),
+                        Q('DEALLOCATE "ALL"'), Q('PREPARE "" AS SELECT 1')],
+    "names that are cut": [Q("PREPARE " + "n" * 80 + " AS SELECT 1"), Q("EXECUTE " + "n" * 63), Q("EXECUTE " + "n" * 62), Q("EXECUTE " + "n" * 99),
+                           Q("PREPARE " + "é" * 40 + " AS SELECT 2"), Q("EXECUTE " + "é" * 31)],
+    "keywords as names": [Q("PREPARE prepare AS SELECT 1"), Q("EXECUTE prepare"), Q("DEALLOCATE prepare"), Q("PREPARE transaction AS SELECT 2"),
+                          Q("EXECUTE transaction"), Q("DEALLOCATE PREPARE transaction"), Q("PREPARE select AS SELECT 1"), Q("EXECUTE select"),
+                          Q("PREPARE execute AS SELECT 3"), Q("EXECUTE execute")],
+    "comments": [Q("/* hint */ PREPARE /* PREPARE b AS */ a -- x\n (int) AS SELECT $1 /* ; */ + 1"), Q("-- run\nEXECUTE a(1) -- done"),
+                 Q("/* /* nested */ EXECUTE b */ EXECUTE a(/*;*/2);"), Q("DEALLOCATE/**/a")],
+    "literals": [Q("PREPARE a AS SELECT 'EXECUTE x; ''DEALLOCATE', $1::text, $t$;PREPARE b$t$, E'\\';'"), Q("EXECUTE a(';EXECUTE a')"),
+                 Q("SELECT 'EXECUTE a', 'PREPARE'; SELECT $$DEALLOCATE a; $$"), Q("EXECUTE a($$;$$)")],
+    "a DO block": [Q(PA), Q("DO $$BEGIN EXECUTE 'SELECT 1'; END$$; SELECT 1"), Q("EXECUTE a(1)")],
+    "already there": [Q(PA), Q("PREPARE a AS SELECT 2"), Q("EXECUTE a(1)"), Q(PA), Q("PREPARE a AS SELECT nonsense")],
+    "already there, in a transaction": [Q(PA), Q("BEGIN"), Q("PREPARE a AS SELECT 2"), Q("EXECUTE a(1)"), Q("ROLLBACK"), Q("EXECUTE a(1)")],
+    "unknown": [Q("EXECUTE nobody"), Q("EXECUTE nobody(1)"), Q("DEALLOCATE nobody"), Q("EXPLAIN EXECUTE nobody"), Q("BEGIN"), Q("EXECUTE nobody"),
+                Q("SELECT 1"), Q("ROLLBACK")],
+    "errors in the text": [Q("PREPARE a AS SELECT nonsense"), Q("EXECUTE a"), Q("PREPARE a AS SELEC 1"), Q("PREPARE a AS"), Q("PREPARE"), Q("EXECUTE"),
+                           Q("DEALLOCATE"), Q("PREPARE a(nonsense) AS SELECT 1"), Q("PREPARE a AS SELECT 1; SELEC"), Q("EXECUTE a"), Q("EXECUTE a b"),
+                           Q("PREPARE a AS SELECT 'x"), Q("PREPARE x AS /* SELECT 1")],
+    "positions": [Q(PA), Q("SELECT 'é'; EXECUTE a(1, nonsense)"), Q("EXECUTE a(1); SELECT nonsense"), Q("EXECUTE a(nonsense); SELECT 1"),
+                  Q("PREPARE somewhat_longer_than_that_of_the_server AS SELECT nonsense"), Q("EXECUTE a(1); EXECUTE a(2, nonsense2)"), Q("EXECUTE a(1,")],
+    "wrong arguments": [Q(PA), Q("EXECUTE a"), Q("EXECUTE a(1, 2)"), Q("EXECUTE a('x')"), Q("EXECUTE a(1)")],
+    "an error while it runs": [Q("PREPARE a AS SELECT 10 / $1::int"), Q("EXECUTE a(0)"), Q("EXECUTE a(5)")],
+    "explain": [Q(PA), Q("EXPLAIN (COSTS OFF) EXECUTE a(1)"), Q("EXPLAIN (COSTS OFF, SUMMARY OFF, TIMING OFF, ANALYZE) EXECUTE a(1)"), Q("EXPLAIN VERBOSE EXECUTE nobody(1)"),
+                Q("EXPLAIN ANALYZE EXECUTE a('x')")],
+    "create table as": [Q(PA), Q("BEGIN; CREATE TEMP TABLE made ON COMMIT DROP AS EXECUTE a(1); SELECT count(*) FROM made; COMMIT"),
+                        Q("BEGIN; CREATE TEMPORARY TABLE IF NOT EXISTS made(x) ON COMMIT DROP AS EXECUTE a(7) WITH DATA; SELECT x + 0 FROM made; COMMIT"),
+                        Q("BEGIN; EXPLAIN (COSTS OFF) CREATE TEMP TABLE made AS EXECUTE a(1); COMMIT"), Q("SELECT 1 AS execute")],
+    "several at once": [Q(PA + "; EXECUTE a(1); DEALLOCATE a"), Q("EXECUTE a(1)"), Q(PA + "; " + PB + "; EXECUTE a(1); EXECUTE b('x')"), Q("EXECUTE b(1)"),
+                        Q("DEALLOCATE a; DEALLOCATE b; " + PA + "; EXECUTE a(4)"), Q("EXECUTE b('q')"), Q("EXECUTE a(6)")],
+    "renamed at once": [Q(PA), Q("EXECUTE a(1); DEALLOCATE a; PREPARE a(int) AS SELECT $1 + 1; EXECUTE a(2)"), Q("EXECUTE a(3)"),
+                        Q("DEALLOCATE a; PREPARE a AS SELECT 'other'; EXECUTE a; DEALLOCATE a; " + PA + "; EXECUTE a(5)"), Q("EXECUTE a(6)"),
+                        Q("DEALLOCATE a; " + PA + "; DEALLOCATE a; " + PA + "; EXECUTE a(1)")],
+    "several, one fails": [Q(PA + "; SELECT 1/0; " + PB), Q("EXECUTE a(1)"), Q("EXECUTE b(1)"), Q("DEALLOCATE a; SELECT 1/0; EXECUTE a(1)"), Q("EXECUTE a(1)"),
+                           Q("EXECUTE nobody; " + PA), Q("EXECUTE a(1)"), Q("DEALLOCATE nobody; " + PA)],
+    "deallocate all": [Q(PA + ";" + PB), Q("DEALLOCATE ALL"), Q("EXECUTE a(1)"), Q(PA), Q("EXECUTE a(1)"), Q("DEALLOCATE PREPARE ALL"), Q("EXECUTE a(1)")],
+    "deallocate all at once": [Q(PA), Q("EXECUTE a(1); DEALLOCATE ALL; " + PA + "; EXECUTE a(2)"), Q("EXECUTE a(3)"), Q("DEALLOCATE ALL; EXECUTE a(1)")],
+    "discard all": [Q(PA), Q("DISCARD ALL"), Q("EXECUTE a(1)"), Q(PA), Q("EXECUTE a(1)"), Q("DISCARD PLANS"), Q("EXECUTE a(1)")],
+    "in a transaction": [Q("BEGIN"), Q(PA), Q("EXECUTE a(1)"), Q("COMMIT"), Q("EXECUTE a(1)"), Q("BEGIN; DEALLOCATE a"), Q("EXECUTE a(1)"), Q("ROLLBACK"), Q("EXECUTE a(1)")],
+    "rolled back": [Q("BEGIN"), Q(PA), Q("ROLLBACK"), Q("EXECUTE a(1)"), Q("BEGIN"), Q("DEALLOCATE a"), Q("ROLLBACK"), Q("EXECUTE a(1)")],
+    "in a failed transaction": [Q(PA), Q("BEGIN"), Q("SELECT 1/0"), Q("EXECUTE a(1)"), Q("DEALLOCATE a"), Q(PB), Q("DEALLOCATE ALL"), Q("EXECUTE nobody"), Q("ROLLBACK"),
+                                Q("EXECUTE a(1)"), Q("EXECUTE b(1)")],
+    "behind the end of a failed transaction": [Q("BEGIN"), Q("SELECT 1/0"), Q("ROLLBACK; " + PA), Q("EXECUTE a(1)"), Q("BEGIN; SELECT 1/0"), Q("ROLLBACK; " + PB + "; EXECUTE b(1)")],
+    "isolation level": [Q(PA), Q("BEGIN ISOLATION LEVEL SERIALIZABLE; EXECUTE a(1)"), Q("COMMIT"), Q("BEGIN; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; EXECUTE a(1); COMMIT")],
+    "begin atomic": [Q("BEGIN"), Q("CREATE FUNCTION pg_temp.f(x int) RETURNS int BEGIN ATOMIC SELECT CASE WHEN x = 1 THEN 2 END; SELECT 3; END; " + PA + "; EXECUTE a(1)"),
+                     Q("ROLLBACK"), Q("EXECUTE a(3)")],
+    "empty statements": [Q(";;" + PA + ";;"), Q(" ; EXECUTE a(1) ; ; "), Q(";"), Q(""), Q("  "), Q("-- nothing"), Q("; -- EXECUTE a")],
+    "data changes": [Q("BEGIN; CREATE TEMP TABLE temp_t(x int) ON COMMIT DROP; PREPARE i(int) AS INSERT INTO temp_t VALUES ($1); EXECUTE i(1); EXECUTE i(2)"),
+                     Q("EXECUTE i(3); SELECT sum(x) FROM temp_t; COMMIT"), Q("EXECUTE i(1)")],
+    "standard_conforming_strings off": [Q("SET standard_conforming_strings = off"), Q(PA), Q("SELECT 'it\\'s; EXECUTE x'; EXECUTE a(1)"), Q("EXECUTE a('1\\2')"),
+                                        Q("RESET standard_conforming_strings"), Q("EXECUTE a(2)"), Q("SELECT '\\'; EXECUTE a(3)")],
+
+    # names of the protocol and of SQL are the same
+    "sql deallocates what the protocol has prepared": [P("a", ADD) + S(), use("a", 1) + S(), Q("DEALLOCATE a"), use("a", 1) + S(), P("a", TEXT) + S(), use("a", 1) + S()],
+    "sql executes what the protocol has prepared": [P("a", ADD, (23,)) + S(), Q("EXECUTE a(1)"), Q("BEGIN"), Q("EXECUTE a(2)"), Q("EXPLAIN (COSTS OFF) EXECUTE a(2)"), Q("COMMIT"),
+                                                    Q("PREPARE a AS SELECT 1"), Q("SELECT 1; EXECUTE a(3)")],
+    "the protocol uses what sql has prepared": [Q(PA), use("a", 1) + S(), D("S", "a") + S(), use("a", 2) + S(), P("a", TEXT) + S(), use("a", 3) + S(), C("S", "a") + S(),
+                                                Q("EXECUTE a(1)"), use("a", 4) + S()],
+    "unnamed beside sql": [Q(PA), P("", TEXT) + use("a", 1) + B("q", "", [5]) + E("q") + S()],
+
+    # the extended protocol
+    "by the extended protocol": [X(PA) + S(), X("EXECUTE a(1)") + S(), X("EXECUTE a(2)") + S(), X("DEALLOCATE a") + S(), X("EXECUTE a(3)") + S()],
+    "with a description": [X(PA) + S(), P("", "EXECUTE a(1)") + D("S", "") + S(), P("", "EXECUTE a(1)") + D("S", "") + B("", "") + D("P", "") + E() + S(),
+                           P("", "DEALLOCATE a") + D("S", "") + S()],
+    "in one pipeline": [X(PA) + S() + X("EXECUTE a(1)") + S() + X("DEALLOCATE a") + S() + X("EXECUTE a(2)") + S() + Q("SELECT 1")],
+    "in one batch": [X(PA) + X("EXECUTE a(1)") + X("DEALLOCATE a") + X(PB) + X("EXECUTE b(2)") + S(), X("EXECUTE b(3)") + S(), X("EXECUTE a(3)") + S()],
+    "in one batch that fails": [X(PA) + X("EXECUTE nobody") + X(PB) + S(), X("EXECUTE a(1)") + S(), X("EXECUTE b(1)") + S(), X("DEALLOCATE nobody") + X(PB) + S(), Q("EXECUTE b(1)")],
+    "already there, extended": [X(PA) + S(), X("PREPARE a AS SELECT 2") + X("EXECUTE a(1)") + S(), X("EXECUTE a(1)") + S()],
+    "parameters do not go with it": [X(PA) + S(), P("", "EXECUTE a($1)") + B("", "", [4]) + E() + S(), X("EXECUTE a(1)") + S()],
+    "with flush": [(P("", PA) + H(), "1"), (B("", "") + H(), "2"), (E() + H(), "C"), (X("EXECUTE a(1)") + H(), "C"), (X("DEALLOCATE a") + H(), "C"), (S(), "Z")],
+    "named statements of the protocol": [P("p", PA) + S(), B("", "p") + E() + S(), P("x", "EXECUTE a(1)") + S(), B("", "x") + D("P", "") + E() + S(), B("", "x") + E() + S(),
+                                         P("d", "DEALLOCATE a") + S(), B("", "d") + E() + S(), B("", "x") + E() + S(), B("", "d") + E() + S()],
+    "a named one follows the name": [P("x", "EXECUTE a") + Q("PREPARE a AS SELECT 1"), B("", "x") + E() + S(), Q("DEALLOCATE a; PREPARE a AS SELECT 2"), B("", "x") + E() + S(),
+                                     Q("DEALLOCATE ALL"), B("", "x") + E() + S()],
+    "deallocate all, pipelined": [P("a", ADD) + S(), Q("DEALLOCATE ALL") + use("a", 1) + S() + P("a", TEXT) + S() + use("a", 1) + S() + Q("DISCARD ALL") + use("a", 1) + S() + P("a", ADD) + S()],
+    "deallocate all, pipelined, extended": [P("a", ADD) + S(), X("DEALLOCATE ALL") + S() + use("a", 1) + S() + P("a", TEXT) + X("DEALLOCATE ALL") + P("a", ADD) + use("a", 1) + S()],
+    "deallocate all of a named statement, pipelined": [P("a", ADD) + P("all", "DEALLOCATE ALL") + S(), B("", "all") + E() + P("a", ADD) + use("a", 1) + S(), B("", "all") + E() + S()],
+    "queries in a pipeline": [Q(PA) + Q("EXECUTE a(1)") + Q("DEALLOCATE a") + Q("EXECUTE a(2)") + Q(PB) + use("b", 1) + S()],
+    "a query behind a batch without a sync": [P("a", ADD, (23,)) + use("a", 1) + Q("EXECUTE a(5)"), use("a", 2) + Q("DEALLOCATE a; EXECUTE a(1)"), Q(PB), (use("nobody") + Q("EXECUTE b(1)") + S(), "Z"),
+                                              Q("EXECUTE b(1)")],
+}
+
+
+def count_ends(sent):
+    """How many ReadyForQuery a step has."""
+    at = count = 0
+    while at < len(sent):
+        count += sent[at:at + 1] in b"QS"
+        at += 1 + int.from_bytes(sent[at + 1:at + 5], "big")
+    return count
+
+
+def steps(script):
+    for step in script:
+        if isinstance(step, tuple):
+            yield step
+            continue
+        yield step, "Z"
+        for _ in range(count_ends(step) - 1):
+            yield b"", "Z"
+
+
+SCRIPTS = {name: list(steps(script)) for name, script in SCRIPTS.items()}
+
+
+@pytest.fixture(scope="module")
+def expected(pg):
+    answers = {}
+    for name, script in SCRIPTS.items():
+        with direct(pg) as connection:
+            answers[name] = play(connection, script)
+    return answers
+
+
+def compare(pooler, expected, client=None, but=()):
+    wrong = []
+    for name, script in SCRIPTS.items():
+        if name in but:
+            continue
+        connection = client or pooler.wire()
+        got = play(connection, script)
+        if got != expected[name]:
+            at = next(i for i in range(len(got)) if got[i] != expected[name][i])
+            wrong.append(f"{name}, step {at}: {script[at][0]}\n  got      {got[at]}\n  expected {expected[name][at]}")
+        if client:
+            assert client.query("DEALLOCATE ALL")[-1].payload == b"I"
+        else:
+            connection.disconnect()
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("max_statements", [200, 1, 2])
+def test_like_a_direct_connection(make_pooler, expected, max_statements):
+    """Each script on a client of its own, all on one server: what it needs is there, or was evicted, or never was."""
+    pooler = make_pooler(settings={"default_pool_size": 1, "max_prepared_statements": max_statements})
+    compare(pooler, expected)
+    compare(pooler, expected)
+    if max_statements > 2:
+        assert pooler.servers()[0]["prepared_statements"] <= max_statements
+
+
+def test_like_a_direct_connection_with_one_client(make_pooler, expected):
+    """All scripts in one session; DEALLOCATE ALL between them empties client and server."""
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    with pooler.wire() as client:
+        compare(pooler, expected, client)
+    assert pooler.servers()[0]["prepared_statements"] == 0
+
+
+def test_like_a_direct_connection_on_a_server_that_is_new_each_time(make_pooler, expected):
+    """A reset query after each transaction leaves no statement on the server."""
+    pooler = make_pooler(settings={"default_pool_size": 1, "server_reset_query_always": 1, "server_reset_query": "DISCARD ALL"})
+    # but for what uses the unnamed statement in two transactions, or fails where it is prepared again
+    compare(pooler, expected, but=["with a description", "data changes"])
+
+
+def test_like_a_direct_connection_with_others_in_between(make_pooler, expected):
+    """Servers of which one or the other is busy, so that the client's server changes."""
+    pooler = make_pooler(settings={"default_pool_size": 3})
+    wrong = []
+    with pooler.wire() as other, pooler.wire() as third:
+        third.query(PA)
+        third.query(PB)
+        for name, script in SCRIPTS.items():
+            with pooler.wire() as client:
+                got = []
+                for number, (sent, end) in enumerate(script):
+                    if number % 2:
+                        other.query("BEGIN; EXECUTE nobody" if number % 4 == 1 else "BEGIN; SELECT 1")
+                    got += play(client, [(sent, end)])
+                    if number % 3 == 0:
+                        third.query("EXECUTE a(1)")
+                    if number % 2:
+                        other.query("ROLLBACK")
+                if got != expected[name]:
+                    at = next(i for i in range(len(got)) if got[i] != expected[name][i])
+                    wrong.append(f"{name}, step {at}: {script[at][0]}\n  got      {got[at]}\n  expected {expected[name][at]}")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_like_a_direct_connection_byte_by_byte(make_pooler, expected):
+    """Whatever the pieces in which messages arrive."""
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    for name in ("several at once", "in one pipeline", "in one batch", "queries in a pipeline", "named statements of the protocol", "literals"):
+        with pooler.wire() as client:
+            answers = []
+            for sent, end in SCRIPTS[name]:
+                client.send_in_pieces(sent)
+                answers.append([normal(m) for m in client.until(end) if m.kind not in "SNA"])
+            assert answers == expected[name], name
