@@ -385,7 +385,7 @@ enum prepared_step prepared_message(struct client *c, struct server *s, struct o
     struct statement_message m;
 
     /* what the server skips, or must not get now, needs no looking into */
-    if (t->is_skipping || ((t->copy == TRACKER_COPY_IN || t->copy == TRACKER_COPY_BOTH) && !t->copy_ended))
+    if (prepared_is_ignored(s))
         return PREPARED_PLAIN;
     switch (statement_look(o->data + at, len_bytes - at, &m)) {
     case STATEMENT_NONE: return PREPARED_PLAIN;
@@ -395,8 +395,11 @@ enum prepared_step prepared_message(struct client *c, struct server *s, struct o
     }
     if ((m.type == 'D' || m.type == 'C') && m.head_bytes != 1 + m.len)
         return PREPARED_PLAIN; /* malformed */
-    if (unlikely(prepared_must_wait(s)))
-        return prepared_sql_must_wait(s) ? prepared_sql_wait(s, o, at) : PREPARED_HOLD;
+    if (unlikely(prepared_must_wait(s))) {
+        enum prepared_step step = prepared_sql_must_wait(s) ? prepared_sql_wait(s, o, at) : PREPARED_HOLD;
+        if (step != PREPARED_TAKEN)
+            return step;
+    }
     prepared_sql_goes_on(s);
     if (tracker_in_flight(t) > TRACKER_MAX_REQUESTS - OUTGOING_MESSAGES_OF_ONE)
         return PREPARED_FULL;

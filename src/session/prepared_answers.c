@@ -209,11 +209,13 @@ static const char *name_in_error(const struct server *s, const struct note *n, u
 {
     if (number == 0)
         return NULL;
+    const char *by_sql = prepared_sql_name(s, number);
+    if (by_sql != NULL)
+        return by_sql;
     if (n != NULL && n->kind == NOTE_SECOND_PARSE && n->statement->number == number)
         return n->name->name;
-    const char *by_sql = prepared_sql_name(s, number);
-    if (by_sql != NULL || s->client == NULL || s->client->names == NULL)
-        return by_sql;
+    if (s->client == NULL || s->client->names == NULL)
+        return NULL;
     /* where the client has two names for one statement, one of them */
     const struct statement_name *name = statement_names_find_number(s->client->names, number);
     return name != NULL ? name->name : NULL;
@@ -272,11 +274,9 @@ void prepared_on_complete(struct server *s, const uint8_t *body, uint32_t len_by
     for (size_t i = 0; i < ARRAY_SIZE(tags); i++)
         if (len_bytes == strlen(tags[i].tag) + 1 && memcmp(body, tags[i].tag, len_bytes) == 0)
             kind = tags[i].kind;
-    if (kind == SQL_OTHER)
-        return;
     if (!is_internal && s->awaits_tags)
         prepared_sql_tag(s, kind);
-    if (kind == SQL_PREPARE || kind == SQL_DEALLOCATE)
+    if (kind != SQL_DISCARD_ALL && kind != SQL_DEALLOCATE_ALL)
         return;
     if (s->prepared != NULL)
         statement_cache_clear(&s->prepared->cache);

@@ -152,9 +152,13 @@ bool prepared_is_command(const uint8_t *body, uint32_t body_bytes) must_check;
 enum prepared_step prepared_command(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                     const uint8_t *body, uint32_t body_bytes, enum prepared_use use,
                                     struct statement **now) must_check;
-/* Must what is about statements wait for answers to what SQL does to them? Then for these. */
+/* Must what is about statements wait for answers to what SQL does to them? Then for these. TAKEN: it need not
+ * any more. */
 bool prepared_sql_must_wait(const struct server *s) must_check;
 enum prepared_step prepared_sql_wait(struct server *s, struct outgoing *o, uint32_t at) must_check;
+/* Does the server skip what comes, or must it not get anything about statements now? Then that need not be
+ * looked into, nor wait. */
+bool prepared_is_ignored(struct server *s) must_check;
 /* It need not wait any more. */
 void prepared_sql_goes_on(struct server *s);
 /* Messages of the server: any, of which the tracker has not been told; an error that is not an answer to a
@@ -197,12 +201,12 @@ enum prepared_error {
 };
 enum prepared_error prepared_on_error(struct server *s, const uint8_t *body, uint32_t len_bytes,
                                       struct buf *instead) must_check;
-/* CommandComplete, one that may be of DISCARD ALL or DEALLOCATE ALL by its length; and where they are awaited
- * of PREPARE and DEALLOCATE. */
+/* CommandComplete, one that may be of DISCARD ALL or DEALLOCATE ALL by its length; or any, where they count.
+ */
 static inline bool prepared_is_telling(const struct server *s, uint32_t len)
 {
     return len == 4 + sizeof("DISCARD ALL") || len == 4 + sizeof("DEALLOCATE ALL") ||
-           (unlikely(s->awaits_tags) && (len == 4 + sizeof("PREPARE") || len == 4 + sizeof("DEALLOCATE")));
+           unlikely(s->awaits_tags);
 }
 void prepared_on_complete(struct server *s, const uint8_t *body, uint32_t len_bytes, bool is_internal);
 

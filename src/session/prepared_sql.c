@@ -78,10 +78,27 @@ void prepared_sql_goes_on(struct server *s)
         w->wants_rest = w->is_flushed = false;
 }
 
+bool prepared_is_ignored(struct server *s)
+{
+    const struct tracker *t = &s->tracker;
+
+    if (!t->is_skipping && ((t->copy != TRACKER_COPY_IN && t->copy != TRACKER_COPY_BOTH) || t->copy_ended))
+        return false;
+    prepared_sql_goes_on(s);
+    return true;
+}
+
 enum prepared_step prepared_sql_wait(struct server *s, struct outgoing *o, uint32_t at)
 {
     static const uint8_t flush[WIRE_HEADER_BYTES] = {'H', 0, 0, 0, 4};
     struct sql_work *w = work_ensure(s);
+
+    /* what we answer ourselves has no other occasion: the server has nothing to say */
+    prepared_answer_alone(s);
+    if (s->client == NULL)
+        return PREPARED_LOST;
+    if (is_at_rest(s))
+        return PREPARED_TAKEN;
 
     if (w == NULL)
         return PREPARED_NO_MEMORY;
@@ -135,8 +152,9 @@ static enum prepared_step look(struct client *c, const char *text, uint32_t here
 /* Everything that a text may need before it is rewritten. */
 static enum prepared_step prepare_to_plan(struct client *c, struct server *s, struct outgoing *o, uint32_t at)
 {
-    if (!is_at_rest(s))
-        return prepared_sql_wait(s, o, at);
+    enum prepared_step step = is_at_rest(s) ? PREPARED_TAKEN : prepared_sql_wait(s, o, at);
+    if (step != PREPARED_TAKEN)
+        return step;
     struct sql_work *w = work_ensure(s);
     if (w == NULL || (c->names == NULL && (c->names = statement_names_new()) == NULL))
         return PREPARED_NO_MEMORY;
@@ -268,7 +286,7 @@ static void begin_effects(struct sql_plan *plan, bool is_query)
     w->effects = plan->effects;
     plan->effects = (struct sql_effects){0};
     w->next = 0;
-    w->n_changes = 0;
+    w->n_completed = w->n_changes = 0;
     for (uint32_t i = 0; i < w->effects.n; i++)
         w->n_changes += w->effects.items[i].kind != SQL_EXECUTE;
     w->client = plan->client->handle;
@@ -400,7 +418,6 @@ static enum prepared_step take_plan(struct sql_plan *plan, struct outgoing *o, u
 enum prepared_step prepared_query(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                   uint32_t len_bytes, uint32_t *used)
 {
-    const struct tracker *t = &s->tracker;
     const uint32_t whole_bytes = 1 + wire_u32(o->data + at + 1), here = len_bytes - at;
     const char *text = (const char *)o->data + at + WIRE_HEADER_BYTES;
     const struct sql_work *w = work_of(s);
@@ -408,8 +425,7 @@ enum prepared_step prepared_query(struct client *c, struct server *s, struct out
 
     if (w != NULL && w->round == ROUND_FAILED && is_at_rest(s))
         return here >= whole_bytes ? answer_failed(c, s, o, at, used) : PREPARED_MORE;
-    if (t->is_skipping || ((t->copy == TRACKER_COPY_IN || t->copy == TRACKER_COPY_BOTH) && !t->copy_ended) ||
-        whole_bytes <= WIRE_HEADER_BYTES)
+    if (prepared_is_ignored(s) || whole_bytes <= WIRE_HEADER_BYTES)
         return PREPARED_PLAIN;
     const uint32_t text_bytes = whole_bytes - WIRE_HEADER_BYTES - 1;
     enum prepared_step step = look(c, text, here - WIRE_HEADER_BYTES, text_bytes, whole_bytes, here);
@@ -467,14 +483,12 @@ static enum prepared_step take_unnamed(struct sql_plan *plan, struct outgoing *o
 enum prepared_step prepared_unnamed_parse(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                           uint32_t len_bytes, uint32_t *used)
 {
-    const struct tracker *t = &s->tracker;
     const uint32_t whole_bytes = 1 + wire_u32(o->data + at + 1), here = len_bytes - at;
     const uint32_t head_bytes = WIRE_HEADER_BYTES + 1;
     const uint8_t *body = o->data + at + head_bytes;
     struct sql_plan plan = {0};
 
-    if (t->is_skipping || ((t->copy == TRACKER_COPY_IN || t->copy == TRACKER_COPY_BOTH) && !t->copy_ended) ||
-        whole_bytes <= head_bytes || here < head_bytes)
+    if (prepared_is_ignored(s) || whole_bytes <= head_bytes || here < head_bytes)
         return PREPARED_PLAIN;
     const uint32_t body_here = (here < whole_bytes ? here : whole_bytes) - head_bytes;
     enum prepared_step step = look(c, (const char *)body, body_here,
@@ -590,6 +604,10 @@ void prepared_sql_tag(struct server *s, enum sql_command_kind kind)
 {
     struct sql_work *w = work_of(s);
 
+    w->n_completed++;
+    if (kind == SQL_OTHER)
+        return;
+
     while (w->next < w->effects.n && w->effects.items[w->next].kind == SQL_EXECUTE)
         w->next++;
     if (w->next == w->effects.n || w->effects.items[w->next].kind != kind) {
@@ -646,9 +664,10 @@ const char *prepared_sql_name(const struct server *s, uint64_t number)
 {
     const struct sql_work *w = work_of(s);
 
-    for (uint32_t i = w != NULL ? w->next : 0; w != NULL && i < w->effects.n; i++) {
-        const struct sql_effect *e = &w->effects.items[i];
-        if (e->statement != NULL && e->statement->number == number)
+    for (uint32_t n = w != NULL ? w->next : 0; w != NULL && n < w->effects.n; n++) {
+        const struct sql_effect *e = &w->effects.items[n];
+        if (e->statement != NULL && e->statement->number == number &&
+            (w->is_query ? e->index == w->n_completed : w->is_fresh))
             return e->name;
     }
     return NULL;

@@ -222,7 +222,12 @@ static enum prepared_step add_effect(struct sql_plan *plan, const struct sql_com
     }
     struct sql_effect *x = &e->items[e->n++];
     *x = (struct sql_effect){
-        .kind = cmd->kind, .must_fail = must_fail, .statement = statement, .name_bytes = cmd->name_bytes};
+        .kind = cmd->kind,
+        .must_fail = must_fail,
+        .statement = statement,
+        .index = plan->n_statements - 1,
+        .name_bytes = cmd->name_bytes,
+    };
     memcpy(x->name, cmd->name, sizeof(x->name));
     return PREPARED_TAKEN;
 }
@@ -322,6 +327,16 @@ static enum prepared_step plan_prepare(struct sql_plan *plan, const struct sql_c
     return step == PREPARED_TAKEN ? add_effect(plan, cmd, statement_ref(statement), true) : step;
 }
 
+/* Behind DEALLOCATE ALL no spare statement is there, and nobody else's name for this one. */
+static enum prepared_step take_own_away(struct sql_plan *plan, struct statement **statement)
+{
+    bool is_taken;
+    enum prepared_step step = take_away(plan, *statement, &is_taken);
+
+    *statement = step == PREPARED_TAKEN ? statement_ref(*statement) : NULL;
+    return step;
+}
+
 static enum prepared_step plan_deallocate(struct sql_plan *plan, const struct sql_command *cmd)
 {
     static const char spare[] = "SELECT\0\0"; /* and the NUL of the literal: no types */
@@ -332,7 +347,9 @@ static enum prepared_step plan_deallocate(struct sql_plan *plan, const struct sq
         return step;
     if (statement == NULL)
         return plan_unknown(plan, cmd);
-    step = choose(plan, STATEMENT_SPARE, (const uint8_t *)spare, sizeof(spare), take_away, &statement);
+    step = is_cleared(plan)
+               ? take_own_away(plan, &statement)
+               : choose(plan, STATEMENT_SPARE, (const uint8_t *)spare, sizeof(spare), take_away, &statement);
     if (step == PREPARED_TAKEN && statement == NULL)
         step = PREPARED_TOO_LARGE;
     if (step == PREPARED_TAKEN)

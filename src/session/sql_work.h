@@ -19,6 +19,7 @@ struct sql_effect {
     /* PREPARE, EXECUTE: whose name is in the text; DEALLOCATE: what the server loses. A reference. NULL: the
      * client has no such name, PostgreSQL is to refuse it. */
     struct statement *statement;
+    uint32_t index; /* of its statement in the text */
     uint32_t name_bytes;
     char name[SQL_NAME_BYTES]; /* the client's */
 };
@@ -70,6 +71,7 @@ enum sql_round { ROUND_NONE, ROUND_SENT, ROUND_FAILED };
 struct sql_work {
     struct sql_effects effects; /* of the text that was sent last */
     uint32_t next;              /* effects.items[next..] have not happened */
+    uint32_t n_completed;       /* statements of the Query that have been performed */
     uint32_t n_changes;         /* of those, what is not EXECUTE */
     uint64_t client;            /* whose they are: its handle */
     bool is_query;   /* they end with its ReadyForQuery; else it is a statement that may be executed */
