@@ -640,7 +640,7 @@ void prepared_sql_message(struct server *s, uint8_t type)
 {
     struct sql_work *w = work_of(s);
 
-    if (w != NULL && w->is_fresh && (type == 'C' || type == 'I' || type == 's') &&
+    if (w != NULL && w->is_fresh && (type == 'C' || type == 'I' || type == 's' || type == 'Z') &&
         !tracker_is_at_ours(&s->tracker)) {
         w->is_fresh = false;
         prepared_watch(s);

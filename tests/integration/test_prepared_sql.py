@@ -286,3 +286,245 @@ def test_random_sequences_like_direct_connections(make_pooler, pg, max_statement
 def test_many_random_sequences(make_pooler, pg, max_statements):
     pooler = make_pooler(settings={"default_pool_size": 3, "max_prepared_statements": max_statements})
     play_random(pooler, pg, range(1000, 2500), 60, random_batch)
+
+
+# ---- servers that change, die and forget
+
+def sql_statement(pooler, text):
+    found = [row for row in pooler.show("PREPARED") if row["query"].strip() == text]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def test_every_server_gets_it_when_it_needs_it(make_pooler):
+    """Prepared on one server, executed on the others; one statement for all clients, made once on each server."""
+    pooler = make_pooler(settings={"default_pool_size": 2})
+    clients = [pooler.wire() for _ in range(4)]
+    for number, client in enumerate(clients):
+        client.query(f"PREPARE mine{number}(int) AS SELECT $1 + 1")
+    for one, two in itertools.permutations(range(4), 2):
+        for number in (one, two):
+            clients[number].query("BEGIN")
+        for number in (two, one):
+            assert clients[number].value(f"EXECUTE mine{number}(41)") == "42"
+        for number in (one, two):
+            clients[number].query("COMMIT")
+    row = sql_statement(pooler, "(int) AS SELECT $1 + 1")
+    assert (row["clients"], row["servers"], row["misses"]) == (4, 2, 2)
+    clients[0].query("DEALLOCATE mine0")
+    clients[1].query("SELECT 1; DEALLOCATE mine1")
+    for number in (2, 3):
+        assert clients[number].value(f"EXECUTE mine{number}(1)") == "2"
+    row = sql_statement(pooler, "(int) AS SELECT $1 + 1")
+    assert (row["clients"], row["servers"], row["misses"]) == (2, 2, 2)
+    for client in clients:
+        client.disconnect()
+
+
+def test_the_same_name_is_each_clients_own(make_pooler):
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    with pooler.wire() as one, pooler.wire() as two:
+        one.query("PREPARE x AS SELECT 'one'")
+        assert two.query("EXECUTE x")[0].sqlstate == "26000"
+        two.query("PREPARE x AS SELECT 'two'")
+        assert (one.value("EXECUTE x"), two.value("EXECUTE x")) == ("one", "two")
+        two.query("DEALLOCATE x")
+        assert one.value("EXECUTE x") == "one"
+        two.query("DEALLOCATE ALL")
+        assert one.value("EXECUTE x") == "one"
+
+
+def test_servers_names_are_nobodys(make_pooler):
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    with pooler.wire() as one, pooler.wire() as two:
+        one.query("PREPARE x AS SELECT 'one'")
+        name = sql_statement(pooler, "AS SELECT 'one'")["name"]
+        assert two.query(f'EXECUTE "{name}"')[0].sqlstate == "26000"
+        assert two.query(f'DEALLOCATE "{name}"')[0].sqlstate == "26000"
+        two.query(f"PREPARE \"{name}\" AS SELECT 'two'")
+        assert two.value(f'EXECUTE "{name}"') == "two" and one.value("EXECUTE x") == "one"
+
+
+def test_server_lost_between_prepare_and_execute(make_pooler, pg):
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    with pooler.wire() as client:
+        client.query(PA)
+        client.query("PREPARE i(text) AS SELECT $1")
+        for use_it in ("EXECUTE a(1)", "SELECT 5; EXECUTE a(1)", "EXPLAIN EXECUTE a(1)", "BEGIN; EXECUTE a(1); COMMIT"):
+            pid = client.value("SELECT pg_backend_pid()")
+            pg.terminate_backends(f"pid = {pid}")
+            wait_until(lambda: not [s for s in pooler.servers() if s["remote_pid"] == int(pid)], "the server to be gone")  # pylint: disable=cell-var-from-loop
+            assert "E" not in [m.kind for m in client.query(use_it)]
+        assert client.value("EXECUTE i('x')") == "x"
+        client.query("DEALLOCATE i")
+        assert client.query("EXECUTE i('x')")[0].sqlstate == "26000"
+
+
+def test_what_cannot_be_prepared_again_fails_the_query(make_pooler, pg):
+    """The table has gone: the error is the answer to the EXECUTE, in and outside of a transaction, and the session goes on."""
+    pooler = make_pooler(settings={"default_pool_size": 2})
+    with pg.connect() as conn:
+        conn.execute("DROP TABLE IF EXISTS going; CREATE TABLE going (x int)")
+        with pooler.wire() as client, pooler.wire() as other:
+            client.query("PREPARE g AS SELECT x FROM going")
+            other.query("BEGIN")  # takes the server that has it, or the other one
+            conn.execute("DROP TABLE going")
+            for _ in range(2):
+                messages = client.query("EXECUTE g")
+                assert [m.kind for m in messages] == ["E", "Z"] and messages[0].sqlstate == "42P01" and messages[1].payload == b"I"
+                client.query("BEGIN")
+                messages = client.query("EXECUTE g; SELECT 1")
+                assert [m.kind for m in messages] == ["E", "Z"] and messages[0].sqlstate == "42P01" and messages[1].payload == b"E"
+                assert client.query("EXECUTE g")[0].sqlstate == "25P02"
+                client.query("ROLLBACK")
+                client.send(P("", "SELECT 7") + B("", "") + E() + Q("EXECUTE g"))
+                assert client.trace() == "12DCEZ"
+                client.send(X("EXECUTE g") + S() + Q("SELECT 1"))
+                assert "E" in client.trace() and client.trace() == "TDCZ"
+            conn.execute("CREATE TABLE going (x int)")
+            assert client.rows("EXECUTE g") == []
+
+
+def test_changed_table(make_pooler, pg):
+    """As in PostgreSQL an error, but once: the statement is made anew at the next try."""
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    with pg.connect() as conn:
+        conn.execute("DROP TABLE IF EXISTS shifting; CREATE TABLE shifting AS SELECT 1 AS x")
+        with pooler.wire() as client:
+            client.query("PREPARE s AS SELECT * FROM shifting")
+            assert client.rows("EXECUTE s") == [["1"]]
+            conn.execute("ALTER TABLE shifting ADD COLUMN y int DEFAULT 2")
+            assert client.query("EXECUTE s")[0].sqlstate == "0A000"
+            assert client.rows("EXECUTE s") == [["1", "2"]]
+
+
+def test_least_recently_used_is_evicted(make_pooler):
+    pooler = make_pooler(settings={"default_pool_size": 1, "max_prepared_statements": 3})
+    with pooler.wire() as client:
+        for number in range(10):
+            client.query(f"PREPARE s{number} AS SELECT {number}")
+            assert pooler.servers()[0]["prepared_statements"] <= 3
+        for number in range(10):
+            assert client.value(f"EXECUTE s{number}") == str(number)
+            assert pooler.servers()[0]["prepared_statements"] <= 3
+        assert int(client.value("SELECT count(*) FROM pg_prepared_statements")) <= 3
+        assert [r[0] for r in client.rows("; ".join(f"EXECUTE s{number}" for number in range(10)))] == [str(n) for n in range(10)]
+
+
+def test_setting_off_passes_it_on(make_pooler):
+    pooler = make_pooler(settings={"default_pool_size": 1, "sql_prepare": "off"})
+    with pooler.wire() as client, pooler.wire() as other:
+        client.query(PA)
+        assert other.value("EXECUTE a(1)") == "2"  # the server's, and so everybody's
+        assert client.value("SELECT string_agg(name, ',') FROM pg_prepared_statements") == "a"
+        pooler.settings["sql_prepare"] = "on"
+        pooler.reload()
+        assert client.query("EXECUTE a(1)")[0].kind in "TE"  # the name is the server's still
+        client.query("PREPARE b AS SELECT 2")
+        assert other.query("EXECUTE b")[0].sqlstate == "26000"
+        pooler.settings["sql_prepare"] = "off"
+        pooler.reload()
+        assert client.value("EXECUTE b") == "2"  # who has names keeps them
+
+
+@pytest.mark.parametrize("settings", [{"pool_mode": "session"}, {"max_prepared_statements": 0}])
+def test_nothing_is_mapped(make_pooler, settings):
+    pooler = make_pooler(settings={"default_pool_size": 1, **settings})
+    with pooler.wire() as client:
+        client.query(PA)
+        assert client.value("SELECT string_agg(name, ',') FROM pg_prepared_statements") == "a"
+        assert client.value("EXECUTE a(1)") == "2"
+        assert pooler.show("PREPARED") == []
+
+
+def test_statement_mode(make_pooler):
+    pooler = make_pooler(settings={"default_pool_size": 2, "pool_mode": "statement"})
+    with pooler.wire() as one, pooler.wire() as two:
+        one.query(PA)
+        two.query("PREPARE a AS SELECT 'two'")
+        assert (one.value("EXECUTE a(1)"), two.value("EXECUTE a")) == ("2", "two")
+        one.query("DEALLOCATE a")
+        assert one.query("EXECUTE a(1)")[0].sqlstate == "26000"
+
+
+def test_large_texts(make_pooler):
+    """Whole up to 64 kB; beyond that by how they begin, up to a bound."""
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    with pooler.wire() as client, pooler.wire() as other:
+        text = "x" * 1_000_000
+        client.query(f"/* large */ PREPARE a(text) AS SELECT length('{text}' || $1)")
+        assert client.value("EXECUTE a('yy')") == "1000002"
+        assert client.value(f"EXECUTE a('{text}')") == "2000000"
+        client.query(f"SELECT '{'x' * 30_000}'; PREPARE b AS SELECT 3")
+        assert other.query("EXECUTE b")[0].sqlstate == "26000" and client.value("EXECUTE b") == "3"
+        assert len(client.value(f"SELECT '{text}'")) == 1_000_000
+        client.send_in_pieces(Q(f"SELECT '{'x' * 70_000}'"), 1500)
+        assert client.trace() == "TDCZ"
+        client.send(Q("PREPARE c AS SELECT '" + "y" * 17_000_000 + "'"))
+        refused = client.expect_closed()
+        assert [m.kind for m in refused] == ["E"] and refused[0].sqlstate == "54000"
+
+
+def test_encodings(make_pooler):
+    """Where a backslash or a quote may be the second half of a character, texts are passed on as they are."""
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    with pooler.wire(client_encoding="SJIS") as client:
+        client.query(PA)
+        assert client.value("SELECT string_agg(name, ',') FROM pg_prepared_statements") == "a"
+    with pooler.wire(client_encoding="LATIN1") as client:
+        client.query("DEALLOCATE ALL")
+        client.send(wire.message("Q", b"PREPARE \xe9 AS SELECT '\xe9'::text; SELECT nonsense\0"))
+        messages = client.until()
+        assert messages[-2].fields().get("P") == str(len("PREPARE e AS SELECT 'e'::text; SELECT n")), messages
+        client.send(wire.message("Q", b"EXECUTE \xe9\0"))
+        assert client.until()[1].payload.endswith(b"\xe9")
+
+
+def test_psql_script(make_pooler):
+    """A script with \\; and transactions, on servers that others use in between."""
+    pooler = make_pooler(settings={"default_pool_size": 2})
+    script = r"""
+PREPARE add(int, int) AS SELECT $1 + $2;
+EXECUTE add(1, 2);
+BEGIN;
+EXECUTE add(3, 4);
+PREPARE inner_one AS SELECT 'in';
+COMMIT;
+EXECUTE inner_one \; EXECUTE add(5, 6);
+DEALLOCATE inner_one;
+EXECUTE inner_one;
+DEALLOCATE ALL;
+EXECUTE add(1, 1);
+"""
+    done = [subprocess.run(["psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(pooler.port), "-U", "app", "app"], input=script, capture_output=True, text=True,
+                           check=False, env={**os.environ, "LC_ALL": "C"}) for _ in range(3)]
+    for run in done:
+        assert run.stdout.split("\n") == ["PREPARE", "3", "BEGIN", "7", "PREPARE", "COMMIT", "in", "11", "DEALLOCATE", "DEALLOCATE ALL", ""]
+        assert run.stderr.count("ERROR") == 2 and 'prepared statement "inner_one" does not exist' in run.stderr
+
+
+def test_workers_share(make_pooler):
+    """Clients of all workers on one server."""
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    clients = [pooler.wire() for _ in range(8)]
+    for number, client in enumerate(clients):
+        client.query(f"PREPARE p AS SELECT {number % 2}")
+    for _ in range(3):
+        for number, client in enumerate(clients):
+            assert client.value("EXECUTE p") == str(number % 2)
+    assert sql_statement(pooler, "AS SELECT 0")["misses"] == 1
+    for client in clients:
+        client.disconnect()
+
+
+def test_client_goes_amid_it(make_pooler):
+    """What it has begun on the server harms nobody."""
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    for batch in (Q(PA), Q(PA) + Q("EXECUTE a(1)"), X(PA), X(PA) + S() + X("EXECUTE a(1)"), Q("SELECT 1; " + PA + "; SELECT 1"), X("DEALLOCATE ALL")):
+        client = pooler.wire()
+        client.send(batch)
+        client.disconnect()
+        with pooler.wire() as other:
+            assert other.query(PA)[0].tag == "PREPARE"
+            assert other.value("EXECUTE a(1)") == "2"
+            assert other.query("SELECT 1; DEALLOCATE a")[-2].tag == "DEALLOCATE"
