@@ -9,6 +9,8 @@
 #ifndef WIRE_SQL_COMMAND_H
 #define WIRE_SQL_COMMAND_H
 
+#include <string.h>
+
 #include "wire/sql_lexer.h"
 
 enum sql_command_kind {
@@ -29,6 +31,24 @@ struct sql_command {
     uint32_t name_bytes;
     char name[SQL_NAME_BYTES]; /* what it means */
 };
+
+/*
+ * The quickest look, for what clients send most: true for a text that is one statement, and by its first
+ * letters none of the commands, EXPLAIN or CREATE. len_bytes: with the NUL that ends it, and what may stand
+ * behind that.
+ */
+static inline must_check bool sql_is_plain(const char *text, uint32_t len_bytes)
+{
+    if (len_bytes < 4)
+        return false;
+    const char first = (char)(text[0] | 0x20), second = (char)(text[1] | 0x20),
+               third = (char)(text[2] | 0x20);
+    if (first < 'a' || first > 'z' || (second == 'r' && (first == 'p' || first == 'c')) ||
+        (first == 'e' && second == 'x') || (first == 'd' && (third == 'a' || third == 's')))
+        return false;
+    const char *semicolon = memchr(text, ';', len_bytes - 1);
+    return semicolon == NULL || semicolon[1] == '\0';
+}
 
 /*
  * The quick look: false for a text in which there is no such command, seen without dividing it. A text is

@@ -56,6 +56,9 @@ void statement_names_take(struct statement_names *n, struct statement_name *name
 bool statement_names_put(struct statement_names *n, struct statement_name *name) must_check;
 /* One that is in no table. */
 void statement_name_free(struct statement_name *name);
+/* The name's text is a command of SQL; takes over the reference. It counts, but is not refused. */
+void statement_names_set_source(struct statement_names *n, struct statement_name *name,
+                                struct statement *source);
 /* From now on the name stands for another statement; takes over the reference. */
 void statement_names_change(struct statement_names *n, struct statement_name *name,
                             struct statement *statement);

@@ -107,6 +107,17 @@ static bool flush_range(struct server *s, const uint8_t *data, uint32_t len_byte
     return false;
 }
 
+/* A Query, or a Parse of the unnamed statement, in which there is nothing about prepared statements. */
+static inline bool is_plain_sql(const uint8_t *message, uint32_t here_bytes, uint32_t len)
+{
+    const uint32_t head_bytes = message[0] == 'Q' ? WIRE_HEADER_BYTES : WIRE_HEADER_BYTES + 1;
+
+    if (message[0] == 'P' && here_bytes > WIRE_HEADER_BYTES && message[WIRE_HEADER_BYTES] != 0)
+        return true; /* it has a name: seen to already */
+    return here_bytes > len && len > head_bytes &&
+           sql_is_plain((const char *)message + head_bytes, 1 + len - head_bytes);
+}
+
 /* One message, whose header at data[at..] is right: told to the tracker, and prepared statements put in. */
 static inline enum prepared_step take_request(struct client *c, struct server *s, struct outgoing *o,
                                               uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
@@ -118,10 +129,10 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
         if (step != PREPARED_PLAIN)
             return step;
     }
-    if (c->maps_sql && (type == 'Q' || (type == 'P' && !statement_is_named(o->data + at, len_bytes - at)))) {
+    if ((type == 'Q' || type == 'P') && c->maps_sql && !is_plain_sql(o->data + at, len_bytes - at, len)) {
         enum prepared_step step = type == 'Q' ? prepared_query(c, s, o, at, len_bytes, used)
                                               : prepared_unnamed_parse(c, s, o, at, len_bytes, used);
-        if (unlikely(step != PREPARED_PLAIN))
+        if (step != PREPARED_PLAIN)
             return step;
     }
     enum tracker_verdict v = tracker_client(&s->tracker, type);

@@ -330,7 +330,7 @@ static enum prepared_step add_command(struct client *c, struct server *s, struct
         statement_unref(source);
         return source == NULL ? PREPARED_NO_MEMORY : PREPARED_TOO_LARGE;
     }
-    (*name)->source = source;
+    statement_names_set_source(c->names, *name, source);
     return PREPARED_TAKEN;
 }
 

@@ -25,11 +25,6 @@
 #define MAX_LOOKED_AT_BYTES 65536u /* a longer text is judged by how it begins */
 #define BEGINNING_BYTES     1024u
 
-static struct sql_work *work_of(const struct server *s)
-{
-    return s->prepared != NULL ? s->prepared->sql : NULL;
-}
-
 static struct sql_work *work_ensure(struct server *s)
 {
     if (!prepared_ensure(s))
@@ -55,24 +50,30 @@ static bool is_at_rest(const struct server *s)
     return tracker_in_flight(&s->tracker) == 0;
 }
 
+static bool is_copying_in(const struct server *s)
+{
+    const struct tracker *t = &s->tracker;
+    return (t->copy == TRACKER_COPY_IN || t->copy == TRACKER_COPY_BOTH) && !t->copy_ended;
+}
+
 bool prepared_sql_must_wait(const struct server *s)
 {
-    const struct sql_work *w = work_of(s);
+    const struct sql_work *w = sql_work_of(s);
 
-    return w != NULL && !is_at_rest(s) &&
+    return w != NULL && !is_at_rest(s) && !is_copying_in(s) &&
            (w->wants_rest || w->round == ROUND_SENT ||
             (w->n_changes > 0 && !tracker_runs_nothing(&s->tracker)));
 }
 
 bool prepared_sql_is_resumed(const struct server *s)
 {
-    const struct sql_work *w = work_of(s);
+    const struct sql_work *w = sql_work_of(s);
     return w != NULL && (w->round == ROUND_SENT || w->round == ROUND_FAILED) && is_at_rest(s);
 }
 
 void prepared_sql_goes_on(struct server *s)
 {
-    struct sql_work *w = work_of(s);
+    struct sql_work *w = sql_work_of(s);
 
     if (w != NULL)
         w->wants_rest = w->is_flushed = false;
@@ -80,9 +81,7 @@ void prepared_sql_goes_on(struct server *s)
 
 bool prepared_is_ignored(struct server *s)
 {
-    const struct tracker *t = &s->tracker;
-
-    if (!t->is_skipping && ((t->copy != TRACKER_COPY_IN && t->copy != TRACKER_COPY_BOTH) || t->copy_ended))
+    if (!s->tracker.is_skipping && !is_copying_in(s))
         return false;
     prepared_sql_goes_on(s);
     return true;
@@ -115,7 +114,7 @@ enum prepared_step prepared_sql_wait(struct server *s, struct outgoing *o, uint3
 
 void prepared_sql_unlink(struct server *s)
 {
-    struct sql_work *w = work_of(s);
+    struct sql_work *w = sql_work_of(s);
 
     if (w == NULL)
         return;
@@ -271,7 +270,7 @@ static enum prepared_step begin_round(struct sql_plan *plan, struct outgoing *o,
     if (!outgoing_reserve(s, o, at))
         return PREPARED_LOST;
     outgoing_put(o, was_open ? flush : sync, WIRE_HEADER_BYTES);
-    work_of(s)->round = ROUND_SENT;
+    sql_work_of(s)->round = ROUND_SENT;
     return PREPARED_HOLD;
 }
 
@@ -280,7 +279,7 @@ static enum prepared_step begin_round(struct sql_plan *plan, struct outgoing *o,
 /* From now on these are what the server's answers are held against. */
 static void begin_effects(struct sql_plan *plan, bool is_query)
 {
-    struct sql_work *w = work_of(plan->server);
+    struct sql_work *w = sql_work_of(plan->server);
 
     sql_effects_free(&w->effects);
     w->effects = plan->effects;
@@ -289,7 +288,7 @@ static void begin_effects(struct sql_plan *plan, bool is_query)
     w->n_completed = w->n_changes = 0;
     for (uint32_t i = 0; i < w->effects.n; i++)
         w->n_changes += w->effects.items[i].kind != SQL_EXECUTE;
-    w->client = plan->client->handle;
+    w->client = plan->client->id;
     w->is_query = is_query;
     w->is_fresh = !is_query;
     plan->server->awaits_tags = w->n_changes > 0 || is_query;
@@ -346,7 +345,7 @@ static enum prepared_step answer_failed(struct client *c, struct server *s, stru
     static const uint8_t sync[WIRE_HEADER_BYTES] = {'S', 0, 0, 0, 4};
     const uint32_t whole_bytes = 1 + wire_u32(o->data + at + 1);
 
-    work_of(s)->round = ROUND_NONE;
+    sql_work_of(s)->round = ROUND_NONE;
     if (!s->tracker.is_skipping)
         return answer_query(c, s, o, at, NULL, used);
     /* the batch that it would have ended is still open */
@@ -392,7 +391,7 @@ static bool do_alone(struct sql_plan *plan)
 static enum prepared_step take_plan(struct sql_plan *plan, struct outgoing *o, uint32_t at, uint32_t *used)
 {
     struct server *s = plan->server;
-    struct sql_work *w = work_of(s);
+    struct sql_work *w = sql_work_of(s);
     const uint32_t whole_bytes = 1 + wire_u32(o->data + at + 1);
 
     if (plan->effects.n == 0)
@@ -420,7 +419,7 @@ enum prepared_step prepared_query(struct client *c, struct server *s, struct out
 {
     const uint32_t whole_bytes = 1 + wire_u32(o->data + at + 1), here = len_bytes - at;
     const char *text = (const char *)o->data + at + WIRE_HEADER_BYTES;
-    const struct sql_work *w = work_of(s);
+    const struct sql_work *w = sql_work_of(s);
     struct sql_plan plan = {0};
 
     if (w != NULL && w->round == ROUND_FAILED && is_at_rest(s))
@@ -552,132 +551,4 @@ enum prepared_step prepared_command(struct client *c, struct server *s, struct o
         *now = NULL;
     }
     return step;
-}
-
-/* ---- answers ---- */
-
-static struct client *client_of(const struct server *s, const struct sql_work *w)
-{
-    return s->client != NULL && s->client->handle == w->client ? s->client : NULL;
-}
-
-static void settle_prepare(struct server *s, const struct sql_work *w, struct sql_effect *e)
-{
-    struct client *c = client_of(s, w);
-    struct cached_statement *x = statement_cache_find(&s->prepared->cache, e->statement);
-
-    if (x == NULL && prepared_cache_add(s, e->statement))
-        x = statement_cache_find(&s->prepared->cache, e->statement);
-    if (x == NULL) {
-        s->tracker.is_tainted = true; /* nobody knows any more what it has */
-        return;
-    }
-    x->is_pending = false;
-    if (e->must_fail) { /* somebody has taken ours away unseen; now it is another one */
-        x->epoch--;
-        return;
-    }
-    if (c == NULL)
-        return;
-    if (statement_names_add(c->names, e->name, e->name_bytes, statement_ref(e->statement)) == NULL)
-        client_close(c, CLOSE_NO_MEMORY, NULL);
-    else
-        c->names->has_sql = true;
-}
-
-static void settle_deallocate(struct server *s, const struct sql_work *w, const struct sql_effect *e)
-{
-    struct client *c = client_of(s, w);
-    struct statement_name *name = c != NULL ? statement_names_find(c->names, e->name, e->name_bytes) : NULL;
-    struct cached_statement *x =
-        e->statement != NULL ? statement_cache_find(&s->prepared->cache, e->statement) : NULL;
-
-    if (x != NULL)
-        statement_cache_remove(&s->prepared->cache, x);
-    if (name == NULL)
-        return;
-    statement_names_take(c->names, name);
-    statement_name_free(name);
-}
-
-void prepared_sql_tag(struct server *s, enum sql_command_kind kind)
-{
-    struct sql_work *w = work_of(s);
-
-    w->n_completed++;
-    if (kind == SQL_OTHER)
-        return;
-
-    while (w->next < w->effects.n && w->effects.items[w->next].kind == SQL_EXECUTE)
-        w->next++;
-    if (w->next == w->effects.n || w->effects.items[w->next].kind != kind) {
-        if (kind == SQL_PREPARE || kind == SQL_DEALLOCATE)
-            s->tracker.is_tainted = true; /* it has something, or lacks it, that we do not know of */
-        return;
-    }
-    struct sql_effect *e = &w->effects.items[w->next++];
-    w->n_changes--;
-    if (kind == SQL_PREPARE)
-        settle_prepare(s, w, e);
-    else if (kind == SQL_DEALLOCATE)
-        settle_deallocate(s, w, e);
-    if (!w->is_query)
-        s->awaits_tags = w->n_changes > 0;
-}
-
-void prepared_sql_ready(struct server *s)
-{
-    struct sql_work *w = work_of(s);
-
-    if (!w->is_query)
-        return;
-    sql_effects_free(&w->effects);
-    w->next = w->n_changes = 0;
-    s->awaits_tags = false;
-}
-
-void prepared_sql_message(struct server *s, uint8_t type)
-{
-    struct sql_work *w = work_of(s);
-
-    if (w != NULL && w->is_fresh && (type == 'C' || type == 'I' || type == 's' || type == 'Z') &&
-        !tracker_is_at_ours(&s->tracker)) {
-        w->is_fresh = false;
-        prepared_watch(s);
-    }
-}
-
-bool prepared_sql_is_watching(const struct sql_work *w)
-{
-    return w != NULL && w->is_fresh;
-}
-
-void prepared_sql_error(struct server *s)
-{
-    struct sql_work *w = work_of(s);
-
-    if (w != NULL && w->round == ROUND_SENT)
-        w->round = ROUND_FAILED;
-}
-
-const char *prepared_sql_name(const struct server *s, uint64_t number)
-{
-    const struct sql_work *w = work_of(s);
-
-    for (uint32_t n = w != NULL ? w->next : 0; w != NULL && n < w->effects.n; n++) {
-        const struct sql_effect *e = &w->effects.items[n];
-        if (e->statement != NULL && e->statement->number == number &&
-            (w->is_query ? e->index == w->n_completed : w->is_fresh))
-            return e->name;
-    }
-    return NULL;
-}
-
-uint32_t prepared_sql_position(const struct server *s, uint32_t position)
-{
-    const struct sql_work *w = work_of(s);
-    if (w != NULL && w->round == ROUND_FAILED)
-        return position > 0 ? STATEMENT_NO_POSITION : 0; /* in a text of ours */
-    bool is_its = w != NULL && (w->is_query || w->is_fresh) && w->effects.n_edits > 0;
-    return is_its && position > 0 ? sql_position(&w->effects, position) : 0;
 }

@@ -73,13 +73,18 @@ struct sql_work {
     uint32_t next;              /* effects.items[next..] have not happened */
     uint32_t n_completed;       /* statements of the Query that have been performed */
     uint32_t n_changes;         /* of those, what is not EXECUTE */
-    uint64_t client;            /* whose they are: its handle */
+    uint64_t client;            /* whose they are: its id */
     bool is_query;   /* they end with its ReadyForQuery; else it is a statement that may be executed */
     uint8_t round;   /* enum sql_round: what a Query needs is sent ahead of it and answered first */
     bool is_fresh;   /* such a statement has not been executed yet, so the next error may be its */
     bool wants_rest; /* a message waits until everything before it has been answered */
     bool is_flushed; /* and a Flush has been sent for it */
 };
+
+static inline struct sql_work *sql_work_of(const struct server *s)
+{
+    return s->prepared != NULL ? s->prepared->sql : NULL;
+}
 
 /* sql_plan.c: plan->out holds what goes ahead of the text. TAKEN: it is done; n_statements is 0 where there
  * is no command in it. Freed by the caller in any case. */

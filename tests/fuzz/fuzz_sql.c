@@ -44,6 +44,13 @@ static void check_command(const struct sql_lexer *l, const struct sql_statement 
     if (c.kind == SQL_OTHER)
         return;
     require(sql_may_have_command(l->text, l->len_bytes));
+    char *with_nul = malloc(l->len_bytes + 1u);
+    require(with_nul != NULL);
+    memcpy(with_nul, l->text, l->len_bytes);
+    with_nul[l->len_bytes] = '\0';
+    if (memchr(l->text, 0, l->len_bytes) == NULL)
+        require(!sql_is_plain(with_nul, l->len_bytes + 1));
+    free(with_nul);
     if (c.kind == SQL_DEALLOCATE_ALL || c.kind == SQL_DISCARD_ALL)
         return;
     require(c.name_start >= s->start && c.name_end > c.name_start && c.name_end <= s->end);
