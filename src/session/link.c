@@ -229,7 +229,8 @@ struct client *server_detach_client(struct server *s)
         return NULL;
     s->client = NULL;
     c->server = NULL;
-    prepared_sql_unlink(s);
+    if (unlikely(s->prepared != NULL))
+        prepared_sql_unlink(s);
     s->needs_reset = s->needs_reset || c->pool_mode == POOL_MODE_SESSION; /* by a RELOAD while linked */
     /* its reading may have been stopped because this server was slow */
     if (c->read_is_held && c->state != CLIENT_CLOSING &&
