@@ -192,8 +192,8 @@ struct settings {
     int max_logins_in_progress; /* TLS handshakes, of all workers together; 0 = no limit */
     int metrics_compat;         /* enum config_metrics_compat */
     int sql_prepare;
-    int timeout_action;         /* enum config_timeout_action */
-    int workers;                /* 0 = auto */
+    int timeout_action; /* enum config_timeout_action */
+    int workers;        /* 0 = auto */
 
     /* accepted, not shown */
     const char *service_name;
