@@ -191,8 +191,9 @@ struct settings {
     const char *http_listen;    /* list for address_next(), "" none */
     int max_logins_in_progress; /* TLS handshakes, of all workers together; 0 = no limit */
     int metrics_compat;         /* enum config_metrics_compat */
-    int timeout_action;         /* enum config_timeout_action */
-    int workers;                /* 0 = auto */
+    int sql_prepare;
+    int timeout_action; /* enum config_timeout_action */
+    int workers;        /* 0 = auto */
 
     /* accepted, not shown */
     const char *service_name;

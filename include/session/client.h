@@ -86,6 +86,7 @@ struct client {
     uint8_t lost_why;        /* enum close_reason: the timeout that took its transaction */
     uint8_t replication;     /* enum replication */
     bool maps_statements;    /* named statements stand for others: prepared.c */
+    bool maps_sql;           /* and those of PREPARE in SQL */
     bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
     bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */
     bool is_counted;         /* in instance->clients */

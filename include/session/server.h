@@ -78,6 +78,7 @@ struct server {
     bool may_be_hit;             /* a cancel request may hit it yet: not for another client */
     struct cancel *cancel;       /* the cancel request under way against it, or queued; NULL: none */
     bool prepared_is_watching;   /* prepared statements have an interest in the next message: prepared.c */
+    bool awaits_tags;            /* PREPARE or DEALLOCATE of its client's is under way: prepared_sql.c */
     uint8_t n_answers;           /* bytes of `answers` that go ahead of what is passed on next */
     uint8_t answers[60];
     enum close_reason close_reason;

@@ -2,8 +2,8 @@
  * statement.h - prepared statements of all clients, each kept once.
  *
  * A statement is the body of a Parse (query text and parameter types) with the settings
- * under which it was parsed. Equal ones are the same object in all threads, and
- * have one name on every server: PGSLUICE_<number>. Clients and servers hold
+ * under which it was parsed, or the part of a PREPARE behind the name. Equal ones are the same object in all
+ * threads, and have one name on every server: PGSLUICE_<number>. Clients and servers hold
  * references; with the last one the statement is gone.
  *
  * Threads: any. Not here: what a client calls it (statement_names.h), which servers have it
@@ -24,12 +24,21 @@
 #define STATEMENT_MAX_BODY_BYTES (16u << 20)
 #define STATEMENTS_MAX_BYTES     (256ull << 20) /* of all together */
 
+enum statement_kind {
+    STATEMENT_PARSED, /* by a Parse */
+    STATEMENT_SQL,    /* by PREPARE: the body's text is what stands behind the name, it has no types */
+    STATEMENT_SPARE,  /* nobody's, to be DEALLOCATEd in place of another one */
+    STATEMENT_SOURCE, /* the body of a Parse as its client wrote it, which is on no server */
+};
+
 struct statement {
     /* constant */
     uint64_t hash;
     uint64_t number;
     struct istr *settings; /* that decide what it means, as statement_settings() makes them */
     uint32_t body_bytes;
+    uint16_t variant;   /* equal ones in all else, where one server needs several */
+    uint8_t kind;       /* enum statement_kind */
     uint8_t name_bytes; /* without the NUL */
     char name[31];      /* on servers */
 
@@ -51,7 +60,19 @@ struct statement {
 bool statement_body_is_sound(const uint8_t *body, uint32_t len_bytes) must_check;
 /* A reference; settings stay the caller's. NULL when memory is out or STATEMENTS_MAX_BYTES would be passed.
  */
-struct statement *statement_get(const uint8_t *body, uint32_t len_bytes, struct istr *settings) must_check;
+struct statement *statement_get_kind(enum statement_kind kind, uint16_t variant, const uint8_t *body,
+                                     uint32_t len_bytes, struct istr *settings) must_check;
+static inline must_check struct statement *statement_get(const uint8_t *body, uint32_t len_bytes,
+                                                         struct istr *settings)
+{
+    return statement_get_kind(STATEMENT_PARSED, 0, body, len_bytes, settings);
+}
+/* The same under other settings. */
+static inline must_check struct statement *statement_get_again(const struct statement *s,
+                                                               struct istr *settings)
+{
+    return statement_get_kind((enum statement_kind)s->kind, s->variant, s->body, s->body_bytes, settings);
+}
 struct statement *statement_ref(struct statement *s);
 void statement_unref(struct statement *s); /* NULL is fine */
 /* Memory of one, and of all. */

@@ -74,12 +74,26 @@ uint32_t statement_put_parse_head(const struct statement *s, uint8_t *out);
 uint32_t statement_put_close(const struct statement *s, uint8_t *out);
 
 /*
+ * A statement of kind STATEMENT_SQL is made by a PREPARE that is run by a statement and portal of this name:
+ * a Close, a Parse whose text is the statement's body behind what is written here (with the NUL and the
+ * number of types that end the body), then Bind, Execute, and Close of the portal and of the statement.
+ */
+#define STATEMENT_WRAPPER       STATEMENT_PREFIX "P"
+#define STATEMENT_WRAPPED_BYTES 256 /* room for both */
+uint32_t statement_put_wrapped_begin(const struct statement *s, uint8_t *out);
+uint32_t statement_put_wrapped_end(uint8_t *out);
+
+/*
  * For an error in which PostgreSQL names a statement by the name that it has there. The number of the first
  * statement that is named in the message text, or 0.
  */
 uint64_t statement_number_in_error(const uint8_t *body, uint32_t len_bytes) must_check;
-/* Appends the ErrorResponse with that name replaced by the client's; body is that of the original. */
+/* Where in the text of the query it is (field P), in characters, from 1 on; 0: nowhere. */
+uint32_t statement_position_in_error(const uint8_t *body, uint32_t len_bytes) must_check;
+/* Appends the ErrorResponse with that name replaced by the client's (name NULL: none is) and another position
+ * (0: as it is; STATEMENT_NO_POSITION: none); body is that of the original. */
+#define STATEMENT_NO_POSITION UINT32_MAX
 void statement_put_error(struct buf *out, const uint8_t *body, uint32_t len_bytes, uint64_t number,
-                         const char *name);
+                         const char *name, uint32_t position);
 
 #endif

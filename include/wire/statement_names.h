@@ -17,8 +17,10 @@
 struct statement_name {
     struct statement_link link;
     struct statement *statement; /* a reference */
-    bool is_pending;             /* its Parse has not been answered yet */
-    uint32_t name_bytes;         /* without the NUL */
+    struct statement
+        *source; /* of a command of SQL about statements: as the client wrote it; a reference, else NULL */
+    bool is_pending;     /* its Parse has not been answered yet */
+    uint32_t name_bytes; /* without the NUL */
     char name[];
 };
 
@@ -27,6 +29,7 @@ struct statement_names {
     uint64_t bytes;
     struct params *params; /* a reference: those of which `settings` were made */
     struct istr *settings; /* a reference */
+    bool has_sql;          /* some were PREPAREd by SQL */
 };
 
 /* NULL when memory is out. */
@@ -53,6 +56,9 @@ void statement_names_take(struct statement_names *n, struct statement_name *name
 bool statement_names_put(struct statement_names *n, struct statement_name *name) must_check;
 /* One that is in no table. */
 void statement_name_free(struct statement_name *name);
+/* The name's text is a command of SQL; takes over the reference. It counts, but is not refused. */
+void statement_names_set_source(struct statement_names *n, struct statement_name *name,
+                                struct statement *source);
 /* From now on the name stands for another statement; takes over the reference. */
 void statement_names_change(struct statement_names *n, struct statement_name *name,
                             struct statement *statement);

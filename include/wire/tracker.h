@@ -101,8 +101,10 @@ bool tracker_internal_query(struct tracker *t) must_check;
  * tracker_named_parse(): a Parse of the client's is about to be sent, under a name of ours; its answer is the
  * client's.
  *
- * tracker_inject(): a Parse ('P') or Close ('C') of our own is about to be sent amid the client's batch. Its
- * ParseComplete or CloseComplete is marked TRACKER_INTERNAL; an ErrorResponse to it is the client's.
+ * tracker_inject(): a Parse ('P'), Close ('C'), Bind ('B') or Execute ('E') of our own is about to be sent
+ * amid the client's batch; the first two are statement entries. Its answers are marked TRACKER_INTERNAL;
+ * an ErrorResponse to it is the client's. A Sync ('S') ends such a batch; its ReadyForQuery is
+ * TRACKER_INTERNAL also when the batch has failed.
  *
  * tracker_keep(): a Parse or Close of the client's is not sent, because the server has (or lacks) that
  * statement already; its answer comes from us when its turn comes. While the server skips, it has no turn.
@@ -119,6 +121,8 @@ uint8_t tracker_take_kept(struct tracker *t) must_check;
 bool tracker_runs_nothing(const struct tracker *t) must_check;
 /* Is there nothing in the ring but kept messages? Then no message of the server will give them their turn. */
 bool tracker_has_only_kept(const struct tracker *t) must_check;
+/* Is the next answer one to a request of our own? */
+bool tracker_is_at_ours(const struct tracker *t) must_check;
 /* Statement entries that an error has made the server skip since this was asked last: the first ones. */
 uint32_t tracker_take_dropped(struct tracker *t) must_check;
 

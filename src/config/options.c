@@ -274,7 +274,8 @@ static const struct config_option options[] = {
          "row. A result may be larger. Who sends a larger one is disconnected."),
     INT(max_prepared_statements, "200", 0, INT_MAX, R,
         "Prepared statements kept per server connection, so that statements that clients prepare by the "
-        "protocol (not by PREPARE in SQL) work with transaction and statement pooling: equal ones of all "
+        "protocol (and in SQL, see sql_prepare) work with transaction and statement pooling: equal ones of "
+        "all "
         "clients share one on the server, made there when it is first needed; beyond this number the one "
         "used "
         "least recently goes. 0: named statements are passed on as they are, and are found again only on the "
@@ -460,6 +461,20 @@ static const struct config_option options[] = {
         "the others as their transactions end, for drain_grace_time at most; wait_for_servers: ends when "
         "transactions have ended; immediate. A second signal ends at once. The environment sidecar has "
         "wait_then_drain, the others drain."),
+    BOOL(
+        sql_prepare, "1", R | OURS,
+        "PREPARE, EXECUTE and DEALLOCATE in SQL work with transaction and statement pooling, where "
+        "max_prepared_statements is not 0: names of statements are each client's own, and a server that "
+        "lacks "
+        "one gets it when it is needed. Names given by SQL and by the protocol are the same, as in "
+        "PostgreSQL. 0: such commands are passed on as they are, and concern the server connection that they "
+        "happen to run on. Not seen are EXECUTE and the like inside of functions and DO blocks (dynamic SQL "
+        "and PL/pgSQL's EXECUTE need nothing), names written as U&\"...\", texts with a client_encoding of "
+        "SJIS, BIG5, GBK, UHC, GB18030, JOHAB or SHIFT_JIS_2004, and in texts of more than 64 kB anything "
+        "but "
+        "a command at the beginning. pg_prepared_statements shows names of servers. In a "
+        "failed transaction nothing can be prepared, so what follows its end in the same text (ROLLBACK; "
+        "EXECUTE a) needs a server that has it already."),
     ENUM(timeout_action, "disconnect", timeout_actions, R | OURS,
          "What query_timeout, transaction_timeout and idle_transaction_timeout do to a client that has a "
          "server connection: disconnect; or cancel: the query is canceled (57014) and the client keeps its "

@@ -107,14 +107,49 @@ static bool flush_range(struct server *s, const uint8_t *data, uint32_t len_byte
     return false;
 }
 
+/* Has it arrived whole, and is there nothing about prepared statements in the text behind its head? */
+static inline bool is_plain_sql(const uint8_t *message, uint32_t head_bytes, uint32_t here_bytes,
+                                uint32_t len)
+{
+    return here_bytes > len && len > head_bytes &&
+           sql_is_plain((const char *)message + head_bytes, 1 + len - head_bytes);
+}
+
+/* A message that may be about prepared statements. PLAIN: to be forwarded like any other. */
+static inline enum prepared_step take_statement(struct client *c, struct server *s, struct outgoing *o,
+                                                uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
+                                                uint32_t *used)
+{
+    const uint8_t *message = o->data + at;
+    const uint32_t here = len_bytes - at;
+
+    switch (type) {
+    case 'Q':
+        if (!c->maps_sql || likely(is_plain_sql(message, WIRE_HEADER_BYTES, here, len)))
+            return PREPARED_PLAIN;
+        return prepared_query(c, s, o, at, len_bytes, used);
+    case 'P':
+        if (statement_is_named(message, here))
+            return prepared_message(c, s, o, at, len_bytes, used);
+        if (!c->maps_sql || likely(is_plain_sql(message, WIRE_HEADER_BYTES + 1, here, len)))
+            return PREPARED_PLAIN;
+        return prepared_unnamed_parse(c, s, o, at, len_bytes, used);
+    case 'B':
+    case 'D':
+    case 'C':
+        return statement_is_named(message, here) ? prepared_message(c, s, o, at, len_bytes, used)
+                                                 : PREPARED_PLAIN;
+    default: return PREPARED_PLAIN;
+    }
+}
+
 /* One message, whose header at data[at..] is right: told to the tracker, and prepared statements put in. */
 static inline enum prepared_step take_request(struct client *c, struct server *s, struct outgoing *o,
                                               uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
                                               uint32_t *used)
 {
-    if (statement_may_be_named(type) && c->maps_statements &&
-        statement_is_named(o->data + at, len_bytes - at)) {
-        enum prepared_step step = prepared_message(c, s, o, at, len_bytes, used);
+    if (c->maps_statements) {
+        enum prepared_step step = take_statement(c, s, o, at, len_bytes, type, len, used);
         if (step != PREPARED_PLAIN)
             return step;
     }

@@ -245,6 +245,8 @@ struct client *server_detach_client(struct server *s)
         return NULL;
     s->client = NULL;
     c->server = NULL;
+    if (unlikely(s->prepared != NULL))
+        prepared_sql_unlink(s);
     s->needs_reset = s->needs_reset || c->pool_mode == POOL_MODE_SESSION; /* by a RELOAD while linked */
     /* its reading may have been stopped because this server was slow */
     if (c->read_is_held && c->state != CLIENT_CLOSING &&
@@ -414,6 +416,10 @@ void server_after_batch(struct server *s)
     }
     if (unlikely(s->is_suspect) && s->replication == REPLICATION_NONE && is_quiet && c->remain_bytes == 0) {
         server_verify_begin(s);
+        return;
+    }
+    if (unlikely(s->prepared != NULL) && prepared_sql_is_resumed(s)) {
+        client_resume(c);
         return;
     }
     /* COPY data that comes too late may be in the middle of a message: see server_release_late() */

@@ -30,13 +30,9 @@
 
 #include "prepared_int.h"
 
-#define MAX_EVICTIONS   2  /* at one time: a bound that has been lowered is reached by and by */
-#define MESSAGES_OF_ONE 5  /* requests that one message may become */
-#define PIECES_OF_ONE   16 /* and the pieces */
-
 /* ---- what there is ---- */
 
-static bool prepared_ensure(struct server *s)
+bool prepared_ensure(struct server *s)
 {
     if (s->prepared != NULL)
         return true;
@@ -66,6 +62,7 @@ void prepared_server_free(struct server *s)
         return;
     LIST_FOR_EACH_SAFE (it, &p->notes)
         prepared_note_free(list_entry(it, struct note, node));
+    prepared_sql_free(p);
     statement_cache_destroy(&p->cache);
     buf_free(&p->replay);
     free(p);
@@ -94,9 +91,10 @@ void prepared_client_configure(struct client *c)
     /* who has names already keeps what they stand for */
     c->maps_statements =
         c->names != NULL || (c->pool_mode != POOL_MODE_SESSION && set->max_prepared_statements > 0);
+    c->maps_sql = c->maps_statements && (set->sql_prepare || (c->names != NULL && c->names->has_sql));
 }
 
-static uint32_t max_on_server(const struct server *s)
+uint32_t prepared_max_on_server(const struct server *s)
 {
     int max = shard_settings(s->shard)->max_prepared_statements;
     return max > 0 ? (uint32_t)max : 1;
@@ -105,186 +103,14 @@ static uint32_t max_on_server(const struct server *s)
 void prepared_watch(struct server *s)
 {
     const struct prepared *p = s->prepared;
-    s->prepared_is_watching = p != NULL && (!list_is_empty(&p->notes) || p->is_recording);
+    s->prepared_is_watching =
+        p != NULL && (!list_is_empty(&p->notes) || p->is_recording || prepared_sql_is_watching(p->sql));
 }
 
 bool prepared_must_wait(const struct server *s)
 {
-    return s->prepared != NULL && !list_is_empty(&s->prepared->notes) && s->tracker.ready_due > 0;
-}
-
-/* ---- gathering ---- */
-
-bool outgoing_send(struct server *s, struct outgoing *o, uint32_t end)
-{
-    if (end > o->start)
-        o->pieces[o->n++] = (struct iovec){(void *)(o->data + o->start), end - o->start};
-    bool is_sent = o->n == 0 || stream_sendv(&s->stream, o->pieces, o->n);
-    o->start = end;
-    o->n = 0;
-    o->used_bytes = 0;
-    if (!is_sent)
-        server_close(s, CLOSE_SERVER_CRASHED, NULL);
-    return is_sent;
-}
-
-/* Room for what one message may become; one piece is left for outgoing_send(). */
-static bool outgoing_reserve(struct server *s, struct outgoing *o, uint32_t at)
-{
-    if (o->n + PIECES_OF_ONE < OUTGOING_PIECES &&
-        o->used_bytes + MESSAGES_OF_ONE * STATEMENT_HEAD_BYTES <= OUTGOING_SCRATCH_BYTES)
-        return true;
-    return outgoing_send(s, o, at);
-}
-
-static void outgoing_put(struct outgoing *o, const void *bytes, uint32_t n)
-{
-    if (n > 0)
-        o->pieces[o->n++] = (struct iovec){(void *)bytes, n};
-}
-
-/* The input up to there. */
-static void outgoing_range(struct outgoing *o, uint32_t end)
-{
-    outgoing_put(o, o->data + o->start, end - o->start);
-    o->start = end;
-}
-
-static uint8_t *outgoing_scratch(struct outgoing *o)
-{
-    return o->scratch + o->used_bytes;
-}
-
-static void outgoing_put_scratch(struct outgoing *o, uint32_t n)
-{
-    outgoing_put(o, outgoing_scratch(o), n);
-    o->used_bytes += n;
-}
-
-/* The message's head with another name, in place of the one at data[at..]. */
-static void outgoing_head(struct outgoing *o, uint32_t at, const struct statement_message *m,
-                          const char *name, uint32_t name_bytes)
-{
-    uint32_t before;
-
-    outgoing_range(o, at);
-    uint32_t n = statement_put_head(m, name, name_bytes, outgoing_scratch(o), &before);
-    if (m->portal_bytes > 0) {
-        outgoing_put_scratch(o, before);
-        outgoing_put(o, m->portal, m->portal_bytes);
-        n -= before;
-    }
-    outgoing_put_scratch(o, n);
-    o->start = at + m->head_bytes;
-}
-
-/* ---- changes ---- */
-
-static enum prepared_step step_of(enum tracker_verdict v)
-{
-    switch (v) {
-    case TRACKER_FORWARD: return PREPARED_TAKEN;
-    case TRACKER_BLOCK: return PREPARED_FULL;
-    case TRACKER_NO_MEMORY: return PREPARED_NO_MEMORY;
-    default: return PREPARED_FORBIDDEN;
-    }
-}
-
-/* Takes its own reference to the statement. False: no memory. */
-static bool note(struct server *s, enum note_kind kind, struct statement *statement,
-                 struct statement_name *name)
-{
-    struct note *n = calloc(1, sizeof(*n));
-
-    if (n == NULL)
-        return false;
-    n->kind = kind;
-    n->statement = statement_ref(statement);
-    n->name = name;
-    list_push_back(&s->prepared->notes, &n->node);
-    s->prepared_is_watching = true;
-    return true;
-}
-
-static enum prepared_step close_on_server(struct server *s, struct outgoing *o, struct cached_statement *x)
-{
-    enum tracker_verdict v = tracker_inject(&s->tracker, 'C');
-
-    if (v != TRACKER_FORWARD)
-        return step_of(v);
-    if (!note(s, NOTE_OWN_CLOSE, x->statement, NULL))
-        return PREPARED_NO_MEMORY;
-    outgoing_put_scratch(o, statement_put_close(x->statement, outgoing_scratch(o)));
-    statement_cache_remove(&s->prepared->cache, x);
-    return PREPARED_TAKEN;
-}
-
-/* Makes room for one more statement. */
-static enum prepared_step evict(struct server *s, struct outgoing *o)
-{
-    enum prepared_step step = PREPARED_TAKEN;
-
-    for (int i = 0; i < MAX_EVICTIONS && step == PREPARED_TAKEN; i++) {
-        struct cached_statement *x = statement_cache_victim(&s->prepared->cache, max_on_server(s));
-        if (x == NULL)
-            break;
-        step = close_on_server(s, o, x);
-    }
-    return step;
-}
-
-static bool cache_add(struct server *s, struct statement *statement)
-{
-    struct stats_shard *st = server_stats(s);
-
-    if (statement_cache_add(&s->prepared->cache, statement) == NULL)
-        return false;
-    atomic_fetch_add_explicit(&statement->misses, 1, memory_order_relaxed);
-    if (st != NULL)
-        counter_add(&st->counters.server_parse_count, 1);
-    return true;
-}
-
-/* The statement's place on the server is free, and there is one: what is stale is closed, and others where
- * there are too many. */
-static enum prepared_step make_place(struct server *s, struct outgoing *o, const struct statement *statement)
-{
-    struct cached_statement *x = statement_cache_find(&s->prepared->cache, statement);
-
-    return x != NULL ? close_on_server(s, o, x) : evict(s, o);
-}
-
-/* Has the server the statement, so that it need not be parsed there? */
-static bool is_there(struct server *s, const struct statement *statement)
-{
-    struct cached_statement *x = statement_cache_find(&s->prepared->cache, statement);
-
-    if (x == NULL || statement_cache_is_stale(&s->prepared->cache, x))
-        return false;
-    statement_cache_use(&s->prepared->cache, x);
-    return true;
-}
-
-/* The server has it when what follows arrives there. The input up to `at` goes first. */
-static enum prepared_step provide(struct server *s, struct outgoing *o, uint32_t at,
-                                  struct statement *statement)
-{
-    if (likely(is_there(s, statement))) {
-        atomic_fetch_add_explicit(&statement->hits, 1, memory_order_relaxed);
-        return PREPARED_TAKEN;
-    }
-    outgoing_range(o, at);
-    enum prepared_step step = make_place(s, o, statement);
-    if (step != PREPARED_TAKEN)
-        return step;
-    enum tracker_verdict v = tracker_inject(&s->tracker, 'P');
-    if (v != TRACKER_FORWARD)
-        return step_of(v);
-    if (!note(s, NOTE_OWN_PARSE, statement, NULL) || !cache_add(s, statement))
-        return PREPARED_NO_MEMORY;
-    outgoing_put_scratch(o, statement_put_parse_head(statement, outgoing_scratch(o)));
-    outgoing_put(o, statement->body, statement->body_bytes);
-    return PREPARED_TAKEN;
+    return s->prepared != NULL &&
+           ((!list_is_empty(&s->prepared->notes) && s->tracker.ready_due > 0) || prepared_sql_must_wait(s));
 }
 
 /* ---- the client's messages ---- */
@@ -318,7 +144,7 @@ static enum prepared_step take_unknown(struct client *c, struct server *s, struc
 {
     if (!has_prefix(m))
         return PREPARED_PLAIN;
-    enum prepared_step step = step_of(tracker_client(&s->tracker, m->type));
+    enum prepared_step step = prepared_step_of(tracker_client(&s->tracker, m->type));
     if (step != PREPARED_TAKEN)
         return step;
     outgoing_head(o, at, m, STATEMENT_NOBODY, sizeof(STATEMENT_NOBODY) - 1);
@@ -328,7 +154,7 @@ static enum prepared_step take_unknown(struct client *c, struct server *s, struc
 }
 
 /* The client's settings have changed since it prepared: what it means now is another statement. */
-static enum prepared_step follow_settings(struct client *c, struct statement_name *name)
+enum prepared_step prepared_follow_settings(struct client *c, struct statement_name *name)
 {
     struct istr *settings = statement_names_settings(c->names, c->params);
     struct statement *before = name->statement;
@@ -337,11 +163,24 @@ static enum prepared_step follow_settings(struct client *c, struct statement_nam
         return PREPARED_NO_MEMORY;
     if (likely(before->settings == settings))
         return PREPARED_TAKEN;
-    struct statement *now = statement_get(before->body, before->body_bytes, settings);
+    struct statement *now = statement_get_again(before, settings);
     if (now == NULL)
         return PREPARED_NO_MEMORY;
     statement_names_change(c->names, name, now);
     return PREPARED_TAKEN;
+}
+
+/* Its text is a command about statements: what it is on this server now. */
+static enum prepared_step follow_command(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                         struct statement_name *name, enum prepared_use use)
+{
+    const struct statement *source = name->source;
+    struct statement *now;
+    enum prepared_step step = prepared_command(c, s, o, at, source->body, source->body_bytes, use, &now);
+
+    if (step == PREPARED_TAKEN)
+        statement_names_change(c->names, name, now);
+    return step == PREPARED_PLAIN ? prepared_follow_settings(c, name) : step;
 }
 
 /* Bind, or Describe of a statement. */
@@ -357,13 +196,15 @@ static enum prepared_step take_use(struct client *c, struct server *s, struct ou
 
     if (name == NULL)
         return take_unknown(c, s, o, at, m, used);
-    enum prepared_step step = follow_settings(c, name);
+    enum prepared_step step =
+        name->source == NULL ? prepared_follow_settings(c, name)
+                             : follow_command(c, s, o, at, name, m->type == 'B' ? USE_BOUND : USE_DESCRIBED);
     if (step == PREPARED_TAKEN) {
-        step = provide(s, o, at, name->statement);
+        step = prepared_provide(s, o, at, name->statement);
         is_recorded = is_recorded && !tracker_is_busy(&s->tracker);
     }
     if (step == PREPARED_TAKEN)
-        step = step_of(tracker_client(&s->tracker, m->type));
+        step = prepared_step_of(tracker_client(&s->tracker, m->type));
     if (step != PREPARED_TAKEN)
         return step;
     outgoing_head(o, at, m, name->statement->name, name->statement->name_bytes);
@@ -384,10 +225,10 @@ static enum prepared_step take_close(struct client *c, struct server *s, struct 
 
     if (name == NULL)
         return take_unknown(c, s, o, at, m, used);
-    enum prepared_step step = step_of(tracker_keep(&s->tracker, 'C'));
+    enum prepared_step step = prepared_step_of(tracker_keep(&s->tracker, 'C'));
     if (step != PREPARED_TAKEN)
         return step;
-    if (!note(s, NOTE_KEPT_CLOSE, name->statement, name))
+    if (!prepared_note(s, NOTE_KEPT_CLOSE, name->statement, name))
         return PREPARED_NO_MEMORY;
     statement_names_take(c->names, name);
     outgoing_range(o, at);
@@ -401,15 +242,15 @@ static enum prepared_step take_second_parse(struct server *s, struct outgoing *o
                                             const struct statement_message *m, struct statement_name *name)
 {
     struct statement *statement = name->statement;
-    enum prepared_step step = provide(s, o, at, statement);
+    enum prepared_step step = prepared_provide(s, o, at, statement);
 
     if (step == PREPARED_TAKEN)
-        step = step_of(tracker_named_parse(&s->tracker));
+        step = prepared_step_of(tracker_named_parse(&s->tracker));
     if (step != PREPARED_TAKEN)
         return step;
     /* the name may be closed before the answer comes: a copy */
     struct statement_name *copy = statement_name_new(name->name, name->name_bytes, statement_ref(statement));
-    if (copy == NULL || !note(s, NOTE_SECOND_PARSE, statement, copy)) {
+    if (copy == NULL || !prepared_note(s, NOTE_SECOND_PARSE, statement, copy)) {
         if (copy != NULL)
             statement_name_free(copy);
         return PREPARED_NO_MEMORY;
@@ -422,11 +263,11 @@ static enum prepared_step take_second_parse(struct server *s, struct outgoing *o
 static enum prepared_step keep_parse(struct server *s, struct outgoing *o, uint32_t at, uint32_t whole_bytes,
                                      struct statement_name *name)
 {
-    enum prepared_step step = step_of(tracker_keep(&s->tracker, 'P'));
+    enum prepared_step step = prepared_step_of(tracker_keep(&s->tracker, 'P'));
 
     if (step != PREPARED_TAKEN)
         return step;
-    if (!note(s, NOTE_KEPT_PARSE, name->statement, name))
+    if (!prepared_note(s, NOTE_KEPT_PARSE, name->statement, name))
         return PREPARED_NO_MEMORY;
     name->is_pending = true;
     outgoing_range(o, at);
@@ -440,15 +281,21 @@ static enum prepared_step send_parse(struct server *s, struct outgoing *o, uint3
     struct statement *statement = name->statement;
 
     outgoing_range(o, at);
-    enum prepared_step step = make_place(s, o, statement);
+    enum prepared_step step = prepared_make_place(s, o, statement);
     if (step == PREPARED_TAKEN)
-        step = step_of(tracker_named_parse(&s->tracker));
+        step = prepared_step_of(tracker_named_parse(&s->tracker));
     if (step != PREPARED_TAKEN)
         return step;
-    if (!note(s, NOTE_PARSE, statement, name) || !cache_add(s, statement))
+    if (!prepared_note(s, NOTE_PARSE, statement, name) || !prepared_cache_add(s, statement))
         return PREPARED_NO_MEMORY;
     name->is_pending = true;
-    outgoing_head(o, at, m, statement->name, statement->name_bytes);
+    if (likely(name->source == NULL)) {
+        outgoing_head(o, at, m, statement->name, statement->name_bytes);
+        return PREPARED_TAKEN;
+    }
+    outgoing_put_scratch(o, statement_put_parse_head(statement, outgoing_scratch(o)));
+    outgoing_put(o, statement->body, statement->body_bytes);
+    o->start = at + 1 + m->len;
     return PREPARED_TAKEN;
 }
 
@@ -463,6 +310,28 @@ static enum prepared_step add_name(struct client *c, const struct statement_mess
         return PREPARED_NO_MEMORY;
     *name = statement_names_add(c->names, m->name, m->name_bytes, statement);
     return *name != NULL ? PREPARED_TAKEN : PREPARED_TOO_LARGE;
+}
+
+/* The same for a text that is a command about statements. PLAIN: it is none. */
+static enum prepared_step add_command(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                      const struct statement_message *m, const uint8_t *body,
+                                      uint32_t body_bytes, struct statement_name **name)
+{
+    struct statement *statement;
+    enum prepared_step step = prepared_command(c, s, o, at, body, body_bytes, USE_PARSED, &statement);
+
+    if (step != PREPARED_TAKEN)
+        return step;
+    struct statement *source = statement_get_kind(STATEMENT_SOURCE, 0, body, body_bytes, statement->settings);
+    *name = source != NULL ? statement_names_add(c->names, m->name, m->name_bytes, statement) : NULL;
+    if (*name == NULL) {
+        if (source == NULL)
+            statement_unref(statement);
+        statement_unref(source);
+        return source == NULL ? PREPARED_NO_MEMORY : PREPARED_TOO_LARGE;
+    }
+    statement_names_set_source(c->names, *name, source);
+    return PREPARED_TAKEN;
 }
 
 static enum prepared_step take_parse(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
@@ -493,11 +362,16 @@ static enum prepared_step take_parse(struct client *c, struct server *s, struct 
         c->remain_bytes = body_bytes;
         return take_second_parse(s, o, at, m, name);
     }
-    enum prepared_step step = add_name(c, m, body, body_bytes, &name);
+    enum prepared_step step = PREPARED_PLAIN;
+    if (c->maps_sql && prepared_is_command(body, body_bytes))
+        step = add_command(c, s, o, at, m, body, body_bytes, &name);
+    if (step == PREPARED_PLAIN)
+        step = add_name(c, m, body, body_bytes, &name);
     if (step != PREPARED_TAKEN)
         return step;
     /* in a failed transaction, and behind what may end it or DEALLOCATE ALL, PostgreSQL is asked */
-    if (s->tracker.tx_status != 'E' && tracker_runs_nothing(&s->tracker) && is_there(s, name->statement)) {
+    if (s->tracker.tx_status != 'E' && tracker_runs_nothing(&s->tracker) &&
+        prepared_is_there(s, name->statement)) {
         atomic_fetch_add_explicit(&name->statement->hits, 1, memory_order_relaxed);
         return keep_parse(s, o, at, whole_bytes, name);
     }
@@ -511,7 +385,7 @@ enum prepared_step prepared_message(struct client *c, struct server *s, struct o
     struct statement_message m;
 
     /* what the server skips, or must not get now, needs no looking into */
-    if (t->is_skipping || ((t->copy == TRACKER_COPY_IN || t->copy == TRACKER_COPY_BOTH) && !t->copy_ended))
+    if (prepared_is_ignored(s))
         return PREPARED_PLAIN;
     switch (statement_look(o->data + at, len_bytes - at, &m)) {
     case STATEMENT_NONE: return PREPARED_PLAIN;
@@ -521,9 +395,13 @@ enum prepared_step prepared_message(struct client *c, struct server *s, struct o
     }
     if ((m.type == 'D' || m.type == 'C') && m.head_bytes != 1 + m.len)
         return PREPARED_PLAIN; /* malformed */
-    if (prepared_must_wait(s))
-        return PREPARED_HOLD;
-    if (tracker_in_flight(t) > TRACKER_MAX_REQUESTS - MESSAGES_OF_ONE)
+    if (unlikely(prepared_must_wait(s))) {
+        enum prepared_step step = prepared_sql_must_wait(s) ? prepared_sql_wait(s, o, at) : PREPARED_HOLD;
+        if (step != PREPARED_TAKEN)
+            return step;
+    }
+    prepared_sql_goes_on(s);
+    if (tracker_in_flight(t) > TRACKER_MAX_REQUESTS - OUTGOING_MESSAGES_OF_ONE)
         return PREPARED_FULL;
     if (!prepared_ensure(s))
         return PREPARED_NO_MEMORY;

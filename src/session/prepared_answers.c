@@ -106,6 +106,7 @@ static void undo(struct server *s, struct note *n)
     case NOTE_SECOND_PARSE: break;
     case NOTE_OWN_PARSE: drop_cached(s, n->statement); break;
     case NOTE_OWN_CLOSE: restore_cached(s, n->statement); break;
+    case NOTE_OWN_NOTHING: break;
     }
     prepared_note_free(n);
 }
@@ -172,6 +173,7 @@ static void settle_batch(struct server *s)
 
 void prepared_on_message(struct server *s, uint8_t type)
 {
+    prepared_sql_message(s, type);
     if (type != 'E' && type != 'S' && type != 'N' && type != 'A')
         settle_batch(s);
 }
@@ -201,30 +203,36 @@ static enum prepared_error retry(struct server *s)
     return PREPARED_ERROR_RETRIED;
 }
 
-/* The error with the client's name in it, where it is the one to a second Parse of a name. */
-static bool name_second_parse(const struct server *s, uint64_t number, const uint8_t *body,
-                              uint32_t len_bytes, struct buf *instead)
+/* The name that a client has for a statement in an error, or NULL. n: the note of what has failed, or NULL.
+ */
+static const char *name_in_error(const struct server *s, const struct note *n, uint64_t number)
 {
-    const struct note *n = first_note(s);
-
-    if (n == NULL || n->kind != NOTE_SECOND_PARSE || n->statement->number != number)
-        return false;
-    buf_init(instead, 0);
-    statement_put_error(instead, body, len_bytes, number, n->name->name);
-    return true;
+    if (number == 0)
+        return NULL;
+    const char *by_sql = prepared_sql_name(s, number);
+    if (by_sql != NULL)
+        return by_sql;
+    if (n != NULL && n->kind == NOTE_SECOND_PARSE && n->statement->number == number)
+        return n->name->name;
+    if (s->client == NULL || s->client->names == NULL)
+        return NULL;
+    /* where the client has two names for one statement, one of them */
+    const struct statement_name *name = statement_names_find_number(s->client->names, number);
+    return name != NULL ? name->name : NULL;
 }
 
-/* The same for any other message; where the client has two names for one statement, one of them. */
-static bool name_statement(const struct server *s, uint64_t number, const uint8_t *body, uint32_t len_bytes,
-                           struct buf *instead)
+/* The error as the client is to see it: its own names, and where it is in its own text. False: as it is. */
+static bool translate(const struct server *s, const struct note *n, const uint8_t *body, uint32_t len_bytes,
+                      struct buf *instead)
 {
-    const struct statement_names *names = s->client != NULL ? s->client->names : NULL;
-    const struct statement_name *name = names != NULL ? statement_names_find_number(names, number) : NULL;
+    uint64_t number = statement_number_in_error(body, len_bytes);
+    const char *name = name_in_error(s, n, number);
+    uint32_t position = prepared_sql_position(s, statement_position_in_error(body, len_bytes));
 
-    if (name == NULL)
+    if (name == NULL && position == 0)
         return false;
     buf_init(instead, 0);
-    statement_put_error(instead, body, len_bytes, number, name->name);
+    statement_put_error(instead, body, len_bytes, number, name, position);
     return true;
 }
 
@@ -235,13 +243,12 @@ enum prepared_error prepared_on_error(struct server *s, const uint8_t *body, uin
     struct wire_error e;
     enum prepared_error what = PREPARED_ERROR_PASSES;
 
-    uint64_t number = body != NULL ? statement_number_in_error(body, len_bytes) : 0;
     uint32_t n_dropped = tracker_take_dropped(&s->tracker);
-    if (number != 0 && n_dropped > 0 && name_second_parse(s, number, body, len_bytes, instead))
+    prepared_sql_error(s);
+    /* before anything is undone: it may be about what that takes away */
+    if (body != NULL && translate(s, n_dropped > 0 ? first_note(s) : NULL, body, len_bytes, instead))
         what = PREPARED_ERROR_CHANGED;
     undo_first(s, n_dropped);
-    if (number != 0 && what == PREPARED_ERROR_PASSES && name_statement(s, number, body, len_bytes, instead))
-        what = PREPARED_ERROR_CHANGED;
     if (body != NULL && wire_parse_error(body, len_bytes, &e) && strcmp(e.routine, STALE_PLAN_ROUTINE) == 0) {
         statement_cache_expire(&p->cache);
         if (what == PREPARED_ERROR_PASSES)
@@ -254,11 +261,22 @@ enum prepared_error prepared_on_error(struct server *s, const uint8_t *body, uin
 
 void prepared_on_complete(struct server *s, const uint8_t *body, uint32_t len_bytes, bool is_internal)
 {
-    static const char discard[] = "DISCARD ALL", deallocate[] = "DEALLOCATE ALL";
+    static const struct {
+        const char *tag;
+        enum sql_command_kind kind;
+    } tags[] = {{"DISCARD ALL", SQL_DISCARD_ALL},
+                {"DEALLOCATE ALL", SQL_DEALLOCATE_ALL},
+                {"DEALLOCATE", SQL_DEALLOCATE},
+                {"PREPARE", SQL_PREPARE}};
     struct client *c = s->client;
+    enum sql_command_kind kind = SQL_OTHER;
 
-    if (!(len_bytes == sizeof(discard) && memcmp(body, discard, sizeof(discard)) == 0) &&
-        !(len_bytes == sizeof(deallocate) && memcmp(body, deallocate, sizeof(deallocate)) == 0))
+    for (size_t i = 0; i < ARRAY_SIZE(tags); i++)
+        if (len_bytes == strlen(tags[i].tag) + 1 && memcmp(body, tags[i].tag, len_bytes) == 0)
+            kind = tags[i].kind;
+    if (!is_internal && s->awaits_tags)
+        prepared_sql_tag(s, kind);
+    if (kind != SQL_DISCARD_ALL && kind != SQL_DEALLOCATE_ALL)
         return;
     if (s->prepared != NULL)
         statement_cache_clear(&s->prepared->cache);

@@ -134,7 +134,7 @@ static inline uint32_t look_of(const struct server *s, uint8_t type, uint32_t le
     if (len > MAX_INSPECTED_BYTES)
         return 0;
     if (type == 'C')
-        return prepared_is_telling(len) ? LOOK_WHOLE | LOOK_TAG : 0;
+        return prepared_is_telling(s, len) ? LOOK_WHOLE | LOOK_TAG : 0;
     return LOOK_WHOLE;
 }
 
@@ -281,6 +281,8 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         server_role_row(s, body, len - 4);
     else if ((facts & TRACKER_READY) != 0)
         on_ready(s, facts);
+    if (unlikely(s->awaits_tags) && (facts & (TRACKER_READY | TRACKER_INTERNAL)) == TRACKER_READY)
+        prepared_sql_ready(s);
     return true;
 }
 

@@ -122,6 +122,10 @@ void prepared_server_free(struct server *s);
 bool prepared_must_wait(const struct server *s) must_check;
 /* Answers of ours to its client whose turn has come, if nothing else is owed. */
 void prepared_answer_alone(struct server *s);
+/* What the client's Query needs has been sent ahead of it and answered: its turn has come. */
+bool prepared_sql_is_resumed(const struct server *s) must_check;
+/* Its client goes. */
+void prepared_sql_unlink(struct server *s);
 
 /* server.c */
 struct server *server_new(struct shard *sh, struct pool *pool, struct slot *slot);

@@ -67,22 +67,38 @@ uint64_t statements_bytes(void)
     return atomic_load_explicit(&total_bytes, memory_order_relaxed);
 }
 
-static struct statement *find_locked(uint64_t hash, const uint8_t *body, uint32_t len_bytes,
-                                     const struct istr *settings)
+/* What makes a statement what it is. */
+struct identity {
+    enum statement_kind kind;
+    uint16_t variant;
+    const uint8_t *body;
+    uint32_t body_bytes;
+    struct istr *settings;
+    uint64_t hash;
+};
+
+static uint64_t hash_of(const struct identity *id)
 {
-    for (struct statement *s = *bucket_of(hash); s != NULL; s = s->next)
-        if (s->hash == hash && s->settings == settings && s->body_bytes == len_bytes &&
-            memcmp(s->body, body, len_bytes) == 0)
+    /* equal settings are the same pointer, so their address stands for them */
+    const uint64_t rest[] = {(uintptr_t)id->settings, (uint64_t)id->kind << 16 | id->variant};
+    return hash_bytes(id->body, id->body_bytes) ^ hash_bytes(rest, sizeof(rest));
+}
+
+static struct statement *find_locked(const struct identity *id)
+{
+    for (struct statement *s = *bucket_of(id->hash); s != NULL; s = s->next)
+        if (s->hash == id->hash && s->kind == id->kind && s->variant == id->variant &&
+            s->settings == id->settings && s->body_bytes == id->body_bytes &&
+            memcmp(s->body, id->body, id->body_bytes) == 0)
             return s;
     return NULL;
 }
 
-static struct statement *find(uint64_t hash, const uint8_t *body, uint32_t len_bytes,
-                              const struct istr *settings)
+static struct statement *find(const struct identity *id)
 {
-    struct lock *lock = lock_of(hash);
+    struct lock *lock = lock_of(id->hash);
     lock_acquire(lock);
-    struct statement *s = find_locked(hash, body, len_bytes, settings);
+    struct statement *s = find_locked(id);
     if (s != NULL)
         atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
     lock_release(lock);
@@ -90,11 +106,11 @@ static struct statement *find(uint64_t hash, const uint8_t *body, uint32_t len_b
 }
 
 /* Enters fresh unless another thread was quicker; returns the one in the table, with a new reference. */
-static struct statement *find_or_enter(struct statement *fresh)
+static struct statement *find_or_enter(struct statement *fresh, const struct identity *id)
 {
     struct lock *lock = lock_of(fresh->hash);
     lock_acquire(lock);
-    struct statement *s = find_locked(fresh->hash, fresh->body, fresh->body_bytes, fresh->settings);
+    struct statement *s = find_locked(id);
     if (s != NULL) {
         atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
     } else {
@@ -115,9 +131,9 @@ static void destroy(struct statement *s)
     free(s);
 }
 
-static struct statement *make(uint64_t hash, const uint8_t *body, uint32_t len_bytes, struct istr *settings)
+static struct statement *make(const struct identity *id)
 {
-    const uint64_t bytes = sizeof(struct statement) + len_bytes;
+    const uint64_t bytes = sizeof(struct statement) + id->body_bytes;
 
     if (atomic_fetch_add_explicit(&total_bytes, bytes, memory_order_relaxed) + bytes > STATEMENTS_MAX_BYTES) {
         atomic_fetch_sub_explicit(&total_bytes, bytes, memory_order_relaxed);
@@ -129,29 +145,33 @@ static struct statement *make(uint64_t hash, const uint8_t *body, uint32_t len_b
         return NULL;
     }
     atomic_fetch_add_explicit(&total_count, 1, memory_order_relaxed);
-    s->hash = hash;
+    s->hash = id->hash;
+    s->kind = (uint8_t)id->kind;
+    s->variant = id->variant;
     s->number = 1 + atomic_fetch_add_explicit(&last_number, 1, memory_order_relaxed);
-    s->settings = istr_ref(settings);
-    s->body_bytes = len_bytes;
+    s->settings = istr_ref(id->settings);
+    s->body_bytes = id->body_bytes;
     s->name_bytes = (uint8_t)snprintf(s->name, sizeof(s->name), STATEMENT_PREFIX "%" PRIu64, s->number);
     atomic_init(&s->refs, 1);
-    memcpy(s->body, body, len_bytes);
+    memcpy(s->body, id->body, id->body_bytes);
     return s;
 }
 
-struct statement *statement_get(const uint8_t *body, uint32_t len_bytes, struct istr *settings)
+struct statement *statement_get_kind(enum statement_kind kind, uint16_t variant, const uint8_t *body,
+                                     uint32_t len_bytes, struct istr *settings)
 {
+    struct identity id = {kind, variant, body, len_bytes, settings, 0};
+
     if (len_bytes > STATEMENT_MAX_BODY_BYTES)
         return NULL;
-    /* equal settings are the same pointer, so their address stands for them */
-    uint64_t hash = hash_bytes(body, len_bytes) ^ hash_bytes(&settings, sizeof(settings));
-    struct statement *s = find(hash, body, len_bytes, settings);
+    id.hash = hash_of(&id);
+    struct statement *s = find(&id);
     if (s != NULL)
         return s;
-    struct statement *fresh = make(hash, body, len_bytes, settings);
+    struct statement *fresh = make(&id);
     if (fresh == NULL)
         return NULL;
-    s = find_or_enter(fresh);
+    s = find_or_enter(fresh, &id);
     if (s != fresh)
         destroy(fresh);
     return s;

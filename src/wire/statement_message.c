@@ -91,6 +91,48 @@ uint32_t statement_put_close(const struct statement *s, uint8_t *out)
     return WIRE_HEADER_BYTES + 1 + s->name_bytes + 1;
 }
 
+static uint32_t put_bytes(uint8_t *out, uint32_t n, const void *bytes, uint32_t len_bytes)
+{
+    memcpy(out + n, bytes, len_bytes);
+    return n + len_bytes;
+}
+
+/* A message whose body is a few bytes. */
+static uint32_t put_message(uint8_t *out, uint32_t n, char type, const void *body, uint32_t body_bytes)
+{
+    out[n] = (uint8_t)type;
+    wire_set_u32(out + n + 1, 4 + body_bytes);
+    return put_bytes(out, n + WIRE_HEADER_BYTES, body, body_bytes);
+}
+
+static const char close_wrapper[] = "S" STATEMENT_WRAPPER;
+static const char close_wrapper_portal[] = "P" STATEMENT_WRAPPER;
+
+uint32_t statement_put_wrapped_begin(const struct statement *s, uint8_t *out)
+{
+    static const char begin[] = STATEMENT_WRAPPER "\0PREPARE \"";
+    const uint32_t head_bytes = sizeof(begin) - 1 + s->name_bytes + 1;
+    uint32_t n = put_message(out, 0, 'C', close_wrapper, sizeof(close_wrapper));
+
+    out[n] = 'P';
+    wire_set_u32(out + n + 1, 4 + head_bytes + s->body_bytes);
+    n = put_bytes(out, n + WIRE_HEADER_BYTES, begin, sizeof(begin) - 1);
+    n = put_bytes(out, n, s->name, s->name_bytes);
+    return put_bytes(out, n, "\"", 1);
+}
+
+uint32_t statement_put_wrapped_end(uint8_t *out)
+{
+    /* no formats, no parameters, no formats of results; no limit of rows. The literals' own NULs count. */
+    static const char bind[] = STATEMENT_WRAPPER "\0" STATEMENT_WRAPPER "\0\0\0\0\0\0";
+    static const char execute[] = STATEMENT_WRAPPER "\0\0\0\0";
+    uint32_t n = put_message(out, 0, 'B', bind, sizeof(bind));
+
+    n = put_message(out, n, 'E', execute, sizeof(execute));
+    n = put_message(out, n, 'C', close_wrapper_portal, sizeof(close_wrapper_portal));
+    return put_message(out, n, 'C', close_wrapper, sizeof(close_wrapper));
+}
+
 uint64_t statement_number_in_error(const uint8_t *body, uint32_t len_bytes)
 {
     struct wire_error e;
@@ -102,29 +144,50 @@ uint64_t statement_number_in_error(const uint8_t *body, uint32_t len_bytes)
     return found != NULL ? strtoull(found + strlen(STATEMENT_PREFIX), NULL, 10) : 0;
 }
 
+uint32_t statement_position_in_error(const uint8_t *body, uint32_t len_bytes)
+{
+    struct wire_error e;
+
+    if (!wire_parse_error(body, len_bytes, &e))
+        return 0;
+    for (const char *at = (const char *)body, *end = at + len_bytes; at < end && *at != '\0';
+         at += strlen(at) + 1)
+        if (*at == 'P')
+            return (uint32_t)strtoul(at + 1, NULL, 10);
+    return 0;
+}
+
+/* One field, with its letter and NUL. */
+static void put_field(struct buf *out, const char *field, const char *theirs, const char *name,
+                      uint32_t position)
+{
+    const size_t n = strlen(theirs);
+    const char *found = *field == 'M' && name != NULL ? strstr(field, theirs) : NULL;
+
+    if (*field == 'P' && position == STATEMENT_NO_POSITION)
+        return;
+    if (*field == 'P' && position > 0) {
+        buf_printf(out, "P%" PRIu32, position);
+        buf_append_byte(out, 0);
+    } else if (found != NULL && !isdigit((unsigned char)found[n])) {
+        buf_append(out, field, (uint32_t)(found - field));
+        buf_append_str(out, name);
+        wire_put_cstr(out, found + n);
+    } else {
+        wire_put_cstr(out, field);
+    }
+}
+
 void statement_put_error(struct buf *out, const uint8_t *body, uint32_t len_bytes, uint64_t number,
-                         const char *name)
+                         const char *name, uint32_t position)
 {
     char theirs[32];
     uint32_t offset = wire_begin(out, 'E');
     const char *at = (const char *)body, *end = at + len_bytes;
 
     snprintf(theirs, sizeof(theirs), STATEMENT_PREFIX "%" PRIu64, number);
-    const size_t n = strlen(theirs);
-    while (at < end && *at != '\0') {
-        const size_t field_bytes = strlen(at) + 1; /* the body has been parsed: each field ends in a NUL */
-        const char *found = *at == 'M' ? strstr(at, theirs) : NULL;
-        if (found != NULL && isdigit((unsigned char)found[n]))
-            found = NULL;
-        if (found != NULL) {
-            buf_append(out, at, (uint32_t)(found - at));
-            buf_append_str(out, name);
-            wire_put_cstr(out, found + n);
-        } else {
-            buf_append(out, at, (uint32_t)field_bytes);
-        }
-        at += field_bytes;
-    }
+    for (; at < end && *at != '\0'; at += strlen(at) + 1) /* it has been parsed: each field ends in a NUL */
+        put_field(out, at, theirs, name, position);
     wire_put_u8(out, 0);
     wire_end(out, offset);
 }

@@ -21,7 +21,8 @@ static struct statement_name *name_of(struct statement_link *link)
 
 static uint64_t cost(const struct statement_name *name)
 {
-    return sizeof(*name) + name->name_bytes + 1 + statement_bytes(name->statement);
+    return sizeof(*name) + name->name_bytes + 1 + statement_bytes(name->statement) +
+           (name->source != NULL ? statement_bytes(name->source) : 0);
 }
 
 struct statement_names *statement_names_new(void)
@@ -32,6 +33,7 @@ struct statement_names *statement_names_new(void)
 void statement_name_free(struct statement_name *name)
 {
     statement_unref(name->statement);
+    statement_unref(name->source);
     free(name);
 }
 
@@ -167,6 +169,15 @@ void statement_names_take(struct statement_names *n, struct statement_name *name
 bool statement_names_put(struct statement_names *n, struct statement_name *name)
 {
     return insert(n, name);
+}
+
+void statement_names_set_source(struct statement_names *n, struct statement_name *name,
+                                struct statement *source)
+{
+    n->bytes -= cost(name);
+    statement_unref(name->source);
+    name->source = source;
+    n->bytes += cost(name);
 }
 
 void statement_names_change(struct statement_names *n, struct statement_name *name,

@@ -63,6 +63,8 @@ static const uint8_t head_bits[256] = {
     [ENTRY_NAMED_PARSE] = HEAD_PARSE,
     ['Q' | ENTRY_OURS] = HEAD_QUERY,
     ['P' | ENTRY_OURS] = HEAD_PARSE,
+    ['B' | ENTRY_OURS] = HEAD_BIND,
+    ['E' | ENTRY_OURS] = HEAD_EXECUTE,
     ['C' | ENTRY_OURS] = HEAD_CLOSE,
     ['S' | ENTRY_OURS] = HEAD_SYNC,
 };
@@ -289,34 +291,37 @@ bool tracker_internal_query(struct tracker *t)
     return push(t, ours) == TRACKER_FORWARD;
 }
 
-/* A Parse or Close in the client's batch that is not quite the client's. */
-static enum tracker_verdict push_ours(struct tracker *t, uint8_t type, uint8_t entry)
+/* A message in the client's batch that is not quite the client's. */
+static enum tracker_verdict push_ours(struct tracker *t, uint8_t entry)
 {
-    if (type != 'P' && type != 'C')
-        return TRACKER_VIOLATION;
     if ((t->copy == TRACKER_COPY_IN || t->copy == TRACKER_COPY_BOTH) && !t->copy_ended)
         return TRACKER_VIOLATION;
     if (t->is_skipping)
         return TRACKER_FORWARD;
     enum tracker_verdict v = push(t, entry);
     if (v == TRACKER_FORWARD)
-        t->is_open = true;
+        t->is_open = !(entry_bits(entry) & HEAD_ENDS_IN_READY);
     return v;
 }
 
 enum tracker_verdict tracker_named_parse(struct tracker *t)
 {
-    return push_ours(t, 'P', ENTRY_NAMED_PARSE);
+    return push_ours(t, ENTRY_NAMED_PARSE);
 }
 
 enum tracker_verdict tracker_inject(struct tracker *t, uint8_t type)
 {
-    return push_ours(t, type, type | ENTRY_OURS);
+    const uint8_t bits = request_bits[type];
+    if (bits == 0 || bits == HEAD_DESCRIBE || bits == HEAD_QUERY || bits == HEAD_CALL)
+        return TRACKER_VIOLATION;
+    return push_ours(t, type | ENTRY_OURS);
 }
 
 enum tracker_verdict tracker_keep(struct tracker *t, uint8_t type)
 {
-    return push_ours(t, type, type == 'P' ? ENTRY_KEPT_PARSE : ENTRY_KEPT_CLOSE);
+    if (type != 'P' && type != 'C')
+        return TRACKER_VIOLATION;
+    return push_ours(t, type == 'P' ? ENTRY_KEPT_PARSE : ENTRY_KEPT_CLOSE);
 }
 
 uint8_t tracker_take_kept(struct tracker *t)
@@ -364,6 +369,11 @@ bool tracker_has_only_kept(const struct tracker *t)
     return true;
 }
 
+bool tracker_is_at_ours(const struct tracker *t)
+{
+    return (head_entry(t) & ENTRY_OURS) != 0;
+}
+
 uint32_t tracker_take_dropped(struct tracker *t)
 {
     uint32_t n = t->dropped_statements;
@@ -377,7 +387,7 @@ uint32_t tracker_take_dropped(struct tracker *t)
 /* The server discards everything up to the next Sync, which it answers. */
 static void skip_to_sync(struct tracker *t)
 {
-    while (t->head != t->tail && head_entry(t) != 'S') {
+    while (t->head != t->tail && entry_bits(head_entry(t)) != HEAD_SYNC) {
         if (is_statement(head_entry(t)))
             t->dropped_statements++;
         drop_head(t);

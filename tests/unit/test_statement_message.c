@@ -193,13 +193,13 @@ static void test_errors(void **state)
         if (rows[i].number == 0)
             continue;
         buf_init(&b, 0);
-        statement_put_error(&b, body, rows[i].body_bytes, rows[i].number, "it");
+        statement_put_error(&b, body, rows[i].body_bytes, rows[i].number, "it", 0);
         uint32_t n = make(expected, 'E', rows[i].expected, rows[i].expected_bytes);
         assert_int_equal(b.len, n);
         assert_memory_equal(b.data, expected, n);
         buf_clear(&b);
         /* another number is not touched */
-        statement_put_error(&b, body, rows[i].body_bytes, rows[i].number / 10 == 7 ? 7 : 8, "it");
+        statement_put_error(&b, body, rows[i].body_bytes, rows[i].number / 10 == 7 ? 7 : 8, "it", 0);
         n = make(expected, 'E', rows[i].body, rows[i].body_bytes);
         assert_int_equal(b.len, n);
         assert_memory_equal(b.data, expected, n);

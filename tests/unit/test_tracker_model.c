@@ -197,7 +197,7 @@ static void model_copy_read(struct walk *w, struct message x)
 static void model_execute(struct walk *w, struct message x)
 {
     struct model *m = &w->m;
-    if (chance(w, w->copy_percent)) {
+    if (!x.is_internal && chance(w, w->copy_percent)) {
         answer(m, 'G', false);
         m->is_in_copy = true;
         m->copy_request = 'E';
@@ -249,7 +249,7 @@ static void model_extended(struct walk *w, struct message x)
         break;
     default:
         if (is_late && chance(w, w->error_percent)) {
-            answer(m, 'D', false);
+            answer(m, 'D', x.is_internal);
             model_error(m, x, true);
         } else {
             model_execute(w, x);
@@ -312,7 +312,7 @@ static void model_read(struct walk *w)
             break;
         }
         m->is_batch_open = false;
-        answer(m, 'Z', false);
+        answer(m, 'Z', x.is_internal);
         break;
     case 'd':
     case 'c':
@@ -396,6 +396,13 @@ static void client_sends(struct walk *w)
         type = 'c';
     if ((type == 'P' || type == 'C') && !is_copying && chance(w, 30)) {
         client_sends_statement(w, type);
+        return;
+    }
+    /* a Bind, Execute of our own; a Sync when everything else has been answered */
+    if (!is_copying && chance(w, 20) &&
+        (type == 'B' || type == 'E' || (type == 'S' && !tracker_is_busy(t) && !t->is_skipping))) {
+        assert_int_equal(tracker_inject(t, type), TRACKER_FORWARD);
+        queue_put(&w->m.in, (struct message){type, 0, true, 0});
         return;
     }
     assert_int_equal(tracker_client(t, type), TRACKER_FORWARD);
