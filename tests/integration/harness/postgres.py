@@ -1,4 +1,5 @@
 """A throw-away PostgreSQL with users of every authentication method."""
+import contextlib
 import os
 import signal
 import subprocess
@@ -148,7 +149,8 @@ class Postgres:
 
     def thaw(self):
         for pid in reversed(self._processes()):
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a backend that has just ended
+                os.kill(pid, signal.SIGCONT)
 
     def destroy(self):
         if self.process and self.process.poll() is None:
