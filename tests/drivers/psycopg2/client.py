@@ -66,11 +66,35 @@ def with_copy(conn, n):
         say(n, "+ name", cursor.fetchone()[0])
 
 
+def with_prepare(conn, n):
+    """Statements prepared by SQL, under one name in all clients."""
+    conn.autocommit = True
+    cursor = conn.cursor()
+    for i in range(3):
+        cursor.execute("PREPARE own (text, int) AS " + sql("OWN", n) + " || ':' || $2")
+        values = []
+        for k in range(5):
+            cursor.execute("EXECUTE own (%s, %s)", (f"it's {i}", k))
+            values.append(cursor.fetchone()[0])
+        say(n, "+ prepared", *values)
+        try:
+            cursor.execute("PREPARE own AS SELECT 1")
+        except psycopg2.Error as error:
+            say(n, "+ twice", error.pgcode)
+        cursor.execute("DEALLOCATE own")
+        try:
+            cursor.execute("EXECUTE own ('gone', 0)")
+        except psycopg2.Error as error:
+            say(n, "+ gone", error.pgcode)
+    conn.autocommit = False
+
+
 def work(n):
     conn = psycopg2.connect(**DSN, dbname=DATABASE, application_name=f"client {n}")
     for i in range(1, ROUNDS + 1):
         one_round(conn, n, i)
     with_copy(conn, n)
+    with_prepare(conn, n)
     with conn, conn.cursor() as cursor:
         cursor.execute(sql("END", n, "%s"), (n,))
         say(n, "end", cursor.fetchone()[0])

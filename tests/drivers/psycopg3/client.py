@@ -77,6 +77,7 @@ def with_copy_and_cursors(conn, n):
 def work(n):
     with psycopg.connect(**DSN, dbname=DATABASE, autocommit=True) as conn:
         conn.prepare_threshold = n % 3 * 5 or 1  # 1, 5, 10; 5 is psycopg's own
+        conn.prepared_max = 100 if n % 2 else 3  # with 3, the oldest is deallocated, by SQL
         for i in range(1, ROUNDS + 1):
             one_round(conn, n, i)
             if i % 4 == 0:  # by itself it says DEALLOCATE ALL after each ROLLBACK
