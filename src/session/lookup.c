@@ -25,6 +25,7 @@ struct server_lookup {
     struct lookup_entry *entry;
     struct found_user *found;
     bool is_bad;     /* the answer is none; error says why */
+    bool is_ended;   /* PostgreSQL ends the connection, perhaps since before the question */
     char error[200]; /* for the log */
 };
 
@@ -53,7 +54,8 @@ void lookup_server_lost(struct server *s, enum close_reason why)
                l.error[0] != '\0' ? l.error : close_reason_text(why));
     found_user_unref(l.found);
     lookup_end(s->shard->instance->lookups, l.entry,
-               is_crash && l.error[0] == '\0' ? LOOKUP_AGAIN : LOOKUP_FAILED, NULL, s->shard->now_us);
+               is_crash && (l.error[0] == '\0' || l.is_ended) ? LOOKUP_AGAIN : LOOKUP_FAILED, NULL,
+               s->shard->now_us);
 }
 
 /* ReadyForQuery: the answer is complete, and the server goes back. Nobody looks at it after that. */
@@ -188,7 +190,12 @@ static bool take_message(struct server *s, uint8_t type, const uint8_t *body, ui
     switch (type) {
     case 'D': take_row(l, body, len_bytes); return true;
     case 'E':
-        bad_answer(l, wire_parse_error(body, len_bytes, &e) ? e.message : "broken error message from server");
+        if (!wire_parse_error(body, len_bytes, &e)) {
+            bad_answer(l, "broken error message from server");
+            return true;
+        }
+        bad_answer(l, e.message);
+        l->is_ended = strcmp(e.severity, "FATAL") == 0 && strncmp(e.sqlstate, "57P", 3) == 0;
         return true;
     case 'Z':
         if (len_bytes != 1 || body[0] != 'I') {
