@@ -61,6 +61,8 @@ struct client {
     struct buf *input;            /* received and not yet forwarded; NULL when there is none */
     struct client_login *login;   /* during CLIENT_LOGIN and LOGIN_WAIT; freed by client_login_free() */
     struct mail_cancel *cancel; /* CANCEL: its request; in the mail, or another worker's: only its atomics */
+    uint8_t
+        *unnamed; /* the Parse of its unnamed statement, when it may be needed again: prepared_unnamed.c */
     struct statement_names *names; /* its prepared statements, where servers are shared; NULL when none */
     struct ticket ticket;
     struct deferred deferred;

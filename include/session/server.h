@@ -52,6 +52,7 @@ struct server {
     struct buf partial;           /* head of a message that has not arrived whole */
     uint64_t id;                  /* for the log */
     uint32_t remain_bytes;        /* of the message that is being passed on (or dropped) */
+    uint64_t unnamed_of;          /* id of the client whose unnamed statement this is; 0: nobody's, or none */
     uint32_t backend_pid;
     uint8_t *key; /* cancel key */
     uint16_t key_bytes;

@@ -115,6 +115,31 @@ static inline bool is_plain_sql(const uint8_t *message, uint32_t head_bytes, uin
            sql_is_plain((const char *)message + head_bytes, 1 + len - head_bytes);
 }
 
+/* A Parse of the unnamed statement. */
+static inline enum prepared_step take_unnamed_parse(struct client *c, struct server *s, struct outgoing *o,
+                                                    uint32_t at, uint32_t len_bytes, uint32_t len,
+                                                    uint32_t *used)
+{
+    const uint32_t here = len_bytes - at;
+
+    if (unlikely(here <= len) && len < UNNAMED_MAX_BYTES) {
+        c->wanted_bytes = 1 + len;
+        return PREPARED_MORE;
+    }
+    if (unlikely(c->unnamed != NULL) && !unnamed_forget(c, s, o, at))
+        return PREPARED_LOST;
+    s->unnamed_of = c->id;
+    o->unnamed_at = OUTGOING_NO_UNNAMED;
+    if (unlikely(c->maps_sql && !is_plain_sql(o->data + at, WIRE_HEADER_BYTES + 1, here, len))) {
+        enum prepared_step step = prepared_unnamed_parse(c, s, o, at, len_bytes, used);
+        if (step != PREPARED_PLAIN)
+            return step;
+    }
+    if (len < UNNAMED_MAX_BYTES)
+        o->unnamed_at = at;
+    return PREPARED_PLAIN;
+}
+
 /* A message that may be about prepared statements. PLAIN: to be forwarded like any other. */
 static inline enum prepared_step take_statement(struct client *c, struct server *s, struct outgoing *o,
                                                 uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
@@ -125,20 +150,40 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
 
     switch (type) {
     case 'Q':
+        o->unnamed_at = OUTGOING_NO_UNNAMED;
+        s->unnamed_of = 0;
+        if (unlikely(c->unnamed != NULL) && !unnamed_forget(c, s, o, at))
+            return PREPARED_LOST;
         if (!c->maps_sql || likely(is_plain_sql(message, WIRE_HEADER_BYTES, here, len)))
             return PREPARED_PLAIN;
         return prepared_query(c, s, o, at, len_bytes, used);
     case 'P':
         if (statement_is_named(message, here))
             return prepared_message(c, s, o, at, len_bytes, used);
-        if (!c->maps_sql || likely(is_plain_sql(message, WIRE_HEADER_BYTES + 1, here, len)))
-            return PREPARED_PLAIN;
-        return prepared_unnamed_parse(c, s, o, at, len_bytes, used);
+        return take_unnamed_parse(c, s, o, at, len_bytes, len, used);
     case 'B':
+        if (statement_is_named(message, here))
+            return prepared_message(c, s, o, at, len_bytes, used);
+        o->unnamed_at = OUTGOING_NO_UNNAMED;
+        return likely(s->unnamed_of == c->id) ? PREPARED_PLAIN : unnamed_use(c, s, o, at, len_bytes);
     case 'D':
+        if (statement_is_named(message, here))
+            return prepared_message(c, s, o, at, len_bytes, used);
+        if (message[WIRE_HEADER_BYTES] == 'P' || likely(s->unnamed_of == c->id))
+            return PREPARED_PLAIN;
+        return unnamed_use(c, s, o, at, len_bytes);
     case 'C':
-        return statement_is_named(message, here) ? prepared_message(c, s, o, at, len_bytes, used)
-                                                 : PREPARED_PLAIN;
+        if (statement_is_named(message, here))
+            return prepared_message(c, s, o, at, len_bytes, used);
+        if (message[WIRE_HEADER_BYTES] == 'P')
+            return PREPARED_PLAIN;
+        o->unnamed_at = OUTGOING_NO_UNNAMED;
+        s->unnamed_of = 0;
+        return c->unnamed == NULL || unnamed_forget(c, s, o, at) ? PREPARED_PLAIN : PREPARED_LOST;
+    case 'S':
+        if (unlikely(o->unnamed_at != OUTGOING_NO_UNNAMED))
+            unnamed_keep(c, o);
+        return PREPARED_PLAIN;
     default: return PREPARED_PLAIN;
     }
 }
@@ -242,6 +287,8 @@ static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t l
         }
         at += used;
     }
+    if (unlikely(o.unnamed_at != OUTGOING_NO_UNNAMED))
+        unnamed_keep(c, &o);
     if (!send_all(s, &o, at))
         return len_bytes;
     if (unlikely(s->prepared_is_watching))

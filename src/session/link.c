@@ -25,6 +25,7 @@ bool server_send_internal(struct server *s, const char *sql)
 
     if (!tracker_internal_query(&s->tracker))
         return false;
+    s->unnamed_of = 0; /* a Query ends it */
     buf_init(&b, 1 << 20);
     wire_put_query(&b, sql);
     ok = !b.failed && stream_send(&s->stream, b.data, b.len);

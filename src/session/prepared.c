@@ -73,6 +73,8 @@ void prepared_client_free(struct client *c)
 {
     statement_names_free(c->names);
     c->names = NULL;
+    free(c->unnamed);
+    c->unnamed = NULL;
 }
 
 uint32_t client_prepared_count(const struct client *c)
@@ -388,7 +390,11 @@ enum prepared_step prepared_message(struct client *c, struct server *s, struct o
     if (prepared_is_ignored(s))
         return PREPARED_PLAIN;
     switch (statement_look(o->data + at, len_bytes - at, &m)) {
-    case STATEMENT_NONE: return PREPARED_PLAIN;
+    case STATEMENT_NONE: /* a Bind may have a named portal of the unnamed one */
+        if (m.type != 'B')
+            return PREPARED_PLAIN;
+        o->unnamed_at = OUTGOING_NO_UNNAMED;
+        return unnamed_use(c, s, o, at, len_bytes);
     case STATEMENT_MORE: return PREPARED_MORE;
     case STATEMENT_TOO_LONG: return PREPARED_TOO_LARGE;
     case STATEMENT_NAMED: break;

@@ -12,6 +12,7 @@
 #include "wire/statement_message.h"
 #include "wire/statement_names.h"
 
+#define OUTGOING_NO_UNNAMED      UINT32_MAX
 #define OUTGOING_PIECES          48
 #define OUTGOING_SCRATCH_BYTES   1024
 #define OUTGOING_MESSAGES_OF_ONE 12 /* requests that one message may become */
@@ -23,6 +24,7 @@ struct outgoing {
     const uint8_t *data; /* the input */
     uint32_t start;      /* data[start..] has not been gathered */
     uint32_t used_bytes; /* of scratch */
+    uint32_t unnamed_at; /* in data: a Parse of the unnamed statement that nothing has bound yet */
     int n;
     struct iovec pieces[OUTGOING_PIECES];
     uint8_t scratch[OUTGOING_SCRATCH_BYTES];
@@ -84,6 +86,7 @@ static inline void outgoing_init(struct outgoing *o, const uint8_t *data)
     o->data = data;
     o->start = 0;
     o->used_bytes = 0;
+    o->unnamed_at = OUTGOING_NO_UNNAMED;
     o->n = 0;
 }
 
@@ -103,7 +106,7 @@ void outgoing_head(struct outgoing *o, uint32_t at, const struct statement_messa
                    uint32_t name_bytes);
 
 enum prepared_step prepared_step_of(enum tracker_verdict v);
-/* Takes its own reference to the statement. False: no memory. */
+/* Takes its own reference to the statement (NULL: about none). False: no memory. */
 bool prepared_note(struct server *s, enum note_kind kind, struct statement *statement,
                    struct statement_name *name) must_check;
 /* Has the server the statement, so that it need not be parsed there? Then it is the most recently used. */
@@ -173,6 +176,18 @@ bool prepared_sql_is_watching(const struct sql_work *w) must_check;
 const char *prepared_sql_name(const struct server *s, uint64_t number);
 uint32_t prepared_sql_position(const struct server *s, uint32_t position) must_check;
 void prepared_sql_free(struct prepared *p);
+
+/* prepared_unnamed.c */
+#define UNNAMED_MAX_BYTES 32768u
+/* The client's unnamed statement ends: by another Parse, a Query, a Close. What has been gathered up to `at`
+ * may be sent first; false: the server is lost, its client too. */
+bool unnamed_forget(struct client *c, struct server *s, struct outgoing *o, uint32_t at) must_check;
+/* o->unnamed_at stays unbound as its batch ends: keeps it. */
+void unnamed_keep(struct client *c, struct outgoing *o);
+/* A Bind or Describe of the unnamed statement at data[at..]: what the server must get before it. PLAIN: it
+ * follows as it is. */
+enum prepared_step unnamed_use(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                               uint32_t len_bytes) must_check;
 
 /* The end of one forwarding: data[0..end) has been dealt with. */
 void prepared_forwarded(struct server *s, const uint8_t *data, uint32_t end);
