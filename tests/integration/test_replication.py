@@ -134,12 +134,12 @@ def test_pg_receivewal(replicating, source, program):
     with source.connect(dbname="postgres") as conn:
         wait_until(lambda: conn.execute("SELECT active FROM pg_replication_slots WHERE slot_name = 'wal'").fetchone()[0], "the slot to be used")
         insert(source, next_id(source))
-        lsn, name = conn.execute("SELECT l, pg_walfile_name(l) FROM (SELECT pg_current_wal_lsn() AS l) AS x").fetchone()
+        lsn, name = conn.execute("SELECT l, pg_walfile_name(l) FROM (SELECT pg_current_wal_insert_lsn() AS l) AS x").fetchone()
         conn.execute("SELECT pg_switch_wal()")
         wait_until(lambda: conn.execute("SELECT restart_lsn >= %s FROM pg_replication_slots WHERE slot_name = 'wal'", [lsn]).fetchone()[0],
                    "the slot to move on")
     receiver.interrupt()
-    assert name in os.listdir(receiver.directory)
+    assert name in os.listdir(receiver.directory), receiver.read("err") + receiver.read("out")
     program(pooler, "pg_receivewal", "--drop-slot", "-S", "wal").wait()
 
 
