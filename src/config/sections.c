@@ -32,7 +32,6 @@ struct key {
     const char *name;
     enum key_type type;
     size_t offset;
-    bool later; /* refused unless it is empty, 0 or -1 */
 };
 
 #define DB(field)   offsetof(struct database_config, field)
@@ -42,57 +41,57 @@ struct key {
 #define SECRET_STARS "***"
 
 static const struct key database_keys[] = {
-    {"dbname", KEY_STR, DB(dbname), false},
-    {"host", KEY_STR, DB(host), false},
-    {"port", KEY_PORT, DB(port), false},
-    {"user", KEY_STR, DB(user), false},
-    {"password", KEY_STR, DB(password), false},
-    {"auth_user", KEY_STR, DB(auth_user), false},
-    {"auth_dbname", KEY_STR, DB(auth_dbname), false},
-    {"auth_query", KEY_STR, DB(auth_query), false},
-    {"client_encoding", KEY_STR, DB(client_encoding), false},
-    {"datestyle", KEY_STR, DB(datestyle), false},
-    {"timezone", KEY_STR, DB(timezone), false},
-    {"application_name", KEY_STR, DB(application_name), false},
-    {"pool_size", KEY_INT, DB(pool_size), false},
-    {"min_pool_size", KEY_INT, DB(min_pool_size), false},
-    {"reserve_pool_size", KEY_INT, DB(reserve_pool_size), false},
-    {"reserve_pool", KEY_INT, DB(reserve_pool_size), false},
-    {"query_wait_timeout", KEY_TIME, DB(query_wait_timeout_us), false},
-    {"max_db_connections", KEY_INT, DB(max_db_connections), false},
-    {"max_db_client_connections", KEY_INT, DB(max_db_client_connections), false},
-    {"server_lifetime", KEY_TIME, DB(server_lifetime_us), false},
-    {"load_balance_hosts", KEY_LOAD_BALANCE, DB(load_balance_hosts), false},
-    {"pool_mode", KEY_POOL_MODE, DB(pool_mode), false},
-    {"connect_query", KEY_STR, DB(connect_query), false},
+    {"dbname", KEY_STR, DB(dbname)},
+    {"host", KEY_STR, DB(host)},
+    {"port", KEY_PORT, DB(port)},
+    {"user", KEY_STR, DB(user)},
+    {"password", KEY_STR, DB(password)},
+    {"auth_user", KEY_STR, DB(auth_user)},
+    {"auth_dbname", KEY_STR, DB(auth_dbname)},
+    {"auth_query", KEY_STR, DB(auth_query)},
+    {"client_encoding", KEY_STR, DB(client_encoding)},
+    {"datestyle", KEY_STR, DB(datestyle)},
+    {"timezone", KEY_STR, DB(timezone)},
+    {"application_name", KEY_STR, DB(application_name)},
+    {"pool_size", KEY_INT, DB(pool_size)},
+    {"min_pool_size", KEY_INT, DB(min_pool_size)},
+    {"reserve_pool_size", KEY_INT, DB(reserve_pool_size)},
+    {"reserve_pool", KEY_INT, DB(reserve_pool_size)},
+    {"query_wait_timeout", KEY_TIME, DB(query_wait_timeout_us)},
+    {"max_db_connections", KEY_INT, DB(max_db_connections)},
+    {"max_db_client_connections", KEY_INT, DB(max_db_client_connections)},
+    {"server_lifetime", KEY_TIME, DB(server_lifetime_us)},
+    {"load_balance_hosts", KEY_LOAD_BALANCE, DB(load_balance_hosts)},
+    {"pool_mode", KEY_POOL_MODE, DB(pool_mode)},
+    {"connect_query", KEY_STR, DB(connect_query)},
     /* ours */
-    {"target_session_attrs", KEY_TARGET, DB(target_session_attrs), false},
-    {"sslmode", KEY_SSLMODE, DB(sslmode), false},
-    {"sslnegotiation", KEY_SSLNEGOTIATION, DB(sslnegotiation), false},
-    {"sslrootcert", KEY_STR, DB(sslrootcert), false},
-    {"sslcert", KEY_STR, DB(sslcert), false},
-    {"sslkey", KEY_STR, DB(sslkey), false},
+    {"target_session_attrs", KEY_TARGET, DB(target_session_attrs)},
+    {"sslmode", KEY_SSLMODE, DB(sslmode)},
+    {"sslnegotiation", KEY_SSLNEGOTIATION, DB(sslnegotiation)},
+    {"sslrootcert", KEY_STR, DB(sslrootcert)},
+    {"sslcert", KEY_STR, DB(sslcert)},
+    {"sslkey", KEY_STR, DB(sslkey)},
 };
 
 static const struct key user_keys[] = {
-    {"pool_mode", KEY_POOL_MODE, USER(pool_mode), false},
-    {"pool_size", KEY_INT, USER(pool_size), false},
-    {"reserve_pool_size", KEY_INT, USER(reserve_pool_size), false},
-    {"max_user_connections", KEY_INT, USER(max_user_connections), false},
-    {"max_user_client_connections", KEY_INT, USER(max_user_client_connections), false},
-    {"query_wait_timeout", KEY_TIME, USER(query_wait_timeout_us), false},
-    {"transaction_timeout", KEY_TIME, USER(transaction_timeout_us), false},
-    {"idle_transaction_timeout", KEY_TIME, USER(idle_transaction_timeout_us), false},
-    {"query_timeout", KEY_TIME, USER(query_timeout_us), false},
-    {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us), false},
+    {"pool_mode", KEY_POOL_MODE, USER(pool_mode)},
+    {"pool_size", KEY_INT, USER(pool_size)},
+    {"reserve_pool_size", KEY_INT, USER(reserve_pool_size)},
+    {"max_user_connections", KEY_INT, USER(max_user_connections)},
+    {"max_user_client_connections", KEY_INT, USER(max_user_client_connections)},
+    {"query_wait_timeout", KEY_TIME, USER(query_wait_timeout_us)},
+    {"transaction_timeout", KEY_TIME, USER(transaction_timeout_us)},
+    {"idle_transaction_timeout", KEY_TIME, USER(idle_transaction_timeout_us)},
+    {"query_timeout", KEY_TIME, USER(query_timeout_us)},
+    {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us)},
     /* ours */
-    {"passwords", KEY_PASSWORDS, USER(passwords), false},
+    {"passwords", KEY_PASSWORDS, USER(passwords)},
 };
 
 static const struct key peer_keys[] = {
-    {"host", KEY_STR, PEER(host), false},
-    {"port", KEY_PORT, PEER(port), false},
-    {"pool_size", KEY_INT, PEER(pool_size), false},
+    {"host", KEY_STR, PEER(host)},
+    {"port", KEY_PORT, PEER(port)},
+    {"pool_size", KEY_INT, PEER(pool_size)},
 };
 
 /* The words of an enumeration. */
@@ -108,8 +107,8 @@ static const struct config_option_name *names_of(enum key_type type)
     }
 }
 
-/* Stores the value; false with `why` when it does not fit. *is_set: it asks for something. */
-static bool store(const struct key *k, const char *text, void *entry, bool *is_set, struct buf *why)
+/* Stores the value; false with `why` when it does not fit. */
+static bool store(const struct key *k, const char *text, void *entry, struct buf *why)
 {
     void *field = (char *)entry + k->offset;
     const struct config_option_name *name;
@@ -118,7 +117,6 @@ static bool store(const struct key *k, const char *text, void *entry, bool *is_s
     case KEY_STR:
         secret_free(*(char **)field);
         *(char **)field = xstrdup(text);
-        *is_set = *text != '\0';
         return true;
     case KEY_PORT:
     case KEY_INT:
@@ -126,7 +124,6 @@ static bool store(const struct key *k, const char *text, void *entry, bool *is_s
                              why))
             return false;
         *(int *)field = (int)v;
-        *is_set = v > 0;
         return true;
     case KEY_TIME:
         if (!config_parse_time(text, &v)) {
@@ -134,7 +131,6 @@ static bool store(const struct key *k, const char *text, void *entry, bool *is_s
             return false;
         }
         *(int64_t *)field = v;
-        *is_set = v > 0;
         return true;
     case KEY_POOL_MODE:
     case KEY_LOAD_BALANCE:
@@ -145,7 +141,6 @@ static bool store(const struct key *k, const char *text, void *entry, bool *is_s
         if (!value_parse_enum(text, names_of(k->type), &name, why))
             return false;
         *(int *)field = name->value;
-        *is_set = true;
         return true;
     }
     return false;
@@ -173,7 +168,6 @@ static void store_pair(const struct key *keys, size_t n, const char *key, const 
                        struct place at, struct config_problems *problems)
 {
     const char *nearest = NULL;
-    bool is_set = false;
     struct buf why;
     const struct key *k = find_key(keys, n, key, &nearest);
     if (k == NULL && !is_word(key)) {
@@ -188,11 +182,8 @@ static void store_pair(const struct key *keys, size_t n, const char *key, const 
         return;
     }
     buf_init(&why, 0);
-    if (!store(k, value, entry, &is_set, &why))
+    if (!store(k, value, entry, &why))
         config_problems_add(problems, PROBLEM_ERROR, at.file, at.line, "%s: %s", k->name, buf_cstr(&why));
-    else if (k->later && is_set)
-        config_problems_add(problems, PROBLEM_ERROR, at.file, at.line,
-                            "key %s is not supported by this version yet", k->name);
     buf_free(&why);
 }
 

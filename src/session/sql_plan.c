@@ -286,6 +286,21 @@ static enum prepared_step choose(struct sql_plan *plan, enum statement_kind kind
     return PREPARED_TAKEN;
 }
 
+/* The statement that was chosen, if one was (step): its name into the text, and what follows from it. Takes
+ * over the reference. */
+static enum prepared_step put_chosen(struct sql_plan *plan, const struct sql_command *cmd,
+                                     enum prepared_step step, struct statement *statement)
+{
+    if (step == PREPARED_TAKEN && statement == NULL)
+        step = PREPARED_TOO_LARGE;
+    if (step == PREPARED_TAKEN)
+        step = put_name(plan, cmd, statement->name);
+    if (step == PREPARED_TAKEN)
+        return add_effect(plan, cmd, statement, false);
+    statement_unref(statement);
+    return step;
+}
+
 static enum prepared_step plan_new(struct sql_plan *plan, const struct sql_command *cmd)
 {
     struct buf body;
@@ -303,14 +318,7 @@ static enum prepared_step plan_new(struct sql_plan *plan, const struct sql_comma
                                   ? PREPARED_NO_MEMORY
                                   : choose(plan, STATEMENT_SQL, body.data, body.len, take_place, &statement);
     buf_free(&body);
-    if (step == PREPARED_TAKEN && statement == NULL)
-        step = PREPARED_TOO_LARGE;
-    if (step == PREPARED_TAKEN)
-        step = put_name(plan, cmd, statement->name);
-    if (step == PREPARED_TAKEN)
-        return add_effect(plan, cmd, statement, false);
-    statement_unref(statement);
-    return step;
+    return put_chosen(plan, cmd, step, statement);
 }
 
 static enum prepared_step plan_prepare(struct sql_plan *plan, const struct sql_command *cmd)
@@ -350,14 +358,7 @@ static enum prepared_step plan_deallocate(struct sql_plan *plan, const struct sq
     step = is_cleared(plan)
                ? take_own_away(plan, &statement)
                : choose(plan, STATEMENT_SPARE, (const uint8_t *)spare, sizeof(spare), take_away, &statement);
-    if (step == PREPARED_TAKEN && statement == NULL)
-        step = PREPARED_TOO_LARGE;
-    if (step == PREPARED_TAKEN)
-        step = put_name(plan, cmd, statement->name);
-    if (step == PREPARED_TAKEN)
-        return add_effect(plan, cmd, statement, false);
-    statement_unref(statement);
-    return step;
+    return put_chosen(plan, cmd, step, statement);
 }
 
 static enum prepared_step plan_all(struct sql_plan *plan, const struct sql_command *cmd)
