@@ -8,9 +8,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import asyncpg  # noqa: E402
 from work import CLIENTS, DATABASE, DSN, ROUNDS, length, say, sql, text  # noqa: E402
 
-# Entries of the cache: more than there are statements, fewer (so that some are closed all the time). Not 0: asyncpg then sends
-# Parse of the unnamed statement with a Sync of its own, and with transaction pooling that is the end of it.
-CACHES = (100, 4)
+# Entries of the cache: more than there are statements; fewer, so that some are closed all the time; none, when it is the unnamed
+# statement that is parsed in one batch and bound in another.
+CACHES = (100, 4, 0)
 
 
 async def one_round(conn, n, i):
@@ -59,7 +59,7 @@ async def beyond(conn, n):
 
 
 async def work(n):
-    conn = await asyncpg.connect(**DSN, database=DATABASE, ssl=False, timeout=30, statement_cache_size=CACHES[n % 2])
+    conn = await asyncpg.connect(**DSN, database=DATABASE, ssl=False, timeout=30, statement_cache_size=CACHES[n % len(CACHES)])
     for i in range(1, ROUNDS + 1):
         await one_round(conn, n, i)
         if i % 4 == 0:

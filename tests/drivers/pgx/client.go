@@ -14,10 +14,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Clients take these by turns. The first is the default: every statement is prepared by name and kept. Not
-// QueryExecModeDescribeExec: it parses the unnamed statement in one round trip and uses it in the next, as its manual says.
+// Clients take these by turns. The first is the default: every statement is prepared by name and kept.
+// QueryExecModeDescribeExec parses the unnamed statement in one round trip and uses it in the next.
 var modes = []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeExec,
-	pgx.QueryExecModeSimpleProtocol}
+	pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeDescribeExec}
 
 type client struct {
 	n        int
@@ -193,7 +193,7 @@ func main() {
 			config.DefaultQueryExecMode = modes[n%len(modes)]
 			conn, err := pgx.ConnectConfig(ctx, config)
 			check(err)
-			c := &client{n: n, conn: conn, prepares: n%8 == 0, named: map[string]bool{}, lines: shared}
+			c := &client{n: n, conn: conn, prepares: n%(2*len(modes)) == 0, named: map[string]bool{}, lines: shared}
 			for i := 1; i <= rounds; i++ {
 				c.round(i)
 				if i%4 == 0 {
