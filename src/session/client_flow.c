@@ -126,6 +126,8 @@ static inline enum prepared_step take_unnamed_parse(struct client *c, struct ser
         c->wanted_bytes = 1 + len;
         return PREPARED_MORE;
     }
+    if (unlikely(s->tracker.is_skipping)) /* the server does not look at it */
+        return PREPARED_PLAIN;
     if (unlikely(c->unnamed != NULL) && !unnamed_forget(c, s, o, at))
         return PREPARED_LOST;
     s->unnamed_of = c->id;

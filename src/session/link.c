@@ -145,6 +145,8 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     }
     s->client = c;
     c->server = s;
+    if (unlikely(!c->maps_statements))
+        s->unnamed_of = 0; /* its own is not looked at */
     s->was_ready = false;
     s->setup_failed = false;
     s->needs_reset = c->pool_mode == POOL_MODE_SESSION && !is_login;

@@ -7,6 +7,8 @@
  * (client->unnamed), and goes ahead of a Bind or Describe on a server that has it not. What was not kept is
  * closed there instead, so that PostgreSQL says that there is none, rather than run another client's.
  *
+ * An error makes the server skip what follows, perhaps a Parse: after one nobody relies on what it has.
+ *
  * Not kept: what has been bound in its batch, and is then bound again on another server; a Parse of more than
  * UNNAMED_MAX_BYTES; commands about statements (prepared_sql.c).
  *

@@ -239,6 +239,7 @@ static bool take_error(struct server *s, struct batch *b, const uint8_t *body, u
 
     if (body != NULL)
         on_error(s, body, len_bytes, facts);
+    s->unnamed_of = 0; /* a Parse behind the error may have been skipped */
     if (s->prepared == NULL || (facts & TRACKER_INTERNAL) != 0)
         return true;
     switch (prepared_on_error(s, body, len_bytes, &instead)) {

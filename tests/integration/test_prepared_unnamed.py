@@ -153,6 +153,26 @@ def test_one_that_postgresql_refuses(single):
         assert one.value("SELECT 1") == "1"
 
 
+@pytest.mark.parametrize("is_pipelined", [True, False], ids=["pipelined", "answered"])
+def test_one_that_was_skipped(single, is_pipelined):
+    """An error ahead of a Parse makes the server skip it: what it has is still another client's."""
+    with single.wire() as one, single.wire() as two:
+        two.send(parse("SELECT 'two'"), wire.sync())
+        two.until()
+        if is_pipelined:
+            one.send(wire.parse("bad", "SELECT nonsense"), parse("SELECT 'one'"), wire.sync())
+        else:
+            one.send(wire.parse("bad", "SELECT nonsense"), wire.flush())
+            assert one.receive().kind == "E"
+            one.send(parse("SELECT 'one'"), wire.sync())
+        one.until()
+        one.send(*RUN)
+        answer = one.until()
+        assert [m.row() for m in answer if m.kind == "D"] in ([], [["one"]])
+        two.send(*RUN)
+        assert rows(two) == [["two"]]
+
+
 def test_in_a_transaction_and_with_named_ones_beside(single):
     with single.wire() as one, single.wire() as two:
         one.send(parse("SELECT 'one'"), wire.sync())
