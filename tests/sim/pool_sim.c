@@ -344,7 +344,8 @@ static void on_abort(int sig)
 int main(int argc, char **argv)
 {
     const uint64_t n_seeds = 48; /* covers each number of workers, databases and users */
-    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 8000000;
+    const char *wanted = argc > 1 ? argv[1] : getenv("PGSLUICE_SIM_STEPS");
+    uint64_t steps = wanted != NULL && *wanted != '\0' ? strtoull(wanted, NULL, 0) : 8000000;
 
     signal(SIGABRT, on_abort);
     if (argc > 2) {
