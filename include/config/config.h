@@ -169,6 +169,7 @@ int config_pool_size(const struct config *c, const struct database_config *db,
 int config_min_pool_size(const struct config *c, const struct database_config *db);
 int config_reserve_pool_size(const struct config *c, const struct database_config *db,
                              const struct user_config *user);
+/* db too may be NULL: a pool can outlive its database. */
 int config_pool_mode(const struct config *c, const struct database_config *db,
                      const struct user_config *user);
 int config_max_db_connections(const struct config *c, const struct database_config *db);

@@ -216,8 +216,8 @@ int config_reserve_pool_size(const struct config *c, const struct database_confi
 
 int config_pool_mode(const struct config *c, const struct database_config *db, const struct user_config *user)
 {
-    return first_set(user != NULL ? user->pool_mode : POOL_MODE_INHERIT, db->pool_mode,
-                     c->settings.pool_mode);
+    return first_set(user != NULL ? user->pool_mode : POOL_MODE_INHERIT,
+                     db != NULL ? db->pool_mode : POOL_MODE_INHERIT, c->settings.pool_mode);
 }
 
 int config_max_db_connections(const struct config *c, const struct database_config *db)

@@ -295,3 +295,23 @@ def test_broken_userlist_is_said_once_and_not_used(listed):
     wait_until(lambda: logs_in(listed, "app", "three"), "the list that is right")
     assert len(listed.log_lines(r"is not used: the users in force stay")) == 2
     assert len(listed.log_lines(r"userlist.txt:2: ")) == 1
+
+
+def test_console_when_a_login_ends_behind_the_removal_of_its_database(make_pooler):
+    """It ends with the settings with which it began, so there is a pool again of a database that has none."""
+    pooler = make_pooler(settings={"auth_type": "plain"}, userlist={"app": "secret", "admin": "secret"})
+    with pooler.wire(database="app2", password="secret") as earlier:
+        earlier.query("SELECT 1")
+    with pooler.raw() as late, pooler.raw() as console:
+        late.send(wire.startup_packet({"user": "app", "database": "app2"}))
+        assert late.receive().kind == "R"
+        console.login("admin", "pgbouncer", "secret")
+        del pooler.databases["app2"]
+        pooler.write_config()
+        assert [m.kind for m in console.query("RELOAD")][-1] == "Z"
+        late.send(wire.message("p", wire.cstr("secret")))
+        late.receive()
+        for what in ("POOLS", "DATABASES", "STATS", "UTILIZATION", "LATENCY", "LISTS", "SERVERS", "CLIENTS", "USERS", "CONFIG"):
+            console.rows(f"SHOW {what}")
+    with pooler.wire(password="secret") as client:
+        assert client.value("SELECT 1") == "1"
