@@ -130,13 +130,16 @@ static inline enum prepared_step take_unnamed_parse(struct client *c, struct ser
         return PREPARED_PLAIN;
     if (unlikely(c->unnamed != NULL) && !unnamed_forget(c, s, o, at))
         return PREPARED_LOST;
-    s->unnamed_of = c->id;
+    s->unnamed_of = 0; /* until it goes: who is held back may go on with another server */
     o->unnamed_at = OUTGOING_NO_UNNAMED;
     if (unlikely(c->maps_sql && !is_plain_sql(o->data + at, WIRE_HEADER_BYTES + 1, here, len))) {
         enum prepared_step step = prepared_unnamed_parse(c, s, o, at, len_bytes, used);
+        if (step == PREPARED_TAKEN)
+            s->unnamed_of = c->id;
         if (step != PREPARED_PLAIN)
             return step;
     }
+    s->unnamed_of = c->id;
     if (len < UNNAMED_MAX_BYTES)
         o->unnamed_at = at;
     return PREPARED_PLAIN;
@@ -201,10 +204,10 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
             return step;
     }
     enum tracker_verdict v = tracker_client(&s->tracker, type);
-    if (unlikely(v != TRACKER_FORWARD))
-        return v == TRACKER_BLOCK       ? PREPARED_FULL
-               : v == TRACKER_NO_MEMORY ? PREPARED_NO_MEMORY
-                                        : PREPARED_FORBIDDEN;
+    if (unlikely(v != TRACKER_FORWARD)) {
+        s->unnamed_of = 0; /* it may be the Parse that does not go */
+        return prepared_step_of(v);
+    }
     c->remain_bytes = len - 4;
     *used = WIRE_HEADER_BYTES;
     return PREPARED_TAKEN;
