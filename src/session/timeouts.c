@@ -161,7 +161,7 @@ void timeouts_cancel_unsent(struct client *c, const char *cause)
 static int64_t setup_waits_since(const struct server *s)
 {
     const struct client *c = s->client;
-    if (c == NULL || !client_has_unsent(c))
+    if (c == NULL || c->state != CLIENT_ACTIVE || !client_has_unsent(c)) /* a login is no query */
         return 0;
     return s->is_first ? s->turn_us : c->request_us;
 }
