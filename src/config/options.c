@@ -431,7 +431,7 @@ static const struct config_option options[] = {
     INT(max_logins_in_progress, "256", 0, INT_MAX, R | OURS,
         "TLS handshakes with clients that may be under way at a time; clients beyond wait for their turn. "
         "One "
-        "whose client leaves it lying for three seconds makes place for those who wait; 0: no limit. "
+        "whose client leaves it lying for a second makes place for those who wait; 0: no limit. "
         "Whatever it "
         "is, "
         "workers give handshakes a bounded share of their time while other clients are at work."),

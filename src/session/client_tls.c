@@ -8,7 +8,7 @@
  *
  * Handshakes that have begun hold memory, so they are bounded (max_logins_in_progress, shared out among the
  * workers); who comes on top waits (waiting). What is begun and then left lying by its client (silent) keeps
- * its place as long as nobody waits for one, and then three seconds: so clients that never finish cannot keep
+ * its place as long as nobody waits for one, and then a second: so clients that never finish cannot keep
  * the others out, however many there are.
  *
  * Threads: the worker's own.
