@@ -418,10 +418,12 @@ static const struct config_option options[] = {
         "Name of the environment profile in force: development, test, staging, production, sidecar or one "
         "with an "
         "[environment.NAME] section; empty: none, PgBouncer's defaults hold."),
-    INT(handoff_burst, "0", 0, INT_MAX, R | OURS,
-        "A released server connection may serve a client of the same worker first, if no waiting client is "
-        "overtaken by more than this many later ones; 0: strictly in order of arrival."),
-    TIME(handoff_slack, "0", R | OURS,
+    INT(handoff_burst, "64", 0, INT_MAX, R | OURS,
+        "A released server connection serves a client of the same worker first, which saves waking another, "
+        "as long "
+        "as no waiting client is overtaken by more than this many later ones; 0: strictly in order of "
+        "arrival."),
+    TIME(handoff_slack, "50ms", R | OURS,
          "The same bound in time: no client is overtaken after it has waited for this long."),
     STR(http_listen, CONFIG_HTTP_LISTEN_DEFAULT, OURS,
         "Where probes and metrics are answered over HTTP (/livez, /readyz, /metrics): a comma-separated list "

@@ -83,6 +83,8 @@ class Pooler:
         }
         if IS_OWN:
             self.settings["workers"] = workers
+            if workers == 4:
+                self.settings["handoff_burst"] = 0  # servers change hands most where nobody overtakes
             self.settings["http_listen"] = ""  # poolers of several tests run at a time
         self.settings.update(settings or {})
         self.write_config()
