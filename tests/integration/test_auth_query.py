@@ -2,7 +2,6 @@
 import concurrent.futures
 import contextlib
 import threading
-import time
 
 import psycopg
 import pytest
@@ -392,7 +391,7 @@ def test_those_who_ask_go(make, pg):
             for user in users:
                 gone.append(Wire("127.0.0.1", pooler.port))
                 gone[-1].send(startup_packet({"user": user, "database": "app"}))
-            time.sleep(0.1)
+            util.wait_until(lambda: pg.backends("wait_event = 'PgSleep'") > 0, "a look-up to be under way")
             for each in gone:
                 each.reset()
             pooler.wire(user="scramuser", password=PASSWORDS["scramuser"], timeout=30).disconnect()

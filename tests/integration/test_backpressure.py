@@ -37,8 +37,7 @@ def test_client_that_does_not_read_a_large_result(pooler, pg):
     with pooler.raw(receive_buffer=65536, timeout=60) as slow, pooler.wire() as other:
         slow.login("app", "app")
         slow.send(wire.query(big_result(500)))
-        wait_until(lambda: pooler.pool()["sv_active"] == 1, "the query to run")
-        time.sleep(0.5)
+        wait_until(lambda: pg.backends("wait_event = 'ClientWrite'") == 1, "the server to wait")
         assert process_rss_bytes(pooler.pid) - baseline < 48 * MIB * PATIENCE
         before = process_cpu_seconds(pooler.pid)
         time.sleep(0.5)
@@ -46,11 +45,11 @@ def test_client_that_does_not_read_a_large_result(pooler, pg):
         assert other.value("SELECT 'served meanwhile'") == "served meanwhile"
 
 
-def test_slow_client_gets_the_whole_result(pooler):
+def test_slow_client_gets_the_whole_result(pooler, pg):
     with pooler.raw(receive_buffer=65536, timeout=60) as slow:
         slow.login("app", "app")
         slow.send(wire.query(big_result(100)))
-        time.sleep(0.3)
+        wait_until(lambda: pg.backends("wait_event = 'ClientWrite'") == 1, "the server to wait")
         rows = total = 0
         while True:
             msg = slow.receive()
@@ -126,8 +125,7 @@ def test_client_that_does_not_read_and_goes_away(make_pooler, pg):
     slow = pooler.raw(receive_buffer=65536)
     slow.login("app", "app")
     slow.send(wire.query(big_result(300)))
-    wait_until(lambda: pooler.pool()["sv_active"] == 1, "the query to run")
-    time.sleep(0.2)
+    wait_until(lambda: pg.backends("wait_event = 'ClientWrite'") == 1, "the server to wait")
     slow.reset()
     with pooler.wire() as other:
         assert other.value("SELECT 1") == "1"

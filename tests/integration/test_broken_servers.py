@@ -216,7 +216,7 @@ def test_recovery_when_the_server_comes_back(make_pooler, fake):
                          databases={"app": f"{fake(script).dsn} dbname=app"})
     with pooler.raw(timeout=15) as client:
         client.send(wire.startup_packet({"user": "app", "database": "app"}))
-        time.sleep(0.5)
+        wait_until(lambda: pooler.log_lines("starting up"), "a server to refuse")
         broken[0] = False
         try:
             client.finish_login("app")

@@ -203,7 +203,7 @@ def test_sigint_waits_for_servers(pooler):
     with pooler.wire() as client, pooler.wire() as idle:
         client.query("BEGIN")
         pooler.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        wait_until(lambda: pooler.log_lines("got SIGINT"), "the signal to be taken")
         assert pooler.is_running()
         assert client.value("SELECT 1") == "1"
         client.query("COMMIT")
@@ -228,7 +228,7 @@ def test_second_signal_ends_at_once(pooler, first):
     with pooler.wire() as client:
         client.query("BEGIN")
         pooler.send_signal(first)
-        time.sleep(0.2)
+        wait_until(lambda: pooler.log_lines("got " + first.name), "the signal to be taken")
         assert pooler.is_running()
         pooler.send_signal(first)
         assert pooler.wait_exit() == 0

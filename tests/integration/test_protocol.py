@@ -3,7 +3,6 @@
 A trace is the kinds of the messages that came, e.g. "12nsZ"; see harness/wire.py.
 """
 import struct
-import time
 
 import pytest
 
@@ -329,9 +328,9 @@ def test_parameter_status_comes_through(client):
     assert any(m.kind == "S" and m.payload == b"TimeZone\0Europe/Paris\0" for m in messages)
 
 
-def test_cancel_ends_the_query(client):
-    client.send(wire.query("SELECT pg_sleep(30)"))
-    time.sleep(0.1)
+def test_cancel_ends_the_query(client, pg):
+    client.send(wire.query("SELECT pg_sleep(30), 'to be cancelled'"))
+    wait_until(lambda: pg.backends("query LIKE '%to be cancelled%' AND wait_event = 'PgSleep'") == 1, "the query to run")
     client.cancel()
     messages = client.until()
     assert [m.sqlstate for m in messages if m.kind == "E"] == ["57014"]
