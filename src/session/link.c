@@ -398,10 +398,15 @@ void server_after_batch(struct server *s)
         server_client_gone(s);
         return;
     }
+    if (unlikely(s->prepared_is_watching)) {
+        /* behind a ReadyForQuery, too: a Close, for whose Flush the server has nothing */
+        prepared_answer_alone(s);
+        if (c->server != s)
+            return;
+    }
     if (!s->was_ready) {
         /* it may have been waiting for room, or kept back before the server turned out to need more of it */
         bool has_room = tracker_in_flight(&s->tracker) < TRACKER_MAX_REQUESTS / 2;
-        prepared_answer_alone(s);
         if ((c->hold == HOLD_FULL && has_room) || (c->hold == HOLD_TURN && !tracker_may_hold(&s->tracker)) ||
             (c->hold == HOLD_STATEMENT && !prepared_must_wait(s)))
             client_resume(c);
