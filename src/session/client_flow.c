@@ -205,7 +205,8 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
     }
     enum tracker_verdict v = tracker_client(&s->tracker, type);
     if (unlikely(v != TRACKER_FORWARD)) {
-        s->unnamed_of = 0; /* it may be the Parse that does not go */
+        if (type == 'P') /* it does not go, and was taken for sent */
+            s->unnamed_of = 0;
         return prepared_step_of(v);
     }
     c->remain_bytes = len - 4;

@@ -1,7 +1,10 @@
 """Prepared statements where things meet that seldom do: what waits, what is held back, what changes meanwhile."""
+import threading
+
 import pytest
 
 from harness import wire
+from harness.fakeserver import ready
 
 pytestmark = [pytest.mark.own, pytest.mark.sanitizer]
 
@@ -46,3 +49,33 @@ def test_a_close_behind_a_sync_is_answered_at_its_flush(single, ahead):
         client.send(S())
         assert client.trace() == "Z"
         assert run(client, "a") == [["1"]]
+
+
+# ---- the unnamed statement -----------------------------------------------------------
+
+def test_bound_more_often_than_requests_may_be_under_way(make_pooler, fake):
+    """What is held back is a Bind or an Execute: the Parse has long been the server's."""
+    seen = []
+
+    def script(conversation):
+        conversation.accept_login()
+        owed = b""
+        while True:
+            msg = conversation.receive()
+            if msg.kind == "X":
+                return
+            seen.append(msg.kind)
+            owed += {"P": wire.message("1"), "B": wire.message("2"), "E": wire.message("C", wire.cstr("SELECT 0")),
+                     "C": wire.message("3"), "S": ready()}[msg.kind]
+            if len(seen) >= 65536:
+                conversation.send(owed)
+                owed = b""
+
+    pooler = make_pooler(databases={"app": fake(script).dsn + " dbname=app"}, settings={"default_pool_size": 1})
+    n = 40_000
+    with pooler.wire(timeout=60) as client:
+        sender = threading.Thread(target=client.send, args=(P("", "SELECT"), (B("", "") + E()) * n, S()), daemon=True)
+        sender.start()
+        assert client.trace() == "1" + "2C" * n + "Z"
+        sender.join()
+    assert "".join(seen) == "P" + "BE" * n + "S"
