@@ -79,3 +79,14 @@ def test_bound_more_often_than_requests_may_be_under_way(make_pooler, fake):
         assert client.trace() == "1" + "2C" * n + "Z"
         sender.join()
     assert "".join(seen) == "P" + "BE" * n + "S"
+
+
+def test_a_query_that_is_skipped_does_not_end_it(single):
+    with single.wire() as client:
+        client.send(P("", "SELECT 'kept'") + S())
+        client.until()
+        client.send(B("", "none") + H())
+        assert client.receive().sqlstate == "26000"
+        client.send(Q("SELECT 1") + C("S", "") + S())
+        assert client.trace() == "Z"
+        assert run(client, "") == [["kept"]]
