@@ -90,9 +90,13 @@ uint32_t server_prepared_count(const struct server *s)
 void prepared_client_configure(struct client *c)
 {
     const struct settings *set = shard_settings(c->shard);
-    /* who has names already keeps what they stand for */
-    c->maps_statements =
-        c->names != NULL || (c->pool_mode != POOL_MODE_SESSION && set->max_prepared_statements > 0);
+    const bool did_map = c->maps_statements;
+    /* who has statements already keeps what they stand for */
+    c->maps_statements = c->names != NULL || c->unnamed != NULL ||
+                         (c->pool_mode != POOL_MODE_SESSION && set->max_prepared_statements > 0);
+    /* what has been sent on unseen is its own; what will be, nobody knows */
+    if (c->maps_statements != did_map && c->state == CLIENT_ACTIVE && c->server != NULL)
+        c->server->unnamed_of = c->maps_statements ? c->id : 0;
     c->maps_sql = c->maps_statements && (set->sql_prepare || (c->names != NULL && c->names->has_sql));
 }
 

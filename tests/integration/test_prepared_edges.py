@@ -81,6 +81,37 @@ def test_bound_more_often_than_requests_may_be_under_way(make_pooler, fake):
     assert "".join(seen) == "P" + "BE" * n + "S"
 
 
+@pytest.mark.parametrize("before", [{"pool_mode": "session"}, {"max_prepared_statements": 0}], ids=["session", "zero"])
+def test_settings_that_begin_to_map_it(make_pooler, before):
+    """A Parse that was sent on unseen is still the server's own when its Bind is looked at."""
+    pooler = make_pooler(settings={"default_pool_size": 1, **before})
+    with pooler.wire() as client:
+        client.send(Q("BEGIN"))
+        client.until()
+        client.send(P("", "SELECT 5") + S())
+        client.until()
+        pooler.settings.update(pool_mode="transaction", max_prepared_statements=100)
+        pooler.reload()
+        pooler.show("CLIENTS")  # asked behind it: every worker has it
+        assert run(client, "") == [["5"]]
+
+
+@pytest.mark.parametrize("after", [{"pool_mode": "session"}, {"max_prepared_statements": 0}], ids=["session", "zero"])
+def test_settings_that_end_mapping_it(make_pooler, after):
+    """What was kept for the client is not forgotten: it would get another client's."""
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    with pooler.wire() as one:
+        with pooler.wire() as two:
+            one.send(P("", "SELECT 'one'") + S())
+            one.until()
+            two.send(P("", "SELECT 'two'") + S())
+            two.until()
+        pooler.settings.update(after)
+        pooler.reload()
+        pooler.show("CLIENTS")
+        assert run(one, "") == [["one"]]
+
+
 def test_a_query_that_is_skipped_does_not_end_it(single):
     with single.wire() as client:
         client.send(P("", "SELECT 'kept'") + S())
