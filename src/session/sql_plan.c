@@ -216,6 +216,10 @@ static enum prepared_step add_effect(struct sql_plan *plan, const struct sql_com
 {
     struct sql_effects *e = &plan->effects;
 
+    if (cmd->kind == SQL_EXECUTE && plan->n_executes > SQL_NOTED_EXECUTES) { /* it changes nothing */
+        statement_unref(statement);
+        return PREPARED_TAKEN;
+    }
     if (e->n >= SQL_MAX_COMMANDS || !grow(&e->items, e->n, sizeof(e->items[0]))) {
         statement_unref(statement);
         return e->n >= SQL_MAX_COMMANDS ? PREPARED_TOO_LARGE : PREPARED_NO_MEMORY;
@@ -248,8 +252,10 @@ static enum prepared_step plan_unknown(struct sql_plan *plan, const struct sql_c
 static enum prepared_step plan_execute(struct sql_plan *plan, const struct sql_command *cmd)
 {
     struct statement *statement;
-    enum prepared_step step = look_up(plan, cmd, &statement);
 
+    if (plan->n_executes++ >= SQL_MAX_EXECUTES)
+        return PREPARED_TOO_LARGE;
+    enum prepared_step step = look_up(plan, cmd, &statement);
     if (step != PREPARED_TAKEN)
         return step;
     if (statement == NULL)

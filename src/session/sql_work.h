@@ -40,7 +40,9 @@ struct sql_need {
     bool is_there;               /* at this point of the text */
 };
 
-#define SQL_MAX_COMMANDS    1024 /* in one text */
+#define SQL_MAX_COMMANDS    1024  /* noted of one text: those that change something, and some EXECUTEs */
+#define SQL_MAX_EXECUTES    65536 /* in one text */
+#define SQL_NOTED_EXECUTES  64    /* the first, for names in errors */
 #define SQL_MAX_WHOLE_BYTES (STATEMENT_MAX_BODY_BYTES + 65536u)
 
 struct sql_effects {
@@ -60,6 +62,7 @@ struct sql_plan {
     uint32_t copied;    /* text[0..copied) is in out, or replaced */
     uint32_t out_chars; /* characters of it */
     uint32_t n_statements;
+    uint32_t n_executes;
     struct sql_effects effects;
     struct sql_need *needs;
     uint32_t n_needs;

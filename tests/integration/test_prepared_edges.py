@@ -51,6 +51,19 @@ def test_a_close_behind_a_sync_is_answered_at_its_flush(single, ahead):
         assert run(client, "a") == [["1"]]
 
 
+# ---- texts -------------------------------------------------------------------------
+
+def test_a_text_with_thousands_of_executes(single):
+    with single.wire() as client:
+        client.send(Q("PREPARE a(int) AS SELECT $1"))
+        client.until()
+        client.send(Q(";".join(f"EXECUTE a({n})" for n in range(5000))))
+        assert [int(row[0]) for row in rows(client)] == list(range(5000))
+        client.send(Q(";".join(f"EXECUTE a({n})" for n in range(3000)) + "; EXECUTE none"))
+        failed = [m for m in client.until() if m.kind == "E"]
+        assert failed[0].sqlstate == "26000" and '"none"' in failed[0].text
+
+
 # ---- the unnamed statement -----------------------------------------------------------
 
 def test_bound_more_often_than_requests_may_be_under_way(make_pooler, fake):
