@@ -178,17 +178,26 @@ static bool is_needed(const struct sql_plan *plan, const struct statement *state
     return false;
 }
 
-/* The statements that the text makes have a place too. */
-static struct cached_statement *find_victim(const struct sql_plan *plan)
+/* Statements that the text makes. */
+static uint32_t count_new(const struct sql_plan *plan)
 {
     struct server *s = plan->server;
-    uint32_t max = prepared_max_on_server(s), n_new = 0;
+    uint32_t n_new = 0;
 
     for (uint32_t i = 0; i < plan->effects.n; i++) {
         const struct sql_effect *e = &plan->effects.items[i];
         n_new += e->kind == SQL_PREPARE && !e->must_fail &&
                  statement_cache_find(&s->prepared->cache, e->statement) == NULL;
     }
+    return n_new;
+}
+
+/* They have a place too: what makes way for them, or NULL. */
+static struct cached_statement *find_victim(const struct sql_plan *plan, uint32_t n_new)
+{
+    struct server *s = plan->server;
+    const uint32_t max = prepared_max_on_server(s);
+
     if (n_new == 0)
         return NULL;
     struct cached_statement *x =
@@ -224,21 +233,34 @@ static void pin(struct sql_plan *plan, bool is_pinned)
     }
 }
 
-static enum prepared_step provide_all(struct sql_plan *plan, struct outgoing *o, uint32_t at)
+/* As many at a time as one text may add, so that texts do not add up. */
+static enum prepared_step make_room(struct sql_plan *plan, struct outgoing *o, uint32_t at)
 {
     struct server *s = plan->server;
+    const uint32_t n_new = count_new(plan);
+    enum prepared_step step = PREPARED_TAKEN;
+
+    for (uint32_t i = 0; i < SQL_MAX_COMMANDS && step == PREPARED_TAKEN; i++) {
+        struct cached_statement *victim = find_victim(plan, n_new);
+        if (victim == NULL)
+            break;
+        if (!outgoing_reserve(s, o, at))
+            return PREPARED_LOST;
+        outgoing_range(o, at);
+        step = prepared_close_on_server(s, o, victim);
+    }
+    return step;
+}
+
+static enum prepared_step provide_all(struct sql_plan *plan, struct outgoing *o, uint32_t at)
+{
     enum prepared_step step = PREPARED_TAKEN;
 
     pin(plan, true);
     for (uint32_t i = 0; i < plan->n_needs && step == PREPARED_TAKEN; i++)
         step = provide_one(plan, o, at, &plan->needs[i]);
-    struct cached_statement *victim = step == PREPARED_TAKEN ? find_victim(plan) : NULL;
-    if (victim != NULL && outgoing_reserve(s, o, at)) {
-        outgoing_range(o, at);
-        step = prepared_close_on_server(s, o, victim);
-    } else if (victim != NULL) {
-        step = PREPARED_LOST;
-    }
+    if (step == PREPARED_TAKEN)
+        step = make_room(plan, o, at);
     if (step != PREPARED_LOST)
         pin(plan, false);
     return step;
@@ -249,7 +271,7 @@ static bool needs_nothing(const struct sql_plan *plan)
     for (uint32_t i = 0; i < plan->n_needs; i++)
         if (is_missing(plan->server, &plan->needs[i]))
             return false;
-    return find_victim(plan) == NULL;
+    return find_victim(plan, count_new(plan)) == NULL;
 }
 
 /* Ahead of a Query: sent, and ended with a Sync unless the client has a batch open. */

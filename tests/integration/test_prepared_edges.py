@@ -64,6 +64,18 @@ def test_a_text_with_thousands_of_executes(single):
         assert failed[0].sqlstate == "26000" and '"none"' in failed[0].text
 
 
+def test_texts_that_prepare_much_are_bounded_too(make_pooler):
+    """What one text needs is there at once; the next one makes room for its own."""
+    pooler = make_pooler(settings={"default_pool_size": 1, "max_prepared_statements": 5})
+    with pooler.wire() as client:
+        for turn in range(6):
+            client.send(Q("; ".join(f"PREPARE p{turn}_{n} AS SELECT {turn * 100 + n}" for n in range(20))))
+            client.until()
+        assert int(value(client, "SELECT count(*) FROM pg_prepared_statements")) <= 25
+        for turn in range(6):
+            assert value(client, f"EXECUTE p{turn}_7") == str(turn * 100 + 7)
+
+
 # ---- the unnamed statement -----------------------------------------------------------
 
 def test_bound_more_often_than_requests_may_be_under_way(make_pooler, fake):
