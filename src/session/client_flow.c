@@ -283,9 +283,12 @@ static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t l
         }
         enum prepared_step step = take_request(c, s, &o, at, len_bytes, type, len, &used);
         if (unlikely(step != PREPARED_TAKEN)) {
-            if (stop_at(c, s, &o, at, step))
-                break;
-            return len_bytes;
+            if (!stop_at(c, s, &o, at, step))
+                return len_bytes;
+            /* what it needs has been sent ahead of it: it has begun */
+            if (step == PREPARED_HOLD && s->query_start_us == 0 && tracker_is_busy(&s->tracker))
+                note_request(c, s, c->shard->now_us);
+            break;
         }
         if (!is_noted && tracker_is_busy(&s->tracker)) {
             note_request(c, s, c->shard->now_us);

@@ -354,6 +354,7 @@ static enum prepared_step answer_query(struct client *c, struct server *s, struc
     bool is_sent = !b.failed && stream_send(&c->stream, b.data, b.len);
     buf_free(&b);
     s->was_ready = true;
+    server_query_answered(s);
     if (is_sent)
         return PREPARED_TAKEN;
     client_close(c, CLOSE_CLIENT_EOF, NULL);

@@ -88,13 +88,8 @@ static void on_error(struct server *s, const uint8_t *body, uint32_t len_bytes, 
     }
 }
 
-static void on_ready(struct server *s, uint32_t facts)
+void server_query_answered(struct server *s)
 {
-    struct client *c = s->client;
-
-    s->was_ready = true;
-    if ((facts & TRACKER_INTERNAL) != 0 || c == NULL)
-        return;
     int64_t now_us = s->shard->now_us;
     struct stats_shard *st = server_stats(s);
     char status = s->tracker.tx_status;
@@ -116,6 +111,13 @@ static void on_ready(struct server *s, uint32_t facts)
     if (status == 'I')
         s->xact_start_us = has_more ? now_us : 0;
     s->idle_in_xact_us = status != 'I' && !has_more ? now_us : 0;
+}
+
+static void on_ready(struct server *s, uint32_t facts)
+{
+    s->was_ready = true;
+    if ((facts & TRACKER_INTERNAL) == 0 && s->client != NULL)
+        server_query_answered(s);
 }
 
 static const bool inspected_types[256] = {['Z'] = true, ['S'] = true, ['E'] = true, ['C'] = true};

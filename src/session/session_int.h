@@ -177,6 +177,8 @@ void replication_failed(struct server *s, enum close_reason why, const char *sql
 /* server_flow.c */
 extern const struct stream_ops server_stream_ops;
 void server_read(struct server *s);
+/* The client has been told ReadyForQuery, by its server or for it: figures and times. */
+void server_query_answered(struct server *s);
 
 /* link.c */
 /* Sends a query of our own. False: memory is out, or the server is not at rest. */

@@ -5,6 +5,7 @@ import pytest
 
 from harness import wire
 from harness.fakeserver import ready
+from harness.util import wait_until
 
 pytestmark = [pytest.mark.own, pytest.mark.sanitizer]
 
@@ -74,6 +75,57 @@ def test_texts_that_prepare_much_are_bounded_too(make_pooler):
         assert int(value(client, "SELECT count(*) FROM pg_prepared_statements")) <= 25
         for turn in range(6):
             assert value(client, f"EXECUTE p{turn}_7") == str(turn * 100 + 7)
+
+
+# ---- a statement that is made on the server ahead of an EXECUTE ----------------------
+
+@pytest.fixture
+def locked(pg):
+    """A table whose definition somebody is about to change."""
+    with pg.connect() as conn:
+        conn.execute("DROP TABLE IF EXISTS locked; CREATE TABLE locked AS SELECT 5 AS x; GRANT ALL ON locked TO PUBLIC")
+        conn.autocommit = False
+        yield conn
+        conn.rollback()
+
+
+def waiting_for_lock(pg):
+    with pg.connect() as conn:
+        return conn.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'locked'::regclass").fetchone()[0]
+
+
+def prepare_elsewhere(pooler, client, pg, locked, by_sql=True):
+    """The only server has not got the client's statement any more, and cannot make it now."""
+    if by_sql:
+        client.send(Q("PREPARE x AS SELECT x FROM locked"))
+        client.until()
+    else:
+        prepare(client, "x", "SELECT x FROM locked")
+    with pooler.wire() as other:
+        other.send(Q("DEALLOCATE ALL"))
+        other.until()
+    locked.execute("LOCK TABLE locked")
+
+
+def test_query_timeout_strikes_what_an_execute_needs(make_pooler, pg, locked):
+    pooler = make_pooler(settings={"default_pool_size": 1, "query_timeout": 1})
+    with pooler.wire(timeout=60) as client:
+        prepare_elsewhere(pooler, client, pg, locked)
+        client.send(Q("EXECUTE x"))
+        assert "query timeout" in [m for m in client.expect_closed() if m.kind == "E"][0].text.replace("_", " ")
+
+
+def test_who_waits_for_what_an_execute_needs_is_not_idle(make_pooler, pg, locked):
+    pooler = make_pooler(settings={"default_pool_size": 1, "idle_transaction_timeout": 1})
+    with pooler.wire(timeout=60) as client:
+        prepare_elsewhere(pooler, client, pg, locked)
+        client.send(Q("BEGIN") + Q("EXECUTE x"))
+        assert client.trace() == "CZ"
+        wait_until(lambda: waiting_for_lock(pg) > 0, "the lock is waited for")
+        with pooler.wire() as second:  # a client that is idle in a transaction would be struck long before
+            assert second.silent_for(2.5)
+        locked.rollback()
+        assert rows(client) == [["5"]]
 
 
 # ---- the unnamed statement -----------------------------------------------------------
