@@ -29,7 +29,7 @@ struct statement_names {
     uint64_t bytes;
     struct params *params; /* a reference: those of which `settings` were made */
     struct istr *settings; /* a reference */
-    bool has_sql;          /* some were PREPAREd by SQL */
+    bool has_sql;          /* some were PREPAREd by SQL, or are used by it */
 };
 
 /* NULL when memory is out. */

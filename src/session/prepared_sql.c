@@ -292,6 +292,7 @@ static enum prepared_step begin_round(struct sql_plan *plan, struct outgoing *o,
     if (!outgoing_reserve(s, o, at))
         return PREPARED_LOST;
     outgoing_put(o, was_open ? flush : sync, WIRE_HEADER_BYTES);
+    plan->client->names->has_sql = true; /* it goes on with that, whatever the settings become */
     sql_work_of(s)->round = ROUND_SENT;
     return PREPARED_HOLD;
 }

@@ -128,6 +128,22 @@ def test_who_waits_for_what_an_execute_needs_is_not_idle(make_pooler, pg, locked
         assert rows(client) == [["5"]]
 
 
+def test_sql_prepare_turned_off_meanwhile(make_pooler, pg, locked):
+    """Who has begun goes on; the server is not kept for ever."""
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    with pooler.wire(timeout=60) as client:
+        prepare_elsewhere(pooler, client, pg, locked, by_sql=False)
+        client.send(Q("EXECUTE x"))
+        wait_until(lambda: waiting_for_lock(pg) > 0, "the lock is waited for")
+        pooler.settings["sql_prepare"] = "off"
+        pooler.reload()
+        pooler.show("CLIENTS")  # asked behind it: every worker has it
+        locked.rollback()
+        assert rows(client) == [["5"]]
+        with pooler.wire() as other:
+            assert value(other, "SELECT 1") == "1"
+
+
 # ---- the unnamed statement -----------------------------------------------------------
 
 def test_bound_more_often_than_requests_may_be_under_way(make_pooler, fake):
