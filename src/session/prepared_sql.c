@@ -397,6 +397,8 @@ static bool do_alone(struct sql_plan *plan)
     if (plan->n_statements != 1 || plan->effects.n != 1 || s->tracker.tx_status == 'E' ||
         s->tracker.is_open || e->statement == NULL || e->must_fail)
         return false;
+    if (s->remain_bytes > 0) /* a notice is being passed on: not into the middle of it */
+        return false;
     if (e->kind == SQL_DEALLOCATE) {
         struct statement_name *name = statement_names_find(c->names, e->name, e->name_bytes);
         statement_names_take(c->names, name);

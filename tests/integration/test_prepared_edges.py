@@ -52,6 +52,33 @@ def test_a_close_behind_a_sync_is_answered_at_its_flush(single, ahead):
         assert run(client, "a") == [["1"]]
 
 
+def test_not_amid_a_message_of_the_server(make_pooler, fake):
+    """A command that the server need not be asked for: its answer does not go into a message that is being passed on."""
+    notice = wire.message("N", b"SNOTICE\0VNOTICE\0C00000\0M" + b"x" * 100 + b"\0\0")
+    answers = {"P": wire.message("1"), "S": ready(b"T"), "Q": wire.message("C", wire.cstr("DEALLOCATE")) + ready(b"T")}
+
+    def script(conversation):
+        conversation.accept_login()
+        assert [conversation.receive().kind for _ in "PS"] == ["P", "S"]
+        conversation.send(wire.message("1"), ready())
+        assert conversation.receive().kind == "Q"
+        conversation.send(wire.message("C", wire.cstr("BEGIN")), ready(b"T"), notice[:50])
+        rest = notice[50:]
+        while (msg := conversation.receive()).kind != "X":
+            conversation.send(rest, answers[msg.kind])
+            rest = b""
+
+    pooler = make_pooler(databases={"app": fake(script).dsn + " dbname=app"}, settings={"default_pool_size": 1})
+    with pooler.wire() as client:
+        prepare(client, "a", "SELECT 1")
+        client.send(Q("BEGIN"))
+        assert client.trace() == "CZ"
+        half = client.receive_bytes(50)
+        client.buffer = half + client.buffer
+        client.send(Q("DEALLOCATE a"))
+        assert client.trace() == "NCZ"
+
+
 # ---- texts -------------------------------------------------------------------------
 
 def test_a_text_with_thousands_of_executes(single):
