@@ -13,6 +13,7 @@
 #include "prepared_int.h"
 
 #define STALE_PLAN_ROUTINE "RevalidateCachedQuery"
+#define MISSING_ROUTINE    "FetchPreparedStatement"
 
 /* ---- what has become of them ---- */
 
@@ -236,6 +237,16 @@ static bool translate(const struct server *s, const struct note *n, const uint8_
     return true;
 }
 
+/* Has somebody DEALLOCATEd on the server what its client has a name for, where no tag tells (DO, a function)?
+ */
+static bool is_taken_away(const struct server *s, const struct wire_error *e, const uint8_t *body,
+                          uint32_t len_bytes)
+{
+    return strcmp(e->sqlstate, "26000") == 0 && strcmp(e->routine, MISSING_ROUTINE) == 0 &&
+           s->client != NULL && s->client->names != NULL &&
+           statement_names_find_number(s->client->names, statement_number_in_error(body, len_bytes)) != NULL;
+}
+
 enum prepared_error prepared_on_error(struct server *s, const uint8_t *body, uint32_t len_bytes,
                                       struct buf *instead)
 {
@@ -249,10 +260,13 @@ enum prepared_error prepared_on_error(struct server *s, const uint8_t *body, uin
     if (body != NULL && translate(s, n_dropped > 0 ? first_note(s) : NULL, body, len_bytes, instead))
         what = PREPARED_ERROR_CHANGED;
     undo_first(s, n_dropped);
-    if (body != NULL && wire_parse_error(body, len_bytes, &e) && strcmp(e.routine, STALE_PLAN_ROUTINE) == 0) {
+    if (body != NULL && wire_parse_error(body, len_bytes, &e) &&
+        (strcmp(e.routine, STALE_PLAN_ROUTINE) == 0 || is_taken_away(s, &e, body, len_bytes))) {
         statement_cache_expire(&p->cache);
-        if (what == PREPARED_ERROR_PASSES)
-            what = retry(s);
+        enum prepared_error retried = retry(s);
+        if (retried != PREPARED_ERROR_PASSES && what == PREPARED_ERROR_CHANGED)
+            buf_free(instead);
+        what = retried != PREPARED_ERROR_PASSES ? retried : what;
     }
     if (what != PREPARED_ERROR_RETRIED)
         settle_batch(s);

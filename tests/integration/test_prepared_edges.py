@@ -171,6 +171,26 @@ def test_sql_prepare_turned_off_meanwhile(make_pooler, pg, locked):
             assert value(other, "SELECT 1") == "1"
 
 
+# ---- statements that are taken away unseen -------------------------------------------
+
+@pytest.mark.parametrize("how", ["DEALLOCATE ALL", "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"], ids=["seen", "unseen"])
+def test_deallocate_all_costs_others_a_parse(single, how):
+    with single.wire() as one, single.wire() as two:
+        prepare(one, "a", "SELECT 1")
+        one.send(Q("PREPARE b AS SELECT 2"))
+        one.until()
+        for _ in range(2):
+            one.send(P("", "SELECT 3") + S())
+            one.until()
+            two.send(Q(how))
+            assert two.trace() == "CZ"
+            assert run(one, "") == [["3"]]
+            one.send(B("", "a") + S())
+            assert "E" not in one.trace()
+            assert run(one, "a") == [["1"]]
+            assert value(one, "EXECUTE b") == "2"
+
+
 # ---- the unnamed statement -----------------------------------------------------------
 
 def test_bound_more_often_than_requests_may_be_under_way(make_pooler, fake):
