@@ -261,3 +261,38 @@ def test_a_query_that_is_skipped_does_not_end_it(single):
         client.send(Q("SELECT 1") + C("S", "") + S())
         assert client.trace() == "Z"
         assert run(client, "") == [["kept"]]
+
+
+
+def test_one_that_is_held_back_is_not_the_servers(make_pooler, pg):
+    """Its client goes on with another server; on the first one there is still another client's."""
+    pooler = make_pooler(settings={"default_pool_size": 2})
+    with pg.connect() as lock, pooler.wire() as owner, pooler.wire() as client, pooler.wire() as busy, pooler.wire() as next_one:
+        lock.execute("SELECT pg_advisory_lock(77)")
+        prepare(client, "lock", "SELECT pg_advisory_lock(77)")
+        prepare(client, "a", "SELECT 'its own'")
+        for other in (busy, next_one):
+            prepare(other, "begin", "BEGIN")
+            prepare(other, "commit", "COMMIT")
+        busy.send(Q("BEGIN"))
+        busy.until()
+        owner.send(P("", "SELECT 'secret of another client'") + S())
+        owner.until()
+        # waits for all that is ahead of it, since a command about statements is looked at then
+        client.send(B("", "lock") + E() + S() + P("", "EXECUTE a") + S())
+        with pg.connect() as conn:
+            wait_until(lambda: conn.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone(), "the lock")
+        next_one.send(B("", "begin") + E() + S())
+        wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "one who waits")
+        lock.execute("SELECT pg_advisory_unlock(77)")
+        assert client.trace() == "2DCZ" and next_one.trace() == "2CZ"  # the server is another one's now
+        busy.send(Q("COMMIT"))
+        busy.until()
+        assert client.trace() == "1Z"
+        busy.send(Q("BEGIN"))  # takes that one again
+        busy.until()
+        next_one.send(B("", "commit") + E() + S())
+        next_one.until()
+        assert run(client, "") == []
+        next_one.send(Q("SELECT 1"))
+        next_one.until()
