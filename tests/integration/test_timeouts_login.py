@@ -4,6 +4,7 @@ import ctypes
 import os
 import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -146,6 +147,37 @@ def test_query_wait_notify_is_said_once_and_not_early(make_pooler):
         quick.send(wire.query("SELECT 1"))
         busy.query("COMMIT")
         assert quick.trace() == "TDCZ", "who waits shorter hears nothing"
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("action", ["disconnect", "cancel"])
+def test_query_timeout_is_not_for_a_login(make_pooler, fake, action):
+    """A server is asked whether it takes a client's settings, for longer than its query, which is there already, may take."""
+    may_answer = threading.Event()
+
+    def answer(sql):
+        if sql == "stuck":
+            return None
+        if "work_mem" in sql:
+            may_answer.wait()
+            return wire.message("C", wire.cstr("SET")) + ready()
+        return one_row(sql)
+
+    def script(conversation):
+        conversation.accept_login()
+        conversation.serve_queries(answer)
+
+    server = fake(script)
+    pooler = make_pooler(databases={"app": server.dsn}, settings={"query_timeout": 1, "timeout_action": action, "cancel_wait_timeout": 1})
+    with pooler.wire(timeout=60) as other, pooler.raw() as client:
+        assert other.value("one") == "one"
+        client.send(wire.startup_packet({"user": "app", "database": "app", "work_mem": "5MB"}) + wire.query("two"))
+        wait_until(lambda: any("work_mem" in sql for sql in server.queries), "the question")
+        other.send(wire.query("stuck"))
+        other.expect_closed()  # it began later, and its time is over
+        may_answer.set()
+        client.finish_login("app")
+        assert [m.row() for m in client.until() if m.kind == "D"] == [["two"]]
 
 
 # ---- servers --------------------------------------------------------------------
