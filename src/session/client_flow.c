@@ -398,6 +398,8 @@ static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t le
         c->is_dropping = c->remain_bytes > 0;
         return WIRE_HEADER_BYTES;
     }
+    if (unlikely(c->lost != LOST_NOTHING) && lost_wants_more(c, data, len_bytes))
+        return 0;
     if (unlikely(c->lost != LOST_NOTHING) && lost_take_message(c, data, len_bytes)) {
         c->remain_bytes = len - 4;
         c->is_dropping = c->remain_bytes > 0;

@@ -26,6 +26,8 @@
 /* The name is for those who read PostgreSQL's log. */
 #define FAILING_SQL "BEGIN; ROLLBACK TO SAVEPOINT pgsluice_ended_this_transaction"
 
+#define MAX_ROLLBACK_BYTES 64 /* a Query that is longer is none of these */
+
 static const char hint[] = "The transaction was rolled back; end it before you begin another one.";
 
 bool lost_begin(struct server *s, enum close_reason why)
@@ -81,6 +83,12 @@ bool lost_has_failed(const struct server *s)
 }
 
 /* ---- telling ---- */
+
+bool lost_wants_more(const struct client *c, const uint8_t *data, uint32_t len_bytes)
+{
+    uint32_t len = wire_u32(data + 1);
+    return c->lost == LOST_UNTOLD && data[0] == 'Q' && len <= MAX_ROLLBACK_BYTES && len_bytes < 1 + len;
+}
 
 /* A simple query that does nothing but end the transaction. False also when it has not arrived whole. */
 static bool is_rollback(const uint8_t *data, uint32_t len_bytes)

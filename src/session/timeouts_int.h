@@ -30,6 +30,8 @@ void lost_rolled_back(struct server *s);
 bool lost_send_failure(struct server *s) must_check;
 /* STEP_FAIL has been answered, as it should be. */
 bool lost_has_failed(const struct server *s) must_check;
+/* Its next message (header at data) may be a ROLLBACK, and has not arrived whole. */
+bool lost_wants_more(const struct client *c, const uint8_t *data, uint32_t len_bytes) must_check;
 /* A message (header at data) of a client whose c->lost is set, and which has no server that it may use. True:
  * dealt with, to be dropped (or the client has gone). */
 bool lost_take_message(struct client *c, const uint8_t *data, uint32_t len_bytes) must_check;

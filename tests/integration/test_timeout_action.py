@@ -367,6 +367,22 @@ def test_transaction_is_rolled_back(make_pooler, pg, mode, setting, sqlstate, th
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_rollback_in_pieces(make_pooler, mode):
+    """What it is shows when it is there whole."""
+    pooler = make(make_pooler, "idle_transaction_timeout", mode)
+    with pooler.wire() as client:
+        leave_open(client, pooler, "idle_transaction_timeout")
+        raw = wire.query("ROLLBACK")
+        for part in (raw[:3], raw[3:5], raw[5:6], raw[6:]):
+            client.send(part)
+            for _ in range(2):
+                pooler.show("CLIENTS")  # its worker has had its turn
+        messages = client.until()
+        assert [m.kind for m in messages] == ["C", "Z"] and messages[0].tag == "ROLLBACK" and messages[1].payload == b"I"
+        assert client.value("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("rollback, is_known", [("ROLLBACK", True), ("rollback; ", True), ("ABORT", True), ("Rollback Work", True),
                                                 ("/* x */ ROLLBACK", False), ("ROLLBACK; SELECT 1", False)])
 def test_plain_rollback_succeeds(make_pooler, mode, rollback, is_known):
