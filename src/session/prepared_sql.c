@@ -62,7 +62,8 @@ bool prepared_sql_must_wait(const struct server *s)
 
     return w != NULL && !is_at_rest(s) && !is_copying_in(s) &&
            (w->wants_rest || w->round == ROUND_SENT ||
-            (w->n_changes > 0 && !tracker_runs_nothing(&s->tracker)));
+            (w->n_changes > 0 && s->client != NULL && s->client->id == w->client &&
+             !tracker_runs_nothing(&s->tracker)));
 }
 
 bool prepared_sql_is_resumed(const struct server *s)

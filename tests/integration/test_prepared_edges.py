@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from harness import wire
-from harness.fakeserver import ready
+from harness.fakeserver import error, ready
 from harness.util import wait_until
 
 pytestmark = [pytest.mark.own, pytest.mark.sanitizer]
@@ -102,6 +102,36 @@ def test_texts_that_prepare_much_are_bounded_too(make_pooler):
         assert int(value(client, "SELECT count(*) FROM pg_prepared_statements")) <= 25
         for turn in range(6):
             assert value(client, f"EXECUTE p{turn}_7") == str(turn * 100 + 7)
+
+
+def test_a_command_that_failed_keeps_nobody_waiting(make_pooler, fake):
+    """A DEALLOCATE that changed nothing: other clients' pipelines are sent on as they come, without Flushes of ours."""
+    seen = []
+    answers = {"P": wire.message("1"), "B": wire.message("2"), "E": wire.message("C", wire.cstr("SELECT 0")), "S": ready()}
+
+    def script(conversation):
+        conversation.accept_login()
+        owed, is_refused = b"", False
+        while (msg := conversation.receive()).kind != "X":
+            seen.append(msg.kind)
+            is_refused = is_refused or b"DEALLOCATE" in msg.payload
+            if is_refused and msg.kind == "E":
+                answer, is_refused = error("26000", "there is none", "ERROR"), False
+            else:
+                answer = answers[msg.kind]
+            owed += answer
+            if msg.kind == "S":
+                conversation.send(owed)
+                owed = b""
+
+    pooler = make_pooler(databases={"app": fake(script).dsn + " dbname=app"}, settings={"default_pool_size": 1})
+    with pooler.wire() as one, pooler.wire() as two:
+        one.send(P("", "DEALLOCATE none") + B("", "") + E() + S())
+        assert one.trace() == "12EZ"
+        prepare(two, "a", "SELECT 1")
+        two.send((B("", "a") + E()) * 5 + S())
+        assert two.trace() == "2C" * 5 + "Z"
+    assert "".join(seen) == "PBES" + "PS" + "BE" * 5 + "S"
 
 
 # ---- a statement that is made on the server ahead of an EXECUTE ----------------------
