@@ -124,13 +124,19 @@ static void read_peer(struct client *c, int fd, bool is_unix)
     c->peer_family = AF_UNIX;
     if (is_unix || getpeername(fd, (struct sockaddr *)&ss, &len) != 0)
         return;
-    c->peer_family = (uint8_t)ss.ss_family;
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)&ss;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&ss;
     if (ss.ss_family == AF_INET) {
-        const struct sockaddr_in *in4 = (const struct sockaddr_in *)&ss;
+        c->peer_family = AF_INET;
         memcpy(c->peer_addr, &in4->sin_addr, 4);
         c->peer_port = ntohs(in4->sin_port);
+    } else if (ss.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+        /* a socket of the service manager may be one for both: rules and counts are about the IPv4 address */
+        c->peer_family = AF_INET;
+        memcpy(c->peer_addr, in6->sin6_addr.s6_addr + 12, 4);
+        c->peer_port = ntohs(in6->sin6_port);
     } else if (ss.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&ss;
+        c->peer_family = AF_INET6;
         memcpy(c->peer_addr, &in6->sin6_addr, 16);
         c->peer_port = ntohs(in6->sin6_port);
     }
