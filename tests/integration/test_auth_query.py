@@ -1,7 +1,9 @@
 """auth_query: users whom auth_file does not name are asked of a database, over connections that no client ever has."""
 import concurrent.futures
 import contextlib
+import itertools
 import threading
+import time
 
 import psycopg
 import pytest
@@ -423,3 +425,27 @@ def test_reload_changes_it(make, pg):
     pooler.write_config()
     pooler.admin("RELOAD", password="adm")
     pooler.wire(user="scramuser", password=PASSWORDS["scramuser"]).disconnect()
+
+
+# ---- over time
+
+def test_who_is_looked_up_keeps_nobody_who_is_silent(make, pg):
+    """client_login_timeout ends who says no more, however many look-ups end meanwhile and whoever waits after one."""
+    pooler = make(settings={"client_login_timeout": 3 * util.PATIENCE})
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(pooler.raw(timeout=0.1)) for _ in range(8)]
+        for client in silent:
+            client.send(b"\0")  # else it would not be accepted yet
+        began = time.monotonic()
+        for client in silent:
+            for n in itertools.count():
+                later = stack.enter_context(pooler.raw(timeout=10))
+                later.send(startup_packet({"user": f"aq_{id(client)}_{n}", "database": "app"}))
+                assert later.receive().kind == "R"
+                assert time.monotonic() - began < 10 * util.PATIENCE, "it has not been ended"
+                try:
+                    client.receive()
+                    break
+                except TimeoutError:
+                    continue
+        assert time.monotonic() - began >= 3
