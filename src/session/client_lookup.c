@@ -41,6 +41,7 @@ static void queue_for_server(struct client *c)
     c->pool = l->lookup_pool;
     c->timeouts =
         (struct config_timeouts){.query_wait_us = config_settings(l->config->config)->query_wait_timeout_us};
+    atomic_store_explicit(&c->pool->unused_since_us, c->shard->now_us, memory_order_relaxed);
     client_set_state(c, CLIENT_LOGIN_WAIT);
     pool_checkout(c->pool, &c->ticket, c->shard->now_us, &acts);
     shard_perform(c->shard, c->pool, &acts);

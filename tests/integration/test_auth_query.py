@@ -429,6 +429,19 @@ def test_reload_changes_it(make, pg):
 
 # ---- over time
 
+def test_connections_that_are_in_use_stay(make, pg):
+    """pool_idle_timeout counts from the last look-up; no client is ever linked to these servers, but that is no reason."""
+    pooler = make(settings={"pool_idle_timeout": 3, "auth_query_cache_time": 0})
+    last, pauses, end = time.monotonic(), 0, time.monotonic() + 8
+    while last < end:
+        pooler.wire(user="md5user", password=PASSWORDS["md5user"]).disconnect()
+        now = time.monotonic()
+        pauses += now - last > 2  # a machine that is busy elsewhere
+        last = now
+        time.sleep(0.1)
+    assert len(pooler.log_lines("app/bob@.* new connection to server")) <= 1 + pauses
+
+
 def test_who_is_looked_up_keeps_nobody_who_is_silent(make, pg):
     """client_login_timeout ends who says no more, however many look-ups end meanwhile and whoever waits after one."""
     pooler = make(settings={"client_login_timeout": 3 * util.PATIENCE})
