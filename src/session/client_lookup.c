@@ -10,12 +10,14 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 
 #include "config/login_rules.h"
 #include "auth_int.h"
 #include "login_int.h"
 
-#define MAX_TRIES 3 /* servers that died, leaders that went */
+#define MAX_TRIES      3   /* servers that died, leaders that went */
+#define MAX_NAME_BYTES 127 /* PgBouncer's bound; a name of PostgreSQL has 63 */
 
 static void take_found(struct client *c, struct found_user *found, bool is_kept)
 {
@@ -65,7 +67,7 @@ bool client_lookup_begin(struct client *c)
     struct found_user *found = NULL;
     struct mail_lookup *waiter;
 
-    if (l->credential != NULL || l->is_any || !lookup_of(l, &how))
+    if (l->credential != NULL || l->is_any || strlen(l->user) > MAX_NAME_BYTES || !lookup_of(l, &how))
         return false;
     l->lookup_pool = lookup_pool(c, &how);
     waiter = l->lookup_pool != NULL ? calloc(1, sizeof(*waiter)) : NULL;

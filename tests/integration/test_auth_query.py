@@ -462,3 +462,12 @@ def test_who_is_looked_up_keeps_nobody_who_is_silent(make, pg):
                 except TimeoutError:
                     continue
         assert time.monotonic() - began >= 3
+
+
+def test_who_cannot_be_anybody_is_not_looked_up(make, pg):
+    """No user has so long a name, and what strangers say would be remembered."""
+    with counted(pg, "aq_long") as (query, calls):
+        pooler = make(settings={"auth_query": query})
+        refusal = refused(pooler, "u" * 128, "x")
+        assert refusal.sqlstate == "28P01" and calls() == 0
+        assert refused(pooler, "u" * 127, "x").sqlstate == "28P01" and calls() == 1
