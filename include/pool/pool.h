@@ -109,7 +109,7 @@ struct pool {
     _Atomic int64_t retry_hint_us;   /* somebody waits for this time: from then on a worker whose clients
                                        wait calls pool_pump; 0 = nobody */
     _Atomic int clients;             /* client sessions logged in to this pool: reference count */
-    _Atomic int64_t unused_since_us; /* its last client left then; 0 = it has had none yet */
+    _Atomic int64_t unused_since_us; /* its last client left, or look-up began, then; 0 = it has had none */
     _Atomic bool is_retired;         /* see registry_retire() */
     _Atomic uint32_t turn;           /* of the next connection among the hosts of a list */
     _Atomic int64_t suspected_us;    /* when a server was last thought to have changed its role */

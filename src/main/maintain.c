@@ -132,7 +132,8 @@ static int64_t forget_unused(struct control *ctl, struct pool *pool, int64_t now
         atomic_store(&pool->is_retired, false);
         return INT64_MAX;
     }
-    if (atomic_load(&pool->unused_since_us) == 0)
+    /* a pool of look-ups has no clients, but it may have some who wait */
+    if (atomic_load(&pool->unused_since_us) == 0 || atomic_load(&pool->waiting_hint) > 0)
         atomic_store(&pool->unused_since_us, now_us);
     if (timeout_us <= 0 || atomic_load(&pool->is_retired))
         return INT64_MAX;

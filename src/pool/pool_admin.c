@@ -9,7 +9,6 @@
  */
 #include "pool_int.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,14 +82,17 @@ static void apply(struct pool *pool, int64_t now_us, struct pool_acts *acts)
     pool_note(pool, now_us);
 }
 
+static int bounded(int n, int most)
+{
+    return n < 0 ? 0 : n > most ? most : n;
+}
+
 void pool_configure(struct pool *pool, const struct pool_config *config, int64_t now_us,
                     struct pool_acts *acts)
 {
-    int limit = config->limit > 0 ? config->limit : 0;
-    int reserve = config->reserve > 0 ? config->reserve : 0;
+    int limit = bounded(config->limit, POOL_MOST_SLOTS);
+    int reserve = bounded(config->reserve, POOL_MOST_SLOTS - limit);
 
-    if (reserve > INT_MAX - limit)
-        reserve = INT_MAX - limit;
     bool ok = pool_allocate_slots(pool, limit + reserve);
     acts_begin(acts);
     lock_acquire(&pool->lock);

@@ -15,6 +15,7 @@
 #define POOL_FIRST_PAUSE_US     (100 * USEC_PER_MSEC)
 #define POOL_MOST_PAUSE_DOWN_US (2 * USEC_PER_SEC)   /* for a database that cannot be reached */
 #define POOL_LEAST_PAUSE_US     (10 * USEC_PER_MSEC) /* server_login_retry = 0 must not make a busy loop */
+#define POOL_MOST_SLOTS         262143 /* PostgreSQL has no more; each takes memory when the pool is made */
 
 /* registry.c makes and frees pools. False when memory is out. */
 bool pool_init(struct pool *pool, struct pool_database *database, struct pool_user *user, int n_workers,

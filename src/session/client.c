@@ -124,13 +124,19 @@ static void read_peer(struct client *c, int fd, bool is_unix)
     c->peer_family = AF_UNIX;
     if (is_unix || getpeername(fd, (struct sockaddr *)&ss, &len) != 0)
         return;
-    c->peer_family = (uint8_t)ss.ss_family;
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)&ss;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&ss;
     if (ss.ss_family == AF_INET) {
-        const struct sockaddr_in *in4 = (const struct sockaddr_in *)&ss;
+        c->peer_family = AF_INET;
         memcpy(c->peer_addr, &in4->sin_addr, 4);
         c->peer_port = ntohs(in4->sin_port);
+    } else if (ss.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+        /* a socket of the service manager may be one for both: rules and counts are about the IPv4 address */
+        c->peer_family = AF_INET;
+        memcpy(c->peer_addr, in6->sin6_addr.s6_addr + 12, 4);
+        c->peer_port = ntohs(in6->sin6_port);
     } else if (ss.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&ss;
+        c->peer_family = AF_INET6;
         memcpy(c->peer_addr, &in6->sin6_addr, 16);
         c->peer_port = ntohs(in6->sin6_port);
     }
@@ -436,36 +442,88 @@ static bool is_late(struct client *c, const struct deadline *d, int64_t now_us)
                                   now_us >= d->at_us + SESSION_LOST_GRANT_US);
 }
 
-static void check_login_wait(struct client *c, int64_t now_us)
-{
-    struct deadline d = wait_deadline(c);
-    if (is_late(c, &d, now_us))
-        end_wait(c, d.why);
-}
-
-/* One that keeps its session may ask for its next server as it goes on, which may end others: so they are
- * found first. */
-static void check_waiting(struct shard *sh, int64_t now_us)
-{
+/* Whose time is over. Ending one may end others, or serve them, so all are found first. */
+struct late_clients {
+    int n;
     struct {
         uint64_t handle;
         enum close_reason why;
-    } late[MAX_LATE_PER_TICK];
-    int n = 0;
+    } clients[MAX_LATE_PER_TICK];
+};
+
+/* False: no more in this tick. */
+static bool add_late(struct late_clients *late, const struct client *c, enum close_reason why)
+{
+    if (late->n == MAX_LATE_PER_TICK)
+        return false;
+    late->clients[late->n].handle = c->handle;
+    late->clients[late->n++].why = why;
+    return true;
+}
+
+/* NULL: it has gone. */
+static struct client *late_client(const struct shard *sh, const struct late_clients *late, int i)
+{
+    return handle_get(&sh->clients, late->clients[i].handle);
+}
+
+static bool is_login_late(const struct client *c, int64_t now_us)
+{
+    int64_t login_us = shard_settings(c->shard)->client_login_timeout_us;
+    return login_us > 0 && now_us - c->connected_us >= login_us;
+}
+
+static void find_late_logins(struct shard *sh, int64_t now_us, struct late_clients *late)
+{
+    LIST_FOR_EACH (it, &sh->client_lists[CLIENT_LOGIN]) {
+        const struct client *c = list_entry(it, const struct client, node);
+        if (!is_login_late(c, now_us) || !add_late(late, c, CLOSE_CLIENT_LOGIN_TIMEOUT))
+            break; /* oldest first */
+    }
+    LIST_FOR_EACH (it, &sh->client_lists[CLIENT_LOGIN_WAIT]) {
+        struct client *c = list_entry(it, struct client, node);
+        struct deadline d = wait_deadline(c);
+        if (late->n == MAX_LATE_PER_TICK)
+            break;
+        if (is_login_late(c, now_us))
+            (void)add_late(late, c, CLOSE_CLIENT_LOGIN_TIMEOUT);
+        else if (c->server == NULL && is_late(c, &d, now_us)) /* else server_connect_timeout counts */
+            (void)add_late(late, c, d.why);
+    }
+}
+
+static void check_logins(struct shard *sh, int64_t now_us)
+{
+    struct late_clients late = {.n = 0};
+
+    find_late_logins(sh, now_us, &late);
+    for (int i = 0; i < late.n; i++) {
+        struct client *c = late_client(sh, &late, i);
+        bool is_in = c == NULL || (c->state != CLIENT_LOGIN && c->state != CLIENT_LOGIN_WAIT);
+        if (is_in)
+            continue;
+        if (late.clients[i].why == CLOSE_CLIENT_LOGIN_TIMEOUT)
+            login_timed_out(c);
+        else if (c->state == CLIENT_LOGIN_WAIT && c->server == NULL)
+            end_wait(c, late.clients[i].why);
+    }
+}
+
+static void check_waiting(struct shard *sh, int64_t now_us)
+{
+    struct late_clients late = {.n = 0};
 
     LIST_FOR_EACH (it, &sh->client_lists[CLIENT_WAITING]) {
         struct client *c = list_entry(it, struct client, node);
         struct deadline d = wait_deadline(c);
         notify_wait(c, now_us);
-        if (n < MAX_LATE_PER_TICK && is_late(c, &d, now_us)) {
-            late[n].handle = c->handle;
-            late[n++].why = d.why;
-        }
+        if (late.n < MAX_LATE_PER_TICK && is_late(c, &d, now_us))
+            (void)add_late(&late, c, d.why);
     }
-    for (int i = 0; i < n; i++) {
-        struct client *c = handle_get(&sh->clients, late[i].handle);
+    for (int i = 0; i < late.n; i++) {
+        struct client *c = late_client(sh, &late, i);
         if (c != NULL && c->state == CLIENT_WAITING)
-            end_wait(c, late[i].why);
+            end_wait(c, late.clients[i].why);
     }
 }
 
@@ -498,21 +556,8 @@ static void retry_pools(struct shard *sh, int64_t now_us)
 
 void client_tick(struct shard *sh, int64_t now_us)
 {
-    int64_t login_us = shard_settings(sh)->client_login_timeout_us;
-
     retry_pools(sh, now_us);
-    for (int state = CLIENT_LOGIN; state <= CLIENT_LOGIN_WAIT; state++)
-        LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
-            struct client *c = list_entry(it, struct client, node);
-            if (login_us > 0 && now_us - c->connected_us >= login_us)
-                login_timed_out(c);
-            else if (state == CLIENT_LOGIN_WAIT && c->server == NULL)
-                check_login_wait(c, now_us);
-            else if (state == CLIENT_LOGIN_WAIT)
-                continue; /* its server is being made: server_connect_timeout */
-            else
-                break; /* oldest first */
-        }
+    check_logins(sh, now_us);
     check_waiting(sh, now_us);
     LIST_FOR_EACH_SAFE (it, &sh->client_lists[CLIENT_CLOSING]) {
         struct client *c = list_entry(it, struct client, node);

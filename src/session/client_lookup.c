@@ -10,12 +10,14 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 
 #include "config/login_rules.h"
 #include "auth_int.h"
 #include "login_int.h"
 
-#define MAX_TRIES 3 /* servers that died, leaders that went */
+#define MAX_TRIES      3   /* servers that died, leaders that went */
+#define MAX_NAME_BYTES 127 /* PgBouncer's bound; a name of PostgreSQL has 63 */
 
 static void take_found(struct client *c, struct found_user *found, bool is_kept)
 {
@@ -41,9 +43,27 @@ static void queue_for_server(struct client *c)
     c->pool = l->lookup_pool;
     c->timeouts =
         (struct config_timeouts){.query_wait_us = config_settings(l->config->config)->query_wait_timeout_us};
+    atomic_store_explicit(&c->pool->unused_since_us, c->shard->now_us, memory_order_relaxed);
     client_set_state(c, CLIENT_LOGIN_WAIT);
     pool_checkout(c->pool, &c->ticket, c->shard->now_us, &acts);
     shard_perform(c->shard, c->pool, &acts);
+}
+
+/* A stranger may say any name of a database; pools are for ever, so it may not make any number of them. */
+static bool may_look_up(const struct client *c, const struct config_lookup *how)
+{
+    static struct log_rate rate;
+    uint64_t suppressed;
+    const struct database_config *db = config_find_database(c->login->config->config, how->database);
+
+    if (!db->is_fallback || registry_may_look_up(c->shard->instance->registry, how->database, how->user))
+        return true;
+    if (log_rate_ok(&rate, USEC_PER_SEC, &suppressed))
+        client_log(c, LOG_LVL_WARNING,
+                   "auth_query is not run in database \"%.64s\": %d databases of the * line could not be "
+                   "reached; with auth_dbname it runs in one for all (%llu more such logins)",
+                   how->database, REGISTRY_MAX_UNREACHED, (unsigned long long)suppressed);
+    return false;
 }
 
 static struct pool *lookup_pool(struct client *c, const struct config_lookup *how)
@@ -64,8 +84,12 @@ bool client_lookup_begin(struct client *c)
     struct found_user *found = NULL;
     struct mail_lookup *waiter;
 
-    if (l->credential != NULL || l->is_any || !lookup_of(l, &how))
+    if (l->credential != NULL || l->is_any || strlen(l->user) > MAX_NAME_BYTES || !lookup_of(l, &how))
         return false;
+    if (!may_look_up(c, &how)) {
+        client_close(c, CLOSE_AUTH_QUERY_FAILED, NULL);
+        return true;
+    }
     l->lookup_pool = lookup_pool(c, &how);
     waiter = l->lookup_pool != NULL ? calloc(1, sizeof(*waiter)) : NULL;
     if (waiter == NULL) {

@@ -106,6 +106,20 @@ static void put_question(struct buf *b, const char *query, const char *user)
     wire_end(b, at);
 }
 
+/* Who logs in is looked at in the order of connecting, as far as the first who is not late. */
+static void return_to_login(struct client *c)
+{
+    const struct list *head = &c->shard->client_lists[CLIENT_LOGIN];
+    struct list *pos;
+
+    client_set_state(c, CLIENT_LOGIN);
+    list_del(&c->node);
+    for (pos = head->prev; pos != head; pos = pos->prev)
+        if (list_entry(pos, const struct client, node)->connected_us <= c->connected_us)
+            break;
+    list_insert_after(pos, &c->node);
+}
+
 bool lookup_takes(struct server *s, struct client *c)
 {
     struct lookup_entry *entry = c->login->leads;
@@ -116,9 +130,7 @@ bool lookup_takes(struct server *s, struct client *c)
     c->login->leads = NULL;
     c->login->stage = LOGIN_BUSY;
     c->pool = NULL;
-    client_set_state(c, CLIENT_LOGIN);
-    list_del(&c->node); /* it is among the oldest of those who log in, by which they are looked at */
-    list_push_front(&c->shard->client_lists[CLIENT_LOGIN], &c->node);
+    return_to_login(c);
     s->lookup = calloc(1, sizeof(*s->lookup));
     if (s->lookup == NULL) {
         lookup_end(s->shard->instance->lookups, entry, LOOKUP_FAILED, NULL, s->shard->now_us);

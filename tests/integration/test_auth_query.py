@@ -1,12 +1,15 @@
 """auth_query: users whom auth_file does not name are asked of a database, over connections that no client ever has."""
 import concurrent.futures
 import contextlib
+import itertools
 import threading
+import time
 
 import psycopg
 import pytest
 
 from harness import scram, util
+from harness.fakeserver import error
 from harness.postgres import PASSWORDS
 from harness.wire import ServerError, Wire, startup_packet
 
@@ -422,4 +425,68 @@ def test_reload_changes_it(make, pg):
     pooler.settings["auth_user"] = "alice"
     pooler.write_config()
     pooler.admin("RELOAD", password="adm")
+    pooler.wire(user="scramuser", password=PASSWORDS["scramuser"]).disconnect()
+
+
+# ---- over time
+
+def test_connections_that_are_in_use_stay(make, pg):
+    """pool_idle_timeout counts from the last look-up; no client is ever linked to these servers, but that is no reason."""
+    pooler = make(settings={"pool_idle_timeout": 3, "auth_query_cache_time": 0})
+    last, pauses, end = time.monotonic(), 0, time.monotonic() + 8
+    while last < end:
+        pooler.wire(user="md5user", password=PASSWORDS["md5user"]).disconnect()
+        now = time.monotonic()
+        pauses += now - last > 2  # a machine that is busy elsewhere
+        last = now
+        time.sleep(0.1)
+    assert len(pooler.log_lines("app/bob@.* new connection to server")) <= 1 + pauses
+
+
+def test_who_is_looked_up_keeps_nobody_who_is_silent(make, pg):
+    """client_login_timeout ends who says no more, however many look-ups end meanwhile and whoever waits after one."""
+    pooler = make(settings={"client_login_timeout": 3 * util.PATIENCE})
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(pooler.raw(timeout=0.1)) for _ in range(8)]
+        for client in silent:
+            client.send(b"\0")  # else it would not be accepted yet
+        began = time.monotonic()
+        for client in silent:
+            for n in itertools.count():
+                later = stack.enter_context(pooler.raw(timeout=10))
+                later.send(startup_packet({"user": f"aq_{id(client)}_{n}", "database": "app"}))
+                assert later.receive().kind == "R"
+                assert time.monotonic() - began < 10 * util.PATIENCE, "it has not been ended"
+                try:
+                    client.receive()
+                    break
+                except TimeoutError:
+                    continue
+        assert time.monotonic() - began >= 3
+
+
+def test_who_cannot_be_anybody_is_not_looked_up(make, pg):
+    """No user has so long a name, and what strangers say would be remembered."""
+    with counted(pg, "aq_long") as (query, calls):
+        pooler = make(settings={"auth_query": query})
+        refusal = refused(pooler, "u" * 128, "x")
+        assert refusal.sqlstate == "28P01" and calls() == 0
+        assert refused(pooler, "u" * 127, "x").sqlstate == "28P01" and calls() == 1
+
+
+@pytest.mark.slow
+def test_made_up_databases_are_not_remembered_for_ever(make, fake, pg):
+    """With the * line each name that a stranger says has a pool, before anybody has proved who he is; and pools stay."""
+    def script(conn):
+        name = conn.read_startup()["database"]
+        conn.send(error("3D000", f'database "{name}" does not exist'))
+
+    pooler = make(databases={"app": f"{pg.dsn} dbname=app", "*": fake(script).dsn}, settings={"auth_failure_delay": 0, "verbose": 0,
+                                                                                             "log_connections": 0, "log_disconnections": 0})
+    for n in range(1001):
+        with pooler.raw(timeout=30) as client:
+            client.send(startup_packet({"user": "scramuser", "database": f"made_up_{n}"}))
+            assert client.receive().kind == "E"
+    pooler.wait_log('auth_query is not run in database "made_up_1000": 1000 databases of the \\* line could not be reached')
+    assert len(pooler.admin("SHOW POOLS", password="adm")) < 1010
     pooler.wire(user="scramuser", password=PASSWORDS["scramuser"]).disconnect()

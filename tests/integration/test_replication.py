@@ -2,13 +2,16 @@
 import os
 import shutil
 import signal
+import struct
 import subprocess
+import threading
 import time
 
 import psycopg
 import pytest
 
 from harness import util, wire
+from harness.fakeserver import error, ready
 from harness.postgres import Postgres, Standby
 from harness.util import wait_until
 from harness.wire import ServerError
@@ -345,3 +348,34 @@ def test_rules_for_replication(make_pooler, source):
     assert gets_in("alice", "app", replication="database")
     assert gets_in("bob", "app", replication="database")
     assert not gets_in("bob", "app", replication="true")
+
+
+def test_who_gives_up_may_take_others_along(make_pooler, fake):
+    """A login with replication that times out frees the last server of a pool that PostgreSQL refuses: all who wait fail at once,
+    while the worker is walking the list in which they are."""
+    is_replicating = threading.Event()
+
+    def script(conn):
+        if is_replicating.is_set():
+            conn.read_startup()
+            conn.send(error("28000", "no entry"))
+            return
+        parameters = conn.read_startup()
+        if "replication" in parameters:
+            is_replicating.set()
+            conn.hang_until_closed()
+        conn.send(wire.message("R", struct.pack("!I", 0)), wire.message("K", struct.pack("!II", 1, 1)), ready())
+        conn.serve_queries()
+
+    pooler = make_pooler(databases={"app": f"{fake(script).dsn} dbname=app"}, settings={
+        "default_pool_size": 8, "client_login_timeout": 3 * util.PATIENCE, "server_connect_timeout": 60 * util.PATIENCE, "server_login_retry": 60})
+    clients = [pooler.raw(timeout=30)]
+    clients[0].send(wire.startup_packet({"user": "app", "database": "app", "replication": "database"}))
+    assert is_replicating.wait(10 * util.PATIENCE)
+    for _ in range(12):  # of every worker some
+        clients.append(pooler.raw(timeout=30))
+        clients[-1].send(wire.startup_packet({"user": "app", "database": "app", "statement_timeout": "5"}))
+    for client in clients:
+        assert client.receive().kind == "E"
+        client.disconnect()
+    assert pooler.show("CLIENTS")  # each worker answers

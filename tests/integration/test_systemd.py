@@ -10,6 +10,7 @@ import pytest
 
 from harness import util
 from harness.util import wait_until
+from harness.wire import ServerError
 
 pytestmark = pytest.mark.own
 
@@ -166,3 +167,24 @@ def test_what_is_no_listening_socket_is_refused(make_pooler):
     pooler.expected_status = (1,)
     assert pooler.wait_exit() == 1
     assert pooler.log_lines("descriptor 3 from the service manager is no listening stream socket")
+
+
+def test_ipv4_through_a_socket_for_both_is_ipv4(make_pooler, pg):
+    """systemd's ListenStream=6432 takes IPv4 too, as ::ffff:... : rules are for the IPv4 address, and one who guesses passwords
+    does not get all others of IPv4 blocked."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    pooler = make_pooler(start=False, databases={"app": f"{pg.dsn} dbname=app user=bob"}, userlist={"app": "x", "admin": "adm"},
+                         settings={"auth_type": "hba", "auth_hba_file": "rules", "auth_failure_delay": 0, "auth_failure_limit": 3})
+    util.write_file(pooler.path("rules"), "host all app 127.0.0.0/8 scram-sha-256\n")
+    with socket.create_server(("::", pooler.port), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+        pooler.settings["listen_port"] = util.free_port()
+        pooler.write_config()
+        start_with(pooler, [both])
+        pooler.wait_log("process up")
+    for _ in range(3):
+        with pooler.raw() as client, pytest.raises(ServerError, match="password authentication failed"):
+            client.login("app", "app", "wrong")
+    pooler.wait_log("address 127.0.0.1, user app: 3 failed logins, blocked")
+    with pooler.raw(source="127.0.0.2") as client:
+        assert client.login("app", "app", "x").value("SELECT 1") == "1"

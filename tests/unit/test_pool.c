@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -455,6 +456,19 @@ static void test_maintain(void **state)
     assert_int_equal(b->state, SLOT_IDLE); /* the youngest stays */
 }
 
+/* What is written for "no limit" is no reason for memory to run out, which would leave a pool of none. */
+static void test_the_largest_limits(void **state)
+{
+    struct fixture *f = *state;
+    bool is_new;
+
+    f->pool = registry_get_pool(f->registry, "d", "largest", &is_new);
+    f->config.limit = f->config.reserve = INT_MAX;
+    pool_configure(f->pool, &f->config, f->now_us, &f->acts);
+    checkout(f, W0);
+    only(f, POOL_ACT_CONNECT);
+}
+
 static void test_read(void **state)
 {
     struct fixture *f = *state;
@@ -494,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_recycle_at),
         TEST(test_pause_and_resume),
         TEST(test_maintain),
+        TEST(test_the_largest_limits),
         TEST(test_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
