@@ -107,6 +107,10 @@ bool stream_peer_cn(const struct stream *s, char *out, size_t size) must_check;
 /* The handshake was a short one, by a session of an earlier connection. */
 bool stream_tls_is_resumed(const struct stream *s);
 /* The handshake has agreed on the protocol of PostgreSQL by ALPN. */
+/* tls-server-end-point of RFC 5929, to which a login over this connection may be bound: its length. 0: there
+ * is none (no TLS, or a certificate that leaves it undefined). */
+#define STREAM_END_POINT_MAX_BYTES 64
+uint32_t stream_tls_end_point(const struct stream *s, uint8_t *out) must_check;
 bool stream_tls_has_alpn(const struct stream *s);
 
 bool stream_is_quiet(const struct stream *s);

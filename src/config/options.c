@@ -107,6 +107,13 @@ static const struct config_option_name sslnegotiations[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name channel_bindings[] = {
+    {"disable", CHANNEL_BINDING_DISABLE, false},
+    {"prefer", CHANNEL_BINDING_PREFER, false},
+    {"require", CHANNEL_BINDING_REQUIRE, false},
+    {NULL, 0, false},
+};
+
 static const struct config_option_name load_balances[] = {
     {"disable", LOAD_BALANCE_DISABLE, false},
     {"round-robin", LOAD_BALANCE_ROUND_ROBIN, false},
@@ -417,6 +424,12 @@ static const struct config_option options[] = {
     STR(environment, "", R | OURS | NO_SET,
         "Name of the environment profile in force: development, test, staging, production, sidecar or one "
         "with an "
+    ENUM(client_tls_channel_binding, "prefer", channel_bindings, R | OURS,
+         "Whether clients may bind a login by SCRAM to their TLS connection (SCRAM-SHA-256-PLUS), so that "
+         "nobody in between can pass it on. prefer: it is offered, as PostgreSQL does; require: no login by "
+         "SCRAM is without it, so there is none without TLS; disable: for clients behind something that ends "
+         "their TLS connection and begins one of its own. It is not offered with a certificate whose "
+         "signature has no hash of its own (Ed25519)."),
         "[environment.NAME] section; empty: none, PgBouncer's defaults hold."),
     INT(handoff_burst, "64", 0, INT_MAX, R | OURS,
         "A released server connection serves a client of the same worker first, which saves waking another, "
@@ -466,6 +479,10 @@ static const struct config_option options[] = {
     BOOL(
         sql_prepare, "1", R | OURS,
         "PREPARE, EXECUTE and DEALLOCATE in SQL work with transaction and statement pooling, where "
+    ENUM(server_tls_channel_binding, "prefer", channel_bindings, R | OURS,
+         "Whether logins to servers by SCRAM are bound to their TLS connection, as channel_binding of libpq: "
+         "prefer: where the server offers it; require: a server that lets us in otherwise is not used, nor "
+         "one without TLS; disable. Also a key of [databases], by the name channel_binding."),
         "max_prepared_statements is not 0: names of statements are each client's own, and a server that "
         "lacks "
         "one gets it when it is needed. Names given by SQL and by the protocol are the same, as in "
@@ -583,4 +600,9 @@ const struct config_option_name *config_sslnegotiation_names(void)
 const struct config_option_name *config_passwords_names(void)
 {
     return passwords;
+const struct config_option_name *config_channel_binding_names(void)
+{
+    return channel_bindings;
+}
+
 }

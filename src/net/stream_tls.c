@@ -69,6 +69,11 @@ struct tls_client {
 
 static _Thread_local char last_error[256];
 
+SSL *stream_tls_ssl(const struct stream *s)
+{
+    return s->tls->ssl;
+}
+
 const char *stream_tls_error(void)
 {
     return last_error;

@@ -10,6 +10,8 @@
 
 #include "net/tls.h"
 
+struct stream;
+
 struct tls_context {
     _Atomic int refs;
     SSL_CTX *ctx; /* each SSL holds a reference of its own to it */
@@ -36,7 +38,15 @@ void tls_sessions_put(struct tls_sessions *t, const char *server, SSL_SESSION *s
 /* A reference, or NULL. */
 SSL_SESSION *tls_sessions_take(struct tls_sessions *t, const char *server);
 
+/* ---- tls_end_point.c ---- */
+
+/* As stream_tls_end_point(), of a certificate; NULL gives 0. */
+uint32_t tls_end_point(X509 *cert, uint8_t *out);
+
 /* ---- stream_tls.c ---- */
+
+/* Of a stream with TLS. */
+SSL *stream_tls_ssl(const struct stream *s);
 
 /* A server has given a session; OpenSSL's new_session_cb. */
 int stream_tls_new_session_cb(SSL *ssl, SSL_SESSION *session);

@@ -78,6 +78,8 @@ struct client_login {
     int64_t failed_until_us;
     struct scram_server *scram;
     bool must_ask; /* a setting of which only PostgreSQL knows whether it takes it */
+    uint8_t end_point[STREAM_END_POINT_MAX_BYTES]; /* SCRAM was offered bound to this; 0 bytes: was not */
+    uint32_t end_point_len;
     struct params
         *all; /* all parameters, as the client will hear of them; NULL: the pool's are not known yet */
     struct params *asked; /* what a server is asked for */
