@@ -353,7 +353,7 @@ static bool alpn_apply(SSL_CTX *ctx, const struct tls_options *o, char *err, siz
 
 /* --- the whole --- */
 
-static void options_apply(SSL_CTX *ctx, const struct tls_options *o)
+static bool options_apply(SSL_CTX *ctx, const struct tls_options *o)
 {
     static const unsigned char id[] = "pgsluice";
 
@@ -364,11 +364,12 @@ static void options_apply(SSL_CTX *ctx, const struct tls_options *o)
     if (o->side != TLS_SERVER) {
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
         SSL_CTX_sess_set_new_cb(ctx, stream_tls_new_session_cb);
-        return;
+        return true;
     }
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_session_id_context(ctx, id, sizeof(id) - 1);
     SSL_CTX_set_num_tickets(ctx, 1); /* nobody needs more for the one connection that follows */
+    return tls_tickets_apply(ctx);
 }
 
 static bool context_fill(struct tls_context *c, const struct tls_maker *m, const struct tls_options *o,
@@ -380,7 +381,8 @@ static bool context_fill(struct tls_context *c, const struct tls_maker *m, const
         snprintf(err, err_size, "invalid TLS protocols \"%s\"", o->protocols);
         return false;
     }
-    options_apply(c->ctx, o);
+    if (!options_apply(c->ctx, o))
+        return fail(err, err_size, "could not set up", "tickets");
     tls_protocols_apply(c->ctx, protocols);
     return ciphers_apply(c->ctx, o, err, err_size) && curves_apply(c->ctx, o, err, err_size) &&
            alpn_apply(c->ctx, o, err, err_size) && authorities_apply(c, m, o, &files->ca, err, err_size) &&
