@@ -569,6 +569,14 @@ bool stream_tls_accept(struct stream *s, const struct tls_context *ctx, const vo
     return true;
 }
 
+void stream_tls_wipe_input(struct stream *s, bool is_on)
+{
+    if (s->tls != NULL && is_on)
+        SSL_set_options(s->tls->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+    else if (s->tls != NULL)
+        SSL_clear_options(s->tls->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+}
+
 void stream_tls_give_up(struct stream *s)
 {
     tls_free(s);

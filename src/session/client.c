@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/secret.h"
 #include "base/str.h"
 #include "auth_int.h"
 #include "client_tls_int.h"
@@ -263,6 +264,8 @@ bool client_keep_input(struct client *c, const uint8_t *data, uint32_t len_bytes
         buf_init(c->input, 0);
     }
     c->input->max_bytes = client_input_limit(c) + 3 * SESSION_MAX_INPUT_BYTES;
+    if (c->login != NULL)
+        (void)buf_reserve_wiped(c->input, len_bytes);
     buf_append(c->input, data, len_bytes);
     if (c->input->failed) {
         client_close(c, CLOSE_NO_MEMORY, NULL);
@@ -293,6 +296,8 @@ void client_drop_input(struct client *c)
 {
     if (c->input == NULL)
         return;
+    if (c->login != NULL)
+        secret_wipe(c->input->data, c->input->capacity); /* there may be a password in it */
     buf_free(c->input);
     free(c->input);
     c->input = NULL;
