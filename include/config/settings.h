@@ -187,6 +187,7 @@ struct settings {
     int verbose;
 
     /* ours */
+    int allow_core_dumps;
     int64_t auth_failure_delay_us;
     int auth_failure_limit; /* 0 = nobody is blocked */
     int64_t auth_failure_period_us;
@@ -199,8 +200,8 @@ struct settings {
     const char *http_listen;    /* list for address_next(), "" none */
     int max_logins_in_progress; /* TLS handshakes, of all workers together; 0 = no limit */
     int metrics_compat;         /* enum config_metrics_compat */
-    int sql_prepare;
     int server_tls_channel_binding; /* enum config_channel_binding */
+    int sql_prepare;
     int timeout_action; /* enum config_timeout_action */
     int workers;        /* 0 = auto */
 

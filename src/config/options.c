@@ -402,6 +402,9 @@ static const struct config_option options[] = {
     STR(user, "", UNSET, "User to change to when started by root."),
     INT(verbose, "0", 0, INT_MAX, R | UNSET, "0: the usual log lines; 1: debugging; 2: more of it."),
 
+    BOOL(allow_core_dumps, "0", OURS,
+         "1: a crash may leave a core dump, and a debugger run by the same user may look into the process. "
+         "There are passwords, keys and data of all clients in it, so 0 forbids both to all but root."),
     TIME(
         auth_failure_delay, "1", R | OURS,
         "How long the answer to a failed login is held back, from the second failure of one address and user "
@@ -421,15 +424,15 @@ static const struct config_option options[] = {
          "How long an answer of auth_query counts for further logins; a changed password, or a role that has "
          "been disabled, is noticed after this time at the latest, on RELOAD, or at the next login after one "
          "that failed. 0: each login asks."),
-    STR(environment, "", R | OURS | NO_SET,
-        "Name of the environment profile in force: development, test, staging, production, sidecar or one "
-        "with an "
     ENUM(client_tls_channel_binding, "prefer", channel_bindings, R | OURS,
          "Whether clients may bind a login by SCRAM to their TLS connection (SCRAM-SHA-256-PLUS), so that "
          "nobody in between can pass it on. prefer: it is offered, as PostgreSQL does; require: no login by "
          "SCRAM is without it, so there is none without TLS; disable: for clients behind something that ends "
          "their TLS connection and begins one of its own. It is not offered with a certificate whose "
          "signature has no hash of its own (Ed25519)."),
+    STR(environment, "", R | OURS | NO_SET,
+        "Name of the environment profile in force: development, test, staging, production, sidecar or one "
+        "with an "
         "[environment.NAME] section; empty: none, PgBouncer's defaults hold."),
     INT(handoff_burst, "64", 0, INT_MAX, R | OURS,
         "A released server connection serves a client of the same worker first, which saves waking another, "
@@ -476,13 +479,13 @@ static const struct config_option options[] = {
         "the others as their transactions end, for drain_grace_time at most; wait_for_servers: ends when "
         "transactions have ended; immediate. A second signal ends at once. The environment sidecar has "
         "wait_then_drain, the others drain."),
-    BOOL(
-        sql_prepare, "1", R | OURS,
-        "PREPARE, EXECUTE and DEALLOCATE in SQL work with transaction and statement pooling, where "
     ENUM(server_tls_channel_binding, "prefer", channel_bindings, R | OURS,
          "Whether logins to servers by SCRAM are bound to their TLS connection, as channel_binding of libpq: "
          "prefer: where the server offers it; require: a server that lets us in otherwise is not used, nor "
          "one without TLS; disable. Also a key of [databases], by the name channel_binding."),
+    BOOL(
+        sql_prepare, "1", R | OURS,
+        "PREPARE, EXECUTE and DEALLOCATE in SQL work with transaction and statement pooling, where "
         "max_prepared_statements is not 0: names of statements are each client's own, and a server that "
         "lacks "
         "one gets it when it is needed. Names given by SQL and by the protocol are the same, as in "
@@ -597,12 +600,12 @@ const struct config_option_name *config_sslnegotiation_names(void)
     return sslnegotiations;
 }
 
-const struct config_option_name *config_passwords_names(void)
-{
-    return passwords;
 const struct config_option_name *config_channel_binding_names(void)
 {
     return channel_bindings;
 }
 
+const struct config_option_name *config_passwords_names(void)
+{
+    return passwords;
 }
