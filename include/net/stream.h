@@ -90,9 +90,9 @@ bool stream_tls_start(struct stream *s, struct tls_context *ctx, const char *hos
 bool stream_tls_accept(struct stream *s, const struct tls_context *ctx, const void *data,
                        uint32_t len_bytes) must_check;
 int stream_tls_handshake(struct stream *s) must_check;
-/* Passwords are on their way in: what OpenSSL has decrypted is wiped once it has been read. Nothing without
- * TLS. */
-void stream_tls_wipe_input(struct stream *s, bool is_on);
+/* A login is under way: what has been decrypted is wiped once it has been read. When it is over, no questions
+ * about the handshake will come but stream_tls_describe(). Nothing without TLS. */
+void stream_tls_login(struct stream *s, bool is_on);
 /* After a handshake that has failed: the rest is raw bytes, to be dropped while the alert is on its way. */
 void stream_tls_give_up(struct stream *s);
 /* Why the last TLS call failed; static per thread. */

@@ -430,6 +430,12 @@ static const struct config_option options[] = {
          "SCRAM is without it, so there is none without TLS; disable: for clients behind something that ends "
          "their TLS connection and begins one of its own. It is not offered with a certificate whose "
          "signature has no hash of its own (Ed25519)."),
+    BOOL(client_tls_compact, "1", R | OURS,
+         "1: of a client's connection by TLS 1.3 nothing stays in memory behind the handshake but its keys, "
+         "and "
+         "pgsluice itself makes and reads its records, by OpenSSL's ciphers; 0: OpenSSL does, with an object "
+         "of "
+         "14 kB for each connection."),
     STR(environment, "", R | OURS | NO_SET,
         "Name of the environment profile in force: development, test, staging, production, sidecar or one "
         "with an "

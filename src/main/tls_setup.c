@@ -86,6 +86,7 @@ static bool setup_client(const struct settings *s, struct tls_maker *m, struct t
     char text[512] = "";
     struct tls_options o = {
         .side = TLS_SERVER,
+        .is_compact = s->client_tls_compact != 0,
         .verify = s->client_tls_sslmode >= SSLMODE_VERIFY_CA ? TLS_VERIFY_CA : TLS_VERIFY_OPTIONAL,
         .ca_file = s->client_tls_ca_file,
         .cert_file = s->client_tls_cert_file,

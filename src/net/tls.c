@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
+#include "stream_tls_int.h"
 #include "tls_int.h"
 
 #define MAX_FILE_BYTES (16u << 20)
@@ -110,7 +111,7 @@ static void digest_all(const struct tls_options *o, const struct contents *c, ui
     struct buf all;
 
     buf_init(&all, 0);
-    buf_printf(&all, "%d %d %d\n", o->side, o->verify, o->needs_alpn);
+    buf_printf(&all, "%d %d %d %d\n", o->side, o->verify, o->needs_alpn, o->is_compact);
     for (size_t i = 0; i < ARRAY_SIZE(words); i++)
         buf_printf(&all, "%s\n", words[i] != NULL ? words[i] : "");
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
@@ -368,6 +369,8 @@ static bool options_apply(SSL_CTX *ctx, const struct tls_options *o)
     }
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_session_id_context(ctx, id, sizeof(id) - 1);
+    if (o->is_compact)
+        SSL_CTX_set_keylog_callback(ctx, tls13_keylog_cb);
     SSL_CTX_set_num_tickets(ctx, 1); /* nobody needs more for the one connection that follows */
     return tls_tickets_apply(ctx);
 }

@@ -13,9 +13,9 @@
 #include <openssl/objects.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <string.h>
 
-#include "stream_int.h"
-#include "tls_int.h"
+#include "stream_tls_int.h"
 
 _Static_assert(STREAM_END_POINT_MAX_BYTES >= EVP_MAX_MD_SIZE, "every hash has room");
 
@@ -42,8 +42,13 @@ uint32_t tls_end_point(X509 *cert, uint8_t *out)
 
 uint32_t stream_tls_end_point(const struct stream *s, uint8_t *out)
 {
-    SSL *ssl = s->tls != NULL ? stream_tls_ssl(s) : NULL;
+    const struct tls_handshake *result = s->tls != NULL ? s->tls->result : NULL;
+    SSL *ssl = s->tls != NULL ? s->tls->ssl : NULL;
 
+    if (result != NULL)
+        memcpy(out, result->end_point, result->end_point_len);
+    if (result != NULL)
+        return result->end_point_len;
     if (ssl == NULL || SSL_in_init(ssl))
         return 0;
     if (SSL_is_server(ssl))

@@ -70,9 +70,6 @@ uint32_t tls_end_point(X509 *cert, uint8_t *out);
 
 /* ---- stream_tls.c ---- */
 
-/* Of a stream with TLS. */
-SSL *stream_tls_ssl(const struct stream *s);
-
 /* A server has given a session; OpenSSL's new_session_cb. */
 int stream_tls_new_session_cb(SSL *ssl, SSL_SESSION *session);
 

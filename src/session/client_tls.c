@@ -219,7 +219,7 @@ static bool begin(struct client *c)
     if (!stream_tls_accept(&c->stream, l->config->tls.client, in != NULL ? in->data : NULL,
                            in != NULL ? in->len : 0))
         return false;
-    stream_tls_wipe_input(&c->stream, true); /* to the end of the login */
+    stream_tls_login(&c->stream, true); /* to the end of the login */
     client_drop_input(c);
     return true;
 }
