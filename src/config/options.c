@@ -268,7 +268,9 @@ static const struct config_option options[] = {
     STR(login_notify_message, "", R, "Notice that is sent to each client after its login."),
     INT(max_client_conn, "100", 0, INT_MAX, R,
         "Clients that may be connected at one time, be they logged in or not. Console sessions do not count; "
-        "they get in when all places are taken."),
+        "they get in when all places are taken. While they are, an address (IPv6: a network of 64 bits) that "
+        "has "
+        "more logins in progress than others gives the oldest of them up to a newcomer of another address."),
     INT(max_db_client_connections, "0", 0, INT_MAX, R,
         "Clients per database (the name that they connect to), over all its users, once they have proved who "
         "they are; 0: no limit. Who is in stays in when it is lowered."),
@@ -455,7 +457,8 @@ static const struct config_option options[] = {
     INT(max_logins_in_progress, "256", 0, INT_MAX, R | OURS,
         "TLS handshakes with clients that may be under way at a time; clients beyond wait for their turn. "
         "One "
-        "whose client leaves it lying for a second makes place for those who wait; 0: no limit. "
+        "whose client leaves it lying for a second makes place for those who wait, as does the oldest of the "
+        "address that has the most; who is next goes by addresses, too. 0: no limit. "
         "Whatever it "
         "is, "
         "workers give handshakes a bounded share of their time while other clients are at work."),
