@@ -65,11 +65,12 @@ enum scram_error {
 enum scram_error_class {
     SCRAM_CLASS_NONE,
     SCRAM_CLASS_PROTOCOL, /* the other side broke the protocol: SQLSTATE 08P01 */
+    SCRAM_CLASS_BINDING,  /* somebody may sit between the two sides: 28000 */
     SCRAM_CLASS_PASSWORD, /* login failed: 28P01; the text must not tell a client more than that */
     SCRAM_CLASS_SYSTEM,   /* memory or library: 53200 */
 };
 
-/* Static text, without a full stop, for the log and (class PROTOCOL) the client. */
+/* Static text, without a full stop, for the log and (classes PROTOCOL and BINDING) the client. */
 const char *scram_error_text(enum scram_error e);
 enum scram_error_class scram_error_class(enum scram_error e);
 

@@ -25,6 +25,8 @@ void buf_free(struct buf *b);
 void buf_clear(struct buf *b);
 /* Makes room for n more bytes; false (and failed) when it cannot. */
 bool buf_reserve(struct buf *b, uint32_t n);
+/* As buf_reserve(), for secrets: where it grows, nothing is left in the memory that it gives back. */
+bool buf_reserve_wiped(struct buf *b, uint32_t n);
 void buf_append(struct buf *b, const void *p, uint32_t n);
 void buf_append_str(struct buf *b, const char *s);
 void buf_append_byte(struct buf *b, uint8_t c);

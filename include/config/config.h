@@ -56,6 +56,7 @@ struct database_config {
     int target_session_attrs;      /* enum config_target_session_attrs */
     int sslmode;                   /* enum config_sslmode; -1 = server_tls_sslmode */
     int sslnegotiation;            /* enum config_sslnegotiation */
+    int channel_binding;           /* enum config_channel_binding; -1 = server_tls_channel_binding */
     const char *sslrootcert;       /* NULL: server_tls_ca_file, and so on */
     const char *sslcert;
     const char *sslkey;

@@ -40,6 +40,13 @@ enum config_sslmode {
     SSLMODE_VERIFY_FULL,
 };
 
+/* Logins by SCRAM that are bound to their TLS connection; libpq's words. */
+enum config_channel_binding {
+    CHANNEL_BINDING_DISABLE,
+    CHANNEL_BINDING_PREFER,
+    CHANNEL_BINDING_REQUIRE,
+};
+
 enum config_metrics_compat { METRICS_COMPAT_NONE, METRICS_COMPAT_PGBOUNCER };
 
 enum config_load_balance_hosts { LOAD_BALANCE_DISABLE, LOAD_BALANCE_ROUND_ROBIN };
@@ -180,17 +187,21 @@ struct settings {
     int verbose;
 
     /* ours */
+    int allow_core_dumps;
     int64_t auth_failure_delay_us;
     int auth_failure_limit; /* 0 = nobody is blocked */
     int64_t auth_failure_period_us;
     const char *auth_ident_map; /* of auth_ident_file, for auth_type cert and peer */
     int64_t auth_query_cache_time_us;
-    const char *environment;    /* name of the profile in force, "" none */
+    int client_tls_compact;
+    int client_tls_channel_binding; /* enum config_channel_binding */
+    const char *environment;        /* name of the profile in force, "" none */
     int64_t handoff_slack_us;   /* T: how long a waiter may be overtaken by waiters of the freeing worker */
     int handoff_burst;          /* K: by how many later ones it may be overtaken */
     const char *http_listen;    /* list for address_next(), "" none */
     int max_logins_in_progress; /* TLS handshakes, of all workers together; 0 = no limit */
     int metrics_compat;         /* enum config_metrics_compat */
+    int server_tls_channel_binding; /* enum config_channel_binding */
     int sql_prepare;
     int timeout_action; /* enum config_timeout_action */
     int workers;        /* 0 = auto */

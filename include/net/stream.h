@@ -90,6 +90,9 @@ bool stream_tls_start(struct stream *s, struct tls_context *ctx, const char *hos
 bool stream_tls_accept(struct stream *s, const struct tls_context *ctx, const void *data,
                        uint32_t len_bytes) must_check;
 int stream_tls_handshake(struct stream *s) must_check;
+/* A login is under way: what has been decrypted is wiped once it has been read. When it is over, no questions
+ * about the handshake will come but stream_tls_describe(). Nothing without TLS. */
+void stream_tls_login(struct stream *s, bool is_on);
 /* After a handshake that has failed: the rest is raw bytes, to be dropped while the alert is on its way. */
 void stream_tls_give_up(struct stream *s);
 /* Why the last TLS call failed; static per thread. */
@@ -104,6 +107,10 @@ void stream_tls_describe(const struct stream *s, char *out, size_t size);
 /* The common name of the peer's certificate. False when there is no certificate that has been verified
  * against our CA, or its name cannot be right (none, a NUL in it, too long). */
 bool stream_peer_cn(const struct stream *s, char *out, size_t size) must_check;
+/* tls-server-end-point of RFC 5929, to which a login over this connection may be bound: its length. 0: there
+ * is none (no TLS, or a certificate that leaves it undefined). */
+#define STREAM_END_POINT_MAX_BYTES 64
+uint32_t stream_tls_end_point(const struct stream *s, uint8_t *out) must_check;
 /* The handshake was a short one, by a session of an earlier connection. */
 bool stream_tls_is_resumed(const struct stream *s);
 /* The handshake has agreed on the protocol of PostgreSQL by ALPN. */

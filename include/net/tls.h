@@ -30,6 +30,7 @@ enum tls_verify {
 struct tls_options {
     enum tls_side side; /* ours */
     enum tls_verify verify;
+    bool is_compact;       /* server: connections of TLS 1.3 keep nothing of OpenSSL but its ciphers */
     bool needs_alpn;       /* client: asks for PostgreSQL's protocol by ALPN */
     const char *ca_file;   /* client: by default the system's */
     const char *cert_file; /* by default none, which a server cannot do with */

@@ -36,6 +36,7 @@ struct shard;
 struct server_tls {
     int sslmode;                 /* enum config_sslmode */
     bool is_direct;              /* TLS from the first byte on */
+    int channel_binding;         /* enum config_channel_binding */
     struct tls_context *context; /* NULL with SSLMODE_DISABLE */
 };
 

@@ -17,6 +17,7 @@ struct mail_client {
     int fd;
     bool is_unix;
     bool is_over_limit; /* no place in instance->clients: say so and close */
+    int n_asked;        /* workers that have none to give either; all: it is back with the first */
 };
 
 /* MAIL_CONFIG: a reference goes with it; the same object comes back as MAIL_CONFIG_TAKEN. */

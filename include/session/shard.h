@@ -66,6 +66,8 @@ struct handshakes {
     struct deferred deferred; /* works on ready at the end of the turn */
 };
 
+struct mail_client;
+
 struct shard {
     /* constant */
     struct loop loop;
@@ -94,6 +96,7 @@ struct shard {
         *current; /* whose input is being handled; NULL again once it has been handed to another worker */
     struct client *refused[SESSION_MAX_REFUSED]; /* clients beyond max_client_conn, oldest first: places.c */
     int n_refused;
+    int64_t said_crowded_us;         /* when it was last said that an address has too many logins; 0: never */
     struct cancel_table cancel_keys; /* of its clients */
     struct list cancels;             /* struct cancel: under way */
     struct list held_back;           /* struct client_login that has failed, oldest first: client_failed.c */
@@ -122,8 +125,8 @@ void shard_destroy(struct shard *sh);
  * False when the type is not one of them. */
 bool shard_on_mail(struct shard *sh, struct mail *m);
 /* A connected client, accepted by the control thread; a place in instance->clients is reserved
- * (is_over_limit: none was). */
-void shard_accept(struct shard *sh, int fd, bool is_unix, bool is_over_limit);
+ * (is_over_limit: none was). m is freed, or on its way to the next worker. */
+void shard_accept(struct shard *sh, struct mail_client *m);
 /* A place among max_client_conn, from any thread. */
 bool places_take_client(struct instance *in, int max_client_conn) must_check;
 /* How many clients beyond max_client_conn a worker of n_workers has at a time. */

@@ -76,6 +76,9 @@ enum close_side {
       "28000", "certificate authentication failed", NULL) \
     X(LOGIN_BLOCKED, login_blocked, CLIENT, "too many failed logins", \
       "28P01", "password authentication failed", NULL) \
+    X(LOGIN_CROWDED, login_crowded, CLIENT, "too many logins in progress from its address", \
+      "53300", "too many logins in progress from this address", \
+      "Others wait for places, and those of max_client_conn are all taken.") \
     X(PEER_FAILED, peer_failed, CLIENT, "peer authentication failed", \
       "28000", "peer authentication failed", NULL) \
     X(LOGIN_REJECTED, login_rejected, CLIENT, "login rejected", "28000", "login rejected", NULL) \

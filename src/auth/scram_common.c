@@ -38,8 +38,8 @@ static const struct {
     [SCRAM_ERROR_BINDING_DOWNGRADE] =
         {"SCRAM channel binding was negotiated away: the client supports it and "
          "was not told that the server does",
-         SCRAM_CLASS_PROTOCOL},
-    [SCRAM_ERROR_BINDING_MISMATCH] = {"SCRAM channel binding check failed", SCRAM_CLASS_PROTOCOL},
+         SCRAM_CLASS_BINDING},
+    [SCRAM_ERROR_BINDING_MISMATCH] = {"SCRAM channel binding check failed", SCRAM_CLASS_BINDING},
     [SCRAM_ERROR_NONCE] = {"malformed SCRAM message: invalid nonce", SCRAM_CLASS_PROTOCOL},
     [SCRAM_ERROR_NONCE_MISMATCH] = {"invalid SCRAM message: nonce does not match", SCRAM_CLASS_PROTOCOL},
     [SCRAM_ERROR_PROOF] = {"malformed SCRAM message: invalid proof", SCRAM_CLASS_PROTOCOL},

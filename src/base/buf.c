@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/secret.h"
 
 #define BUF_DEFAULT_MAX  (UINT32_C(1) << 30)
 #define BUF_MIN_CAPACITY 128
@@ -63,6 +64,25 @@ bool buf_reserve(struct buf *b, uint32_t n)
     if (need > max || (need > b->capacity && !buf_grow(b, need, max + 1)))
         b->failed = true;
     return !b->failed;
+}
+
+bool buf_reserve_wiped(struct buf *b, uint32_t n)
+{
+    struct buf larger = {.max_bytes = b->max_bytes, .failed = b->failed};
+
+    if ((uint64_t)b->len + n <= b->capacity)
+        return buf_reserve(b, n);
+    if (b->len <= UINT32_MAX - n && buf_reserve(&larger, b->len + n)) {
+        if (b->len > 0)
+            memcpy(larger.data, b->data, b->len);
+        larger.len = b->len;
+        secret_wipe(b->data, b->capacity);
+        free(b->data);
+        *b = larger;
+        return true;
+    }
+    b->failed = true;
+    return false;
 }
 
 void buf_append(struct buf *b, const void *p, uint32_t n)

@@ -128,6 +128,7 @@ struct database_config *catalog_add_database(struct catalog *c, const char *name
         .pool_mode = POOL_MODE_INHERIT,
         .load_balance_hosts = LOAD_BALANCE_ROUND_ROBIN,
         .sslmode = -1,
+        .channel_binding = -1,
     };
     return db;
 }

@@ -178,8 +178,9 @@ static bool is_dirty(const struct database_config *a, const struct database_conf
            !same_text(a->auth_dbname, b->auth_dbname) || !same_text(a->auth_query, b->auth_query) ||
            a->load_balance_hosts != b->load_balance_hosts || !same_text(a->password, b->password) ||
            a->target_session_attrs != b->target_session_attrs || a->sslmode != b->sslmode ||
-           a->sslnegotiation != b->sslnegotiation || !same_text(a->sslrootcert, b->sslrootcert) ||
-           !same_text(a->sslcert, b->sslcert) || !same_text(a->sslkey, b->sslkey);
+           a->sslnegotiation != b->sslnegotiation || a->channel_binding != b->channel_binding ||
+           !same_text(a->sslrootcert, b->sslrootcert) || !same_text(a->sslcert, b->sslcert) ||
+           !same_text(a->sslkey, b->sslkey);
 }
 
 static bool same_database(const struct database_config *a, const struct database_config *b)

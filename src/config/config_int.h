@@ -29,6 +29,7 @@ const struct config_option_name *config_load_balance_hosts_names(void);
 const struct config_option_name *config_target_session_attrs_names(void);
 const struct config_option_name *config_sslmode_names(void);
 const struct config_option_name *config_sslnegotiation_names(void);
+const struct config_option_name *config_channel_binding_names(void);
 const struct config_option_name *config_passwords_names(void);
 
 void settings_init_defaults(struct settings *s);

@@ -107,6 +107,13 @@ static const struct config_option_name sslnegotiations[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name channel_bindings[] = {
+    {"disable", CHANNEL_BINDING_DISABLE, false},
+    {"prefer", CHANNEL_BINDING_PREFER, false},
+    {"require", CHANNEL_BINDING_REQUIRE, false},
+    {NULL, 0, false},
+};
+
 static const struct config_option_name load_balances[] = {
     {"disable", LOAD_BALANCE_DISABLE, false},
     {"round-robin", LOAD_BALANCE_ROUND_ROBIN, false},
@@ -261,7 +268,9 @@ static const struct config_option options[] = {
     STR(login_notify_message, "", R, "Notice that is sent to each client after its login."),
     INT(max_client_conn, "100", 0, INT_MAX, R,
         "Clients that may be connected at one time, be they logged in or not. Console sessions do not count; "
-        "they get in when all places are taken."),
+        "they get in when all places are taken. While they are, an address (IPv6: a network of 64 bits) that "
+        "has "
+        "more logins in progress than others gives the oldest of them up to a newcomer of another address."),
     INT(max_db_client_connections, "0", 0, INT_MAX, R,
         "Clients per database (the name that they connect to), over all its users, once they have proved who "
         "they are; 0: no limit. Who is in stays in when it is lowered."),
@@ -395,6 +404,9 @@ static const struct config_option options[] = {
     STR(user, "", UNSET, "User to change to when started by root."),
     INT(verbose, "0", 0, INT_MAX, R | UNSET, "0: the usual log lines; 1: debugging; 2: more of it."),
 
+    BOOL(allow_core_dumps, "0", OURS,
+         "1: a crash may leave a core dump, and a debugger run by the same user may look into the process. "
+         "There are passwords, keys and data of all clients in it, so 0 forbids both to all but root."),
     TIME(
         auth_failure_delay, "1", R | OURS,
         "How long the answer to a failed login is held back, from the second failure of one address and user "
@@ -414,6 +426,18 @@ static const struct config_option options[] = {
          "How long an answer of auth_query counts for further logins; a changed password, or a role that has "
          "been disabled, is noticed after this time at the latest, on RELOAD, or at the next login after one "
          "that failed. 0: each login asks."),
+    ENUM(client_tls_channel_binding, "prefer", channel_bindings, R | OURS,
+         "Whether clients may bind a login by SCRAM to their TLS connection (SCRAM-SHA-256-PLUS), so that "
+         "nobody in between can pass it on. prefer: it is offered, as PostgreSQL does; require: no login by "
+         "SCRAM is without it, so there is none without TLS; disable: for clients behind something that ends "
+         "their TLS connection and begins one of its own. It is not offered with a certificate whose "
+         "signature has no hash of its own (Ed25519)."),
+    BOOL(client_tls_compact, "1", R | OURS,
+         "1: of a client's connection by TLS 1.3 nothing stays in memory behind the handshake but its keys, "
+         "and "
+         "pgsluice itself makes and reads its records, by OpenSSL's ciphers; 0: OpenSSL does, with an object "
+         "of "
+         "14 kB for each connection."),
     STR(environment, "", R | OURS | NO_SET,
         "Name of the environment profile in force: development, test, staging, production, sidecar or one "
         "with an "
@@ -433,7 +457,8 @@ static const struct config_option options[] = {
     INT(max_logins_in_progress, "256", 0, INT_MAX, R | OURS,
         "TLS handshakes with clients that may be under way at a time; clients beyond wait for their turn. "
         "One "
-        "whose client leaves it lying for a second makes place for those who wait; 0: no limit. "
+        "whose client leaves it lying for a second makes place for those who wait, as does the oldest of the "
+        "address that has the most; who is next goes by addresses, too. 0: no limit. "
         "Whatever it "
         "is, "
         "workers give handshakes a bounded share of their time while other clients are at work."),
@@ -463,6 +488,10 @@ static const struct config_option options[] = {
         "the others as their transactions end, for drain_grace_time at most; wait_for_servers: ends when "
         "transactions have ended; immediate. A second signal ends at once. The environment sidecar has "
         "wait_then_drain, the others drain."),
+    ENUM(server_tls_channel_binding, "prefer", channel_bindings, R | OURS,
+         "Whether logins to servers by SCRAM are bound to their TLS connection, as channel_binding of libpq: "
+         "prefer: where the server offers it; require: a server that lets us in otherwise is not used, nor "
+         "one without TLS; disable. Also a key of [databases], by the name channel_binding."),
     BOOL(
         sql_prepare, "1", R | OURS,
         "PREPARE, EXECUTE and DEALLOCATE in SQL work with transaction and statement pooling, where "
@@ -578,6 +607,11 @@ const struct config_option_name *config_sslmode_names(void)
 const struct config_option_name *config_sslnegotiation_names(void)
 {
     return sslnegotiations;
+}
+
+const struct config_option_name *config_channel_binding_names(void)
+{
+    return channel_bindings;
 }
 
 const struct config_option_name *config_passwords_names(void)

@@ -25,6 +25,7 @@ enum key_type {
     KEY_TARGET,
     KEY_SSLMODE,
     KEY_SSLNEGOTIATION,
+    KEY_CHANNEL_BINDING,
     KEY_PASSWORDS
 };
 
@@ -68,6 +69,7 @@ static const struct key database_keys[] = {
     {"target_session_attrs", KEY_TARGET, DB(target_session_attrs)},
     {"sslmode", KEY_SSLMODE, DB(sslmode)},
     {"sslnegotiation", KEY_SSLNEGOTIATION, DB(sslnegotiation)},
+    {"channel_binding", KEY_CHANNEL_BINDING, DB(channel_binding)},
     {"sslrootcert", KEY_STR, DB(sslrootcert)},
     {"sslcert", KEY_STR, DB(sslcert)},
     {"sslkey", KEY_STR, DB(sslkey)},
@@ -102,6 +104,7 @@ static const struct config_option_name *names_of(enum key_type type)
     case KEY_TARGET: return config_target_session_attrs_names();
     case KEY_SSLMODE: return config_sslmode_names();
     case KEY_SSLNEGOTIATION: return config_sslnegotiation_names();
+    case KEY_CHANNEL_BINDING: return config_channel_binding_names();
     case KEY_PASSWORDS: return config_passwords_names();
     default: return config_load_balance_hosts_names();
     }
@@ -137,6 +140,7 @@ static bool store(const struct key *k, const char *text, void *entry, struct buf
     case KEY_TARGET:
     case KEY_SSLMODE:
     case KEY_SSLNEGOTIATION:
+    case KEY_CHANNEL_BINDING:
     case KEY_PASSWORDS:
         if (!value_parse_enum(text, names_of(k->type), &name, why))
             return false;
@@ -265,6 +269,7 @@ static void print_field(const struct key *k, const void *entry, struct buf *out)
     case KEY_TARGET:
     case KEY_SSLMODE:
     case KEY_SSLNEGOTIATION:
+    case KEY_CHANNEL_BINDING:
     case KEY_PASSWORDS: buf_append_str(out, enum_name(names_of(k->type), *(const int *)field)); return;
     }
 }

@@ -191,6 +191,7 @@ static const struct {
     {"client_encoding", TO_DATABASE, "client_encoding"},
     {"target_session_attrs", TO_DATABASE, "target_session_attrs"},
     {"sslnegotiation", TO_DATABASE, "sslnegotiation"},
+    {"channel_binding", TO_DATABASE, "channel_binding"},
     {"fallback_application_name", NO_MEANING, NULL},
     {"gssencmode", NO_MEANING, NULL},
     {"krbsrvname", NO_MEANING, NULL},
@@ -214,7 +215,6 @@ static const struct {
     {"ssl_max_protocol_version", REFUSED, NULL},
     {"require_auth", REFUSED, NULL},
     {"requirepeer", REFUSED, NULL},
-    {"channel_binding", REFUSED, NULL},
 };
 
 static void setting(struct targets *ts, const struct target *t, const char *name, const char *value)
@@ -247,7 +247,7 @@ static bool special_parameter(struct targets *ts, struct target *t, const struct
         add_pair(&t->pairs, "load_balance_hosts", is_random ? "round-robin" : p->value);
         return true;
     }
-    return strcmp(p->name, "channel_binding") == 0 && strcmp(p->value, "require") != 0;
+    return false;
 }
 
 static void url_parameter(struct targets *ts, struct target *t, const struct database_url_parameter *p)

@@ -58,7 +58,9 @@ static int run(struct control *ctl, const struct args *a, struct session_config 
     int status = 1;
 
     systemd_take_sockets();
-    if (!process_switch_user(s->user) || !process_check_pidfile(s->pidfile) ||
+    bool is_switched = process_switch_user(s->user);
+    process_forbid_core_dumps(s->allow_core_dumps == 0); /* a change of user sets it anew */
+    if (!is_switched || !process_check_pidfile(s->pidfile) ||
         (a->daemonize && !process_check_background(s)) || !process_open_log(s, a) ||
         (a->daemonize && !process_daemonize()) || !process_write_pidfile(s->pidfile))
         return 1;
@@ -110,6 +112,7 @@ int main(int argc, char **argv)
 
     if (!args_parse(&a, argc, argv, &status))
         return status;
+    process_forbid_core_dumps(true); /* until the settings say otherwise */
     config_problems_init(&problems);
     if (a.health_path != NULL || a.print_config)
         return only_read(&a, &problems);

@@ -38,6 +38,8 @@ bool args_parse(struct args *a, int argc, char **argv, int *status);
 
 /* Prints to stderr and gives false when something is wrong. */
 bool process_switch_user(const char *user);
+/* Forbids core dumps, and debuggers to all but root, or allows them. */
+void process_forbid_core_dumps(bool forbid);
 /* Before going to the background, while there is a terminal to complain to. */
 bool process_check_background(const struct settings *s);
 bool process_check_pidfile(const char *path);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +19,18 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "main_int.h"
+
+/* What looks for leaks at the end of the process does so as a debugger. */
+#if defined(__SANITIZE_ADDRESS__)
+#define PROCESS_HAS_LEAK_CHECK 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PROCESS_HAS_LEAK_CHECK 1
+#endif
+#endif
+#ifndef PROCESS_HAS_LEAK_CHECK
+#define PROCESS_HAS_LEAK_CHECK 0
+#endif
 
 bool process_switch_user(const char *user)
 {
@@ -41,6 +54,16 @@ bool process_switch_user(const char *user)
         return false;
     }
     return true;
+}
+
+void process_forbid_core_dumps(bool forbid)
+{
+#if !PROCESS_HAS_LEAK_CHECK
+    if (prctl(PR_SET_DUMPABLE, forbid ? 0 : 1) != 0)
+        log_warning("core dumps cannot be %s: %s", forbid ? "forbidden" : "allowed", strerror(errno));
+#else
+    (void)forbid;
+#endif
 }
 
 /* The process of an existing pidfile, if it is alive; else 0. */

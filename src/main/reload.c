@@ -154,7 +154,8 @@ static void find_tls_changes(struct control *ctl, const struct session_config *o
         const struct database_config *is = config_find_database_exact(ctl->config->config, was->name);
         const struct server_tls *a = session_config_server_tls(old, was);
         const struct server_tls *b = is != NULL ? session_config_server_tls(ctl->config, is) : a;
-        if (a->sslmode != b->sslmode || a->is_direct != b->is_direct || a->context != b->context)
+        if (a->sslmode != b->sslmode || a->is_direct != b->is_direct || a->context != b->context ||
+            a->channel_binding != b->channel_binding)
             add_dirty(ctl, was->name);
     }
 }

@@ -24,11 +24,12 @@ static const char *or_else(const char *own, const char *common)
 static bool setup_server(const struct settings *s, const struct database_config *db, struct tls_maker *m,
                          struct server_tls *out, struct buf *error)
 {
-    static const struct database_config none = {.sslmode = -1};
+    static const struct database_config none = {.sslmode = -1, .channel_binding = -1};
     const struct database_config *d = db != NULL ? db : &none;
     char text[512] = "";
 
     out->sslmode = d->sslmode >= 0 ? d->sslmode : s->server_tls_sslmode;
+    out->channel_binding = d->channel_binding >= 0 ? d->channel_binding : s->server_tls_channel_binding;
     out->is_direct = d->sslnegotiation == SSLNEGOTIATION_DIRECT;
     struct tls_options o = {
         .side = TLS_CLIENT,
@@ -66,7 +67,8 @@ static bool setup_servers(const struct config *cfg, struct tls_maker *m, struct 
     for (size_t i = 0; ok && i < out->n_servers; i++) {
         const struct database_config *db = config_database_at(cfg, i);
         bool is_plain = db->sslmode < 0 && db->sslnegotiation == SSLNEGOTIATION_POSTGRES &&
-                        db->sslrootcert == NULL && db->sslcert == NULL && db->sslkey == NULL;
+                        db->channel_binding < 0 && db->sslrootcert == NULL && db->sslcert == NULL &&
+                        db->sslkey == NULL;
         if (!is_plain) {
             ok = setup_server(s, db, m, &out->servers[i], error);
             continue;
@@ -84,6 +86,7 @@ static bool setup_client(const struct settings *s, struct tls_maker *m, struct t
     char text[512] = "";
     struct tls_options o = {
         .side = TLS_SERVER,
+        .is_compact = s->client_tls_compact != 0,
         .verify = s->client_tls_sslmode >= SSLMODE_VERIFY_CA ? TLS_VERIFY_CA : TLS_VERIFY_OPTIONAL,
         .ca_file = s->client_tls_ca_file,
         .cert_file = s->client_tls_cert_file,

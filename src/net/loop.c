@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "net/loop.h"
+#include "stream_int.h"
 
 static _Thread_local struct loop *current_loop;
 
@@ -153,7 +154,7 @@ void loop_destroy(struct loop *loop)
     event_base_free(loop->base);
     close(loop->event_fd);
     free(loop->read_buffer);
-    free(loop->tls_buffers);
+    tls_buffers_free(loop->tls_buffers);
     lock_destroy(&loop->lock);
     memset(loop, 0, sizeof(*loop));
     loop->event_fd = -1;

@@ -34,32 +34,7 @@
 #include <sys/socket.h>
 
 #include "base/str.h"
-#include "stream_int.h"
-#include "tls_int.h"
-
-#define TLS_RECORD_BYTES 16384
-/* Four full records with their headers, tags and padding. */
-#define TLS_OUT_BYTES (4 * (TLS_RECORD_BYTES + 512))
-
-/* Ciphertext on its way, within one call; of a loop. */
-struct tls_buffers {
-    uint8_t in[LOOP_READ_BUFFER_BYTES];
-    uint8_t out[TLS_OUT_BYTES];
-    uint32_t out_len;
-};
-
-enum tls_end { TLS_OPEN, TLS_ENDED, TLS_FAILED };
-
-struct stream_tls {
-    SSL *ssl;
-    struct stream *stream; /* ours; set anew at each call, see enter() */
-    const uint8_t *in;     /* what OpenSSL may read now */
-    uint32_t in_len;
-    uint32_t kept_at, kept_len;
-    uint8_t *kept; /* received, and not taken by OpenSSL yet: kept_len bytes from kept_at on; NULL: none */
-    uint8_t end;   /* enum tls_end: found behind bytes that were read first */
-    struct tls_client *client; /* NULL: we are the server */
-};
+#include "stream_tls_int.h"
 
 /* Where the sessions go that a server gives us. */
 struct tls_client {
@@ -72,6 +47,17 @@ static _Thread_local char last_error[256];
 const char *stream_tls_error(void)
 {
     return last_error;
+}
+
+void tls_note_error(const char *text)
+{
+    str_copy(last_error, text, sizeof(last_error));
+}
+
+void tls_out_of_memory(void)
+{
+    tls_note_error("out of memory");
+    errno = ENOMEM;
 }
 
 /* Why a call has failed for good; sets last_error and errno. */
@@ -105,17 +91,15 @@ static inline void errors_clear(void)
     errno = 0;
 }
 
-/* The loop's buffers, and the stream for the BIO. NULL (ENOMEM) when memory is out. */
-static struct tls_buffers *enter(struct stream *s)
+struct tls_buffers *tls_enter(struct stream *s)
 {
     struct loop *loop = s->loop;
 
     s->tls->stream = s;
     if (unlikely(loop->tls_buffers == NULL)) {
-        loop->tls_buffers = malloc(sizeof(*loop->tls_buffers));
+        loop->tls_buffers = calloc(1, sizeof(*loop->tls_buffers));
         if (loop->tls_buffers == NULL) {
-            str_copy(last_error, "out of memory", sizeof(last_error));
-            errno = ENOMEM;
+            tls_out_of_memory();
             return NULL;
         }
     }
@@ -123,8 +107,7 @@ static struct tls_buffers *enter(struct stream *s)
     return loop->tls_buffers;
 }
 
-/* Sends what OpenSSL has written. */
-static bool flush(struct stream *s, struct tls_buffers *b)
+bool tls_flush(struct stream *s, struct tls_buffers *b)
 {
     struct iovec iov = {b->out, b->out_len};
 
@@ -169,8 +152,7 @@ static bool input_end(struct stream_tls *t)
     if (t->kept == NULL) {
         t->kept = malloc(left);
         if (t->kept == NULL) {
-            str_copy(last_error, "out of memory", sizeof(last_error));
-            errno = ENOMEM;
+            tls_out_of_memory();
             return false;
         }
         memcpy(t->kept, t->in, left);
@@ -225,7 +207,7 @@ static int decrypt(struct stream_tls *t, uint8_t *buf, int len_bytes, int *resul
 static int tls_recv(struct stream *s, void *buf, int len_bytes)
 {
     struct stream_tls *t = s->tls;
-    struct tls_buffers *b = enter(s);
+    struct tls_buffers *b = tls_enter(s);
     int result;
 
     if (b == NULL)
@@ -241,7 +223,7 @@ static int tls_recv(struct stream *s, void *buf, int len_bytes)
                             */
     }
     int total = decrypt(t, buf, len_bytes, &result);
-    if (!input_end(t) || !flush(s, b))
+    if (!input_end(t) || !tls_flush(s, b))
         result = STREAM_ERROR;
     if (result == STREAM_AGAIN)
         return total > 0 ? total : STREAM_AGAIN;
@@ -319,7 +301,7 @@ static bool tls_sendv(struct stream *s, const struct iovec *iov, int n)
     uint8_t scratch[TLS_RECORD_BYTES];
     struct cursor c = {iov, n, 0, 0};
     struct stream_tls *t = s->tls;
-    struct tls_buffers *b = enter(s);
+    struct tls_buffers *b = tls_enter(s);
     size_t len;
     const void *data;
 
@@ -335,14 +317,14 @@ static bool tls_sendv(struct stream *s, const struct iovec *iov, int n)
         }
         cursor_advance(&c, (size_t)written);
     }
-    return flush(s, b);
+    return tls_flush(s, b);
 }
 
 /* Says goodbye in TLS, once. */
 static void tls_send_end(struct stream *s)
 {
     SSL *ssl = s->tls->ssl;
-    struct tls_buffers *b = s->loop != NULL ? enter(s) : NULL;
+    struct tls_buffers *b = s->loop != NULL ? tls_enter(s) : NULL;
 
     if (SSL_in_init(ssl) || (SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN) != 0 ||
         (b == NULL && s->loop != NULL))
@@ -351,7 +333,7 @@ static void tls_send_end(struct stream *s)
     SSL_shutdown(ssl);
     ERR_clear_error();
     if (b != NULL)
-        (void)!flush(s, b);
+        (void)!tls_flush(s, b);
 }
 
 static void client_free(struct tls_client *c)
@@ -365,6 +347,9 @@ static void client_free(struct tls_client *c)
 static void tls_free(struct stream *s)
 {
     SSL_free(s->tls->ssl);
+    tls13_free(s);
+    tls_secrets_free(s->tls);
+    tls_result_free(s->tls);
     client_free(s->tls->client);
     free(s->tls->kept);
     free(s->tls);
@@ -416,7 +401,7 @@ static int stream_bio_write(BIO *bio, const char *data, int len_bytes)
     if (s->loop == NULL) /* detached and being closed: as far as it goes */
         return send(s->fd, data, (size_t)len_bytes, MSG_NOSIGNAL) >= 0 ? len_bytes : -1;
     struct tls_buffers *b = s->loop->tls_buffers;
-    if ((size_t)len_bytes > sizeof(b->out) - b->out_len && !flush(s, b))
+    if ((size_t)len_bytes > sizeof(b->out) - b->out_len && !tls_flush(s, b))
         return -1;
     if ((size_t)len_bytes > sizeof(b->out)) {
         struct iovec iov = {(void *)data, (size_t)len_bytes};
@@ -564,10 +549,42 @@ bool stream_tls_accept(struct stream *s, const struct tls_context *ctx, const vo
     return true;
 }
 
+void stream_tls_login(struct stream *s, bool is_on)
+{
+    if (s->tls == NULL)
+        return;
+    if (!is_on)
+        tls_result_free(s->tls);
+    if (s->tls->ssl != NULL && is_on)
+        SSL_set_options(s->tls->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+    else if (s->tls->ssl != NULL)
+        SSL_clear_options(s->tls->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+}
+
+void tls_buffers_free(struct tls_buffers *b)
+{
+    if (b == NULL)
+        return;
+    tls13_ciphers_free(&b->ciphers);
+    free(b);
+}
+
 void stream_tls_give_up(struct stream *s)
 {
     tls_free(s);
     s->transport = &stream_raw_transport;
+}
+
+/* Records among what OpenSSL has written that are encrypted. When a handshake ends these are the tickets: the
+ * server's own part of it has been sent before, as the client's has come in answer to it. */
+static uint32_t count_records(const struct tls_buffers *b)
+{
+    uint32_t n = 0;
+
+    for (uint32_t at = 0; at + TLS13_HEADER_BYTES <= b->out_len;
+         at += TLS13_HEADER_BYTES + ((uint32_t)b->out[at + 3] << 8 | b->out[at + 4]))
+        n += b->out[at] == TLS13_DATA;
+    return n;
 }
 
 /* One turn of the handshake with the bytes that there are. */
@@ -592,16 +609,21 @@ static int handshake_step(struct stream *s, struct tls_buffers *b)
         if (result == STREAM_ERROR)
             failure_note(t->ssl, ssl_error, err);
     }
+    uint32_t n_sent = count_records(b);
     /* an alert goes out in any case, and a failure keeps its reason */
-    bool is_sent = flush(s, b);
+    bool is_sent = tls_flush(s, b);
     if (result == STREAM_ERROR)
         return result;
-    return input_end(t) && is_sent ? result : STREAM_ERROR;
+    if (!input_end(t) || !is_sent)
+        return STREAM_ERROR;
+    if (result == 1 && t->secrets != NULL)
+        tls13_take_over(s, n_sent);
+    return result;
 }
 
 int stream_tls_handshake(struct stream *s)
 {
-    struct tls_buffers *b = enter(s);
+    struct tls_buffers *b = tls_enter(s);
     int result = b != NULL ? handshake_step(s, b) : STREAM_ERROR;
 
     if (result == STREAM_ERROR || result == STREAM_EOF)
@@ -609,7 +631,7 @@ int stream_tls_handshake(struct stream *s)
     bool was_reading = s->is_reading;
     if (!stream_read_start(s))
         return STREAM_ERROR;
-    if (result == 1 && was_reading && tls_has_unread(s))
+    if (result == 1 && was_reading && s->transport->has_unread(s))
         event_active(&s->read_event, EV_READ, 1);
     return result;
 }
@@ -621,13 +643,17 @@ void stream_tls_describe(const struct stream *s, char *out, size_t size)
     if (size == 0)
         return;
     out[0] = '\0';
-    if (s->tls != NULL && !SSL_in_init(s->tls->ssl))
+    if (s->tls != NULL && s->tls->compact != NULL)
+        snprintf(out, size, "TLSv1.3/%s", tls13_cipher_name(s->tls));
+    else if (s->tls != NULL && !SSL_in_init(s->tls->ssl))
         snprintf(out, size, "%s/%s", SSL_get_version(s->tls->ssl), SSL_get_cipher_name(s->tls->ssl));
 }
 
 bool stream_tls_is_resumed(const struct stream *s)
 {
-    return s->tls != NULL && SSL_session_reused(s->tls->ssl) == 1;
+    if (s->tls == NULL || s->tls->ssl == NULL)
+        return s->tls != NULL && s->tls->result != NULL && s->tls->result->is_resumed;
+    return SSL_session_reused(s->tls->ssl) == 1;
 }
 
 bool stream_tls_has_alpn(const struct stream *s)
@@ -635,8 +661,9 @@ bool stream_tls_has_alpn(const struct stream *s)
     const unsigned char *name = NULL;
     unsigned len = 0;
 
-    if (s->tls != NULL)
-        SSL_get0_alpn_selected(s->tls->ssl, &name, &len);
+    if (s->tls == NULL || s->tls->ssl == NULL)
+        return s->tls != NULL && s->tls->result != NULL && s->tls->result->has_alpn;
+    SSL_get0_alpn_selected(s->tls->ssl, &name, &len);
     return len > 0;
 }
 
@@ -663,6 +690,8 @@ bool stream_peer_cn(const struct stream *s, char *out, size_t size)
 {
     SSL *ssl = s->tls != NULL ? s->tls->ssl : NULL;
 
+    if (s->tls != NULL && s->tls->result != NULL)
+        return s->tls->result->verified != NULL && common_name(s->tls->result->verified, out, size);
     /* without verification OpenSSL's result is "OK", too */
     if (ssl == NULL || SSL_in_init(ssl) || (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) == 0 ||
         SSL_get_verify_result(ssl) != X509_V_OK)

@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
+#include "stream_tls_int.h"
 #include "tls_int.h"
 
 #define MAX_FILE_BYTES (16u << 20)
@@ -110,7 +111,7 @@ static void digest_all(const struct tls_options *o, const struct contents *c, ui
     struct buf all;
 
     buf_init(&all, 0);
-    buf_printf(&all, "%d %d %d\n", o->side, o->verify, o->needs_alpn);
+    buf_printf(&all, "%d %d %d %d\n", o->side, o->verify, o->needs_alpn, o->is_compact);
     for (size_t i = 0; i < ARRAY_SIZE(words); i++)
         buf_printf(&all, "%s\n", words[i] != NULL ? words[i] : "");
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
@@ -353,7 +354,7 @@ static bool alpn_apply(SSL_CTX *ctx, const struct tls_options *o, char *err, siz
 
 /* --- the whole --- */
 
-static void options_apply(SSL_CTX *ctx, const struct tls_options *o)
+static bool options_apply(SSL_CTX *ctx, const struct tls_options *o)
 {
     static const unsigned char id[] = "pgsluice";
 
@@ -364,11 +365,14 @@ static void options_apply(SSL_CTX *ctx, const struct tls_options *o)
     if (o->side != TLS_SERVER) {
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
         SSL_CTX_sess_set_new_cb(ctx, stream_tls_new_session_cb);
-        return;
+        return true;
     }
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_session_id_context(ctx, id, sizeof(id) - 1);
+    if (o->is_compact)
+        SSL_CTX_set_keylog_callback(ctx, tls13_keylog_cb);
     SSL_CTX_set_num_tickets(ctx, 1); /* nobody needs more for the one connection that follows */
+    return tls_tickets_apply(ctx);
 }
 
 static bool context_fill(struct tls_context *c, const struct tls_maker *m, const struct tls_options *o,
@@ -380,7 +384,8 @@ static bool context_fill(struct tls_context *c, const struct tls_maker *m, const
         snprintf(err, err_size, "invalid TLS protocols \"%s\"", o->protocols);
         return false;
     }
-    options_apply(c->ctx, o);
+    if (!options_apply(c->ctx, o))
+        return fail(err, err_size, "could not set up", "tickets");
     tls_protocols_apply(c->ctx, protocols);
     return ciphers_apply(c->ctx, o, err, err_size) && curves_apply(c->ctx, o, err, err_size) &&
            alpn_apply(c->ctx, o, err, err_size) && authorities_apply(c, m, o, &files->ca, err, err_size) &&

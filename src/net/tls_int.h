@@ -8,7 +8,10 @@
 #include <openssl/ssl.h>
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "net/tls.h"
+
+struct stream;
 
 struct tls_context {
     _Atomic int refs;
@@ -35,6 +38,35 @@ void tls_sessions_free(struct tls_sessions *t);
 void tls_sessions_put(struct tls_sessions *t, const char *server, SSL_SESSION *session);
 /* A reference, or NULL. */
 SSL_SESSION *tls_sessions_take(struct tls_sessions *t, const char *server);
+
+/* ---- tls_tickets.c ---- */
+
+#define TLS_TICKET_LIFE_S   7200 /* how long a ticket is good; OpenSSL's own default */
+#define TLS_TICKET_KEY_US   (INT64_C(3600) * USEC_PER_SEC) /* how long new tickets get the same key */
+#define TLS_TICKET_KEYS     4 /* the newest, and those of tickets that may be good */
+#define TLS_TICKET_IV_BYTES 16
+
+struct tls_ticket_key {
+    int64_t made_us; /* 0: none */
+    uint8_t name[16];
+    uint8_t cipher[32];
+    uint8_t mac[32];
+};
+
+struct tls_tickets *tls_tickets_new(void);
+void tls_tickets_free(struct tls_tickets *t);
+/* Gives a server's context keys, which are freed with it. */
+bool tls_tickets_apply(SSL_CTX *ctx) must_check;
+/* The key for new tickets. Wipe it after use. */
+void tls_tickets_newest(struct tls_tickets *t, int64_t now_us, struct tls_ticket_key *out);
+/* The key by this name, if tickets of it may still be good. Wipe it after use. */
+bool tls_tickets_find(struct tls_tickets *t, const uint8_t *name, int64_t now_us,
+                      struct tls_ticket_key *out) must_check;
+
+/* ---- tls_end_point.c ---- */
+
+/* As stream_tls_end_point(), of a certificate; NULL gives 0. */
+uint32_t tls_end_point(X509 *cert, uint8_t *out);
 
 /* ---- stream_tls.c ---- */
 

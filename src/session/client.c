@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/secret.h"
 #include "base/str.h"
 #include "auth_int.h"
 #include "client_tls_int.h"
@@ -116,30 +117,29 @@ struct stats_shard *client_stats(struct client *c)
     return c->pool != NULL ? pool_stats_shard(&c->pool->stats, c->shard->index) : NULL;
 }
 
-static void read_peer(struct client *c, int fd, bool is_unix)
+/* Its family; the address where it has one. */
+static uint8_t read_peer(int fd, bool is_unix, uint8_t addr[16], uint16_t *port)
 {
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
 
-    c->peer_family = AF_UNIX;
     if (is_unix || getpeername(fd, (struct sockaddr *)&ss, &len) != 0)
-        return;
+        return AF_UNIX;
     const struct sockaddr_in *in4 = (const struct sockaddr_in *)&ss;
     const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&ss;
     if (ss.ss_family == AF_INET) {
-        c->peer_family = AF_INET;
-        memcpy(c->peer_addr, &in4->sin_addr, 4);
-        c->peer_port = ntohs(in4->sin_port);
+        memcpy(addr, &in4->sin_addr, 4);
+        *port = ntohs(in4->sin_port);
     } else if (ss.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
         /* a socket of the service manager may be one for both: rules and counts are about the IPv4 address */
-        c->peer_family = AF_INET;
-        memcpy(c->peer_addr, in6->sin6_addr.s6_addr + 12, 4);
-        c->peer_port = ntohs(in6->sin6_port);
+        memcpy(addr, in6->sin6_addr.s6_addr + 12, 4);
+        *port = ntohs(in6->sin6_port);
+        return AF_INET;
     } else if (ss.ss_family == AF_INET6) {
-        c->peer_family = AF_INET6;
-        memcpy(c->peer_addr, &in6->sin6_addr, 16);
-        c->peer_port = ntohs(in6->sin6_port);
+        memcpy(addr, &in6->sin6_addr, 16);
+        *port = ntohs(in6->sin6_port);
     }
+    return (uint8_t)ss.ss_family;
 }
 
 struct client *client_new(struct shard *sh, int fd)
@@ -165,21 +165,57 @@ struct client *client_new(struct shard *sh, int fd)
     return c;
 }
 
-void shard_accept(struct shard *sh, int fd, bool is_unix, bool is_over_limit)
+/* Nobody here has more than his share; perhaps on another worker. When all have been asked it comes back. */
+static void pass_on(struct shard *sh, struct mail_client *m)
 {
-    struct client *c = client_new(sh, fd);
+    struct instance *in = sh->instance;
+    struct shard *next = in->shards[(sh->index + 1) % in->n_workers];
+
+    atomic_fetch_add_explicit(&next->n_dispatched, 1, memory_order_relaxed);
+    loop_post(&next->loop, &m->mail);
+}
+
+/* Takes the place of another for it, if there is none. False: it has gone to the next worker. */
+static bool find_place(struct shard *sh, struct mail_client *m, uint8_t family, const uint8_t *addr)
+{
+    if (!m->is_over_limit || m->n_asked == sh->instance->n_workers)
+        return true;
+    if (places_take_over(sh, family, addr)) {
+        m->is_over_limit = false;
+        atomic_fetch_sub_explicit(&sh->instance->refused, 1, memory_order_relaxed);
+        return true;
+    }
+    m->n_asked++;
+    if (sh->instance->n_workers == 1)
+        return true;
+    pass_on(sh, m);
+    return false;
+}
+
+void shard_accept(struct shard *sh, struct mail_client *m)
+{
+    uint8_t addr[16] = {0};
+    uint16_t port = 0;
+    uint8_t family = read_peer(m->fd, m->is_unix, addr, &port);
 
     atomic_fetch_sub_explicit(&sh->n_dispatched, 1, memory_order_relaxed);
+    if (!find_place(sh, m, family, addr))
+        return;
+    struct client *c = client_new(sh, m->fd);
     if (c == NULL) {
         log_error("out of memory for a new client");
-        close(fd);
-        atomic_fetch_sub(is_over_limit ? &sh->instance->refused : &sh->instance->clients, 1);
+        close(m->fd);
+        atomic_fetch_sub(m->is_over_limit ? &sh->instance->refused : &sh->instance->clients, 1);
+        free(m);
         return;
     }
-    c->is_counted = !is_over_limit;
-    if (is_over_limit)
+    c->peer_family = family;
+    memcpy(c->peer_addr, addr, sizeof(addr));
+    c->peer_port = port;
+    c->is_counted = !m->is_over_limit;
+    if (m->is_over_limit)
         places_refused_enter(c);
-    read_peer(c, fd, is_unix);
+    free(m);
     if (!stream_read_start(&c->stream)) {
         client_close(c, CLOSE_WORKER_IO, NULL);
         return;
@@ -233,6 +269,8 @@ bool client_keep_input(struct client *c, const uint8_t *data, uint32_t len_bytes
         buf_init(c->input, 0);
     }
     c->input->max_bytes = client_input_limit(c) + 3 * SESSION_MAX_INPUT_BYTES;
+    if (c->login != NULL)
+        (void)buf_reserve_wiped(c->input, len_bytes);
     buf_append(c->input, data, len_bytes);
     if (c->input->failed) {
         client_close(c, CLOSE_NO_MEMORY, NULL);
@@ -263,6 +301,8 @@ void client_drop_input(struct client *c)
 {
     if (c->input == NULL)
         return;
+    if (c->login != NULL)
+        secret_wipe(c->input->data, c->input->capacity); /* there may be a password in it */
     buf_free(c->input);
     free(c->input);
     c->input = NULL;

@@ -41,11 +41,38 @@ static bool ask(struct client *c, uint32_t code, const void *data, uint32_t len_
     return ok;
 }
 
+/* Offers it with the connection bound, and without; before that is known that the client could. */
 static void begin_scram(struct client *c)
 {
-    static const char mechanisms[] = SCRAM_MECHANISM_NAME "\0"; /* a list, ended by an empty name */
-    c->login->stage = LOGIN_SASL_INIT;
-    (void)ask(c, 10, mechanisms, sizeof(mechanisms));
+    /* lists, ended by an empty name; what we like best comes first */
+    static const char unbound[] = SCRAM_MECHANISM_NAME "\0";
+    static const char bound[] = SCRAM_PLUS_MECHANISM_NAME "\0";
+    static const char both[] = SCRAM_PLUS_MECHANISM_NAME "\0" SCRAM_MECHANISM_NAME "\0";
+    struct client_login *l = c->login;
+    int how = config_settings(l->config->config)->client_tls_channel_binding;
+
+    l->stage = LOGIN_SASL_INIT;
+    l->end_point_len = how != CHANNEL_BINDING_DISABLE ? stream_tls_end_point(&c->stream, l->end_point) : 0;
+    if (how == CHANNEL_BINDING_REQUIRE && l->end_point_len > 0)
+        (void)ask(c, 10, bound, sizeof(bound));
+    else if (how == CHANNEL_BINDING_REQUIRE)
+        client_close_error(c, CLOSE_SASL_FAILED, "28000",
+                           "channel binding required, but this connection cannot be bound to", NULL);
+    else if (l->end_point_len > 0)
+        (void)ask(c, 10, both, sizeof(both));
+    else
+        (void)ask(c, 10, unbound, sizeof(unbound));
+}
+
+/* Of those that were offered. */
+static bool take_mechanism(const struct client_login *l, const char *name, enum scram_mechanism *out)
+{
+    bool is_bound = strcmp(name, SCRAM_PLUS_MECHANISM_NAME) == 0;
+    bool must_bind =
+        config_settings(l->config->config)->client_tls_channel_binding == CHANNEL_BINDING_REQUIRE;
+
+    *out = is_bound ? SCRAM_SHA_256_PLUS : SCRAM_SHA_256;
+    return is_bound ? l->end_point_len > 0 : !must_bind && strcmp(name, SCRAM_MECHANISM_NAME) == 0;
 }
 
 static void begin_md5(struct client *c)
@@ -187,6 +214,9 @@ static void scram_failed(struct client *c)
     enum scram_error e = scram_server_error(c->login->scram);
     switch (scram_error_class(e)) {
     case SCRAM_CLASS_PROTOCOL: client_close(c, CLOSE_BAD_PACKET, scram_error_text(e)); return;
+    case SCRAM_CLASS_BINDING:
+        client_close_error(c, CLOSE_SASL_FAILED, "28000", scram_error_text(e), NULL);
+        return;
     case SCRAM_CLASS_SYSTEM: client_close(c, CLOSE_NO_MEMORY, NULL); return;
     default: refuse(c, c->login->credential == NULL ? CLOSE_NO_SUCH_USER : CLOSE_SASL_FAILED); return;
     }
@@ -217,6 +247,7 @@ static void sasl_begin(struct client *c, const uint8_t *body, uint32_t len_bytes
 {
     struct client_login *l = c->login;
     struct wire_reader r;
+    enum scram_mechanism chosen;
 
     wire_reader_init(&r, body, len_bytes);
     const char *mechanism = wire_read_cstr(&r);
@@ -226,12 +257,13 @@ static void sasl_begin(struct client *c, const uint8_t *body, uint32_t len_bytes
         client_close(c, CLOSE_BAD_PACKET, "SASL response");
         return;
     }
-    if (strcmp(mechanism, SCRAM_MECHANISM_NAME) != 0) {
+    if (!take_mechanism(l, mechanism, &chosen)) {
         client_close(c, CLOSE_BAD_PACKET, "client selected an invalid SASL authentication mechanism");
         return;
     }
     struct scram_server_params p = {
-        .mechanism = SCRAM_SHA_256,
+        .mechanism = chosen,
+        .binding = {l->end_point, l->end_point_len},
         .user = l->user,
         .credential = l->credential,
         .iterations = (uint32_t)config_settings(l->config->config)->scram_iterations,

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/secret.h"
 #include "prepared_int.h"
 
 static void client_on_read(struct stream *st);
@@ -494,7 +495,10 @@ void client_resume(struct client *c)
 static void take_input(struct client *c, const uint8_t *data, uint32_t len_bytes)
 {
     switch (c->state) {
-    case CLIENT_LOGIN: client_login_input(c, data, len_bytes); return;
+    case CLIENT_LOGIN:
+        client_login_input(c, data, len_bytes);
+        secret_wipe(c->shard->loop.read_buffer, len_bytes); /* where data is; it may be a password */
+        return;
     case CLIENT_CONSOLE: console_input(c, data, len_bytes); return;
     case CLIENT_CLOSING:
     case CLIENT_CANCEL: return;

@@ -32,6 +32,7 @@ void client_login_free(struct client *c)
     }
     client_tls_leave(l);
     client_failed_leave(c);
+    stream_tls_login(&c->stream, false);
     params_unref(l->all);
     params_unref(l->asked);
     scram_server_free(l->scram);
@@ -191,7 +192,8 @@ static bool find_place(struct client *c)
 {
     if (c->is_counted)
         return true;
-    c->is_counted = places_take_client(c->shard->instance, shard_settings(c->shard)->max_client_conn);
+    c->is_counted = places_take_client(c->shard->instance, shard_settings(c->shard)->max_client_conn) ||
+                    places_take_over(c->shard, c->peer_family, c->peer_addr);
     if (c->is_counted)
         places_refused_leave(c);
     return c->is_counted;

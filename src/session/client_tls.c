@@ -7,9 +7,11 @@
  * that are in keep the rest.
  *
  * Handshakes that have begun hold memory, so they are bounded (max_logins_in_progress, shared out among the
- * workers); who comes on top waits (waiting). What is begun and then left lying by its client (silent) keeps
- * its place as long as nobody waits for one, and then a second: so clients that never finish cannot keep
- * the others out, however many there are.
+ * workers); who comes on top waits (waiting), and is served by addresses: first whose address has the fewest
+ * under way (crowd.h). What is begun and then left lying by its client (silent) keeps its place as long as
+ * nobody waits for one, and then a second; one of the address that has the most under way, a second from its
+ * beginning on, whatever comes of it in drops. So clients that never finish cannot keep the others out,
+ * however many there are.
  *
  * Threads: the worker's own.
  * Not here: what is said before a handshake (wire/negotiation.c), TLS itself (net/stream_tls.c).
@@ -19,6 +21,7 @@
 
 #include "base/str.h"
 #include "login_int.h"
+#include "session/crowd.h"
 
 #define TURN_US     (2 * USEC_PER_MSEC) /* of each turn of the loop go to handshakes, when others are waiting */
 #define PATIENCE_US (1 * USEC_PER_SEC) /* for a silent client when others wait for its place */
@@ -76,16 +79,57 @@ static bool take_place(struct client_login *l)
     if (sh->handshakes.n >= max_handshakes(sh))
         return false;
     sh->handshakes.n++;
+    l->tls_begun_us = sh->now_us;
     return l->tls_has_place = true;
+}
+
+/* Logins with their addresses. */
+struct line {
+    struct client_login *logins[CROWD_MAX];
+    struct crowd crowd;
+};
+
+static bool line_add(struct line *line, struct client_login *l)
+{
+    const struct client *c = l->client;
+    int n = line->crowd.n;
+
+    if (!crowd_add(&line->crowd, address_key(c->peer_family, c->peer_addr)))
+        return false;
+    line->logins[n] = l;
+    return true;
+}
+
+static void line_add_all(struct line *line, const struct list *list, bool with_place)
+{
+    LIST_FOR_EACH (it, list) {
+        struct client_login *l = list_entry(it, struct client_login, tls_node);
+        if (l->tls_has_place == with_place && !line_add(line, l))
+            return;
+    }
+}
+
+/* Of those who wait. NULL: nobody does. */
+static struct client_login *next_in_line(const struct handshakes *h)
+{
+    struct line waiting = {.crowd.n = 0}, served = {.crowd.n = 0};
+
+    if (list_is_empty(&h->waiting))
+        return NULL;
+    line_add_all(&waiting, &h->waiting, false);
+    line_add_all(&served, &h->silent, true);
+    line_add_all(&served, &h->ready, true);
+    int i = crowd_next(&waiting.crowd, &served.crowd);
+    return i >= 0 ? waiting.logins[i] : NULL;
 }
 
 /* As many of those who wait as there are places for. */
 static void admit(struct shard *sh)
 {
+    struct handshakes *h = &sh->handshakes;
     struct client_login *l;
 
-    while ((l = list_first_entry(&sh->handshakes.waiting, struct client_login, tls_node)) != NULL &&
-           take_place(l))
+    while (h->n < max_handshakes(sh) && (l = next_in_line(h)) != NULL && take_place(l))
         move_to(l, LOGIN_TLS_READY);
 }
 
@@ -175,6 +219,7 @@ static bool begin(struct client *c)
     if (!stream_tls_accept(&c->stream, l->config->tls.client, in != NULL ? in->data : NULL,
                            in != NULL ? in->len : 0))
         return false;
+    stream_tls_login(&c->stream, true); /* to the end of the login */
     client_drop_input(c);
     return true;
 }
@@ -274,14 +319,33 @@ void handshakes_init(struct shard *sh)
     sh->handshakes.deferred.run = work_cb;
 }
 
+/* Who gives way to next, which waits. NULL: nobody yet. */
+static struct client_login *dawdler(const struct handshakes *h, struct client_login *next, int64_t now_us)
+{
+    struct line slow = {.crowd.n = 0};
+    struct client_login *longest = list_first_entry(&h->silent, struct client_login, tls_node);
+    const struct client *c = next->client;
+
+    LIST_FOR_EACH (it, &h->silent) {
+        struct client_login *l = list_entry(it, struct client_login, tls_node);
+        if (now_us - l->tls_begun_us >= PATIENCE_US && !line_add(&slow, l))
+            break;
+    }
+    int i = crowd_yields(&slow.crowd, address_key(c->peer_family, c->peer_addr));
+    if (i >= 0)
+        return slow.logins[i];
+    return longest != NULL && now_us - longest->tls_silent_us >= PATIENCE_US ? longest : NULL;
+}
+
 void handshakes_tick(struct shard *sh, int64_t now_us)
 {
     struct handshakes *h = &sh->handshakes;
+    struct client_login *l;
 
     admit(sh); /* the limit may have been raised */
-    while (!list_is_empty(&h->waiting) && h->n >= max_handshakes(sh)) {
-        struct client_login *l = list_first_entry(&h->silent, struct client_login, tls_node);
-        if (l == NULL || now_us - l->tls_silent_us < PATIENCE_US)
+    while (h->n >= max_handshakes(sh) && (l = next_in_line(h)) != NULL) {
+        l = dawdler(h, l, now_us);
+        if (l == NULL)
             return;
         handshake_failed(l->client, "the client was silent, and others wait (max_logins_in_progress)");
     }

@@ -13,11 +13,11 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/hash.h"
 #include "base/lock.h"
 #include "base/mem.h"
+#include "session/crowd.h"
 
 #define SETS 4096u
 #define WAYS 4u
@@ -48,11 +48,8 @@ void failures_free(struct failures *f)
 
 struct failure_key failure_key(int family, const uint8_t *addr, const char *user)
 {
-    uint8_t text[1 + 8] = {(uint8_t)family};
+    uint64_t address = address_key(family, addr);
 
-    if (family != AF_UNIX)
-        memcpy(text + 1, addr, family == AF_INET ? 4 : 8);
-    uint64_t address = hash_bytes(text, sizeof(text)) | 1;
     return (struct failure_key){.address = address,
                                 .both = (hash_bytes(user, strlen(user)) ^ address << 1) | 1};
 }

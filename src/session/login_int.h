@@ -52,6 +52,7 @@ struct client_login {
     struct client *client;
     struct list tls_node;  /* in the list of its tls */
     int64_t tls_silent_us; /* LOGIN_TLS_SILENT: since when */
+    int64_t tls_begun_us;  /* since when it has a place */
     enum login_tls tls;
     bool tls_has_spoken; /* something of a handshake has come */
     bool tls_has_place;  /* counted in shard->handshakes */
@@ -77,6 +78,8 @@ struct client_login {
     struct list failed_node; /* shard->held_back */
     int64_t failed_until_us;
     struct scram_server *scram;
+    uint8_t end_point[STREAM_END_POINT_MAX_BYTES]; /* SCRAM was offered bound to this; 0 bytes: was not */
+    uint32_t end_point_len;
     bool must_ask; /* a setting of which only PostgreSQL knows whether it takes it */
     struct params
         *all; /* all parameters, as the client will hear of them; NULL: the pool's are not known yet */

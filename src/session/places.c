@@ -6,14 +6,23 @@
  * it gives them back when it leaves its pool. A limit that has been lowered throws nobody out.
  *
  * A place among max_client_conn is taken at once when a connection is accepted (on_accept()), or else when it
- * says who it is, since by then others may have gone. Who is beyond it is told, or goes on to the console. Of
+ * says who it is, since by then others may have gone. When there is none, an address that has more than its
+ * share of the logins in progress gives one up (crowd.h): so nobody can take all places by connections that
+ * never log in, and many clients behind one address are in nobody's way as long as there is room. (Each
+ * worker looks at its own clients; who finds no place goes on to the next one.)
+ *
+ * Who is beyond it is told, or goes on to the console. Of
  * these each worker keeps a few, the oldest first in shard->refused. One too many takes the place of
  * the oldest that needs it least: so connections that say nothing, or do not read what they are
  * told, cannot keep an operator out, however many there are.
  *
  * Threads: the worker's own; the counts are shared by all.
  */
+#include "base/log.h"
 #include "login_int.h"
+#include "session/crowd.h"
+
+#define SAY_AGAIN_US (60 * USEC_PER_SEC)
 
 static bool take(_Atomic int *count, int max)
 {
@@ -60,6 +69,53 @@ void places_give_back(struct client *c)
 bool places_take_client(struct instance *in, int max_client_conn)
 {
     return max_client_conn > 0 && take(&in->clients, max_client_conn);
+}
+
+/* Once in a while: one line for a flood of connections. */
+static void say_crowded(const struct client *c)
+{
+    struct shard *sh = c->shard;
+    char addr[64];
+
+    if (sh->said_crowded_us != 0 && sh->now_us - sh->said_crowded_us < SAY_AGAIN_US)
+        return;
+    sh->said_crowded_us = sh->now_us;
+    client_peer_text(c, addr, sizeof(addr));
+    log_warning(
+        "address %s has the most logins in progress while all places of max_client_conn are taken: its "
+        "oldest give way to others",
+        addr);
+}
+
+/* Nothing has come of it, so there is nothing to be said to it. */
+static bool is_silent(const struct client *c)
+{
+    return c->login == NULL || (c->login->stage == LOGIN_STARTUP && !stream_is_tls(&c->stream));
+}
+
+bool places_take_over(struct shard *sh, int family, const uint8_t *addr)
+{
+    struct client *all[CROWD_MAX];
+    struct crowd crowd = {.n = 0};
+
+    LIST_FOR_EACH (it, &sh->client_lists[CLIENT_LOGIN]) {
+        struct client *other = list_entry(it, struct client, node);
+        if (!other->is_counted)
+            continue;
+        all[crowd.n] = other;
+        if (!crowd_add(&crowd, address_key(other->peer_family, other->peer_addr)))
+            break;
+    }
+    int i = crowd_yields(&crowd, address_key(family, addr));
+    if (i < 0)
+        return false;
+    all[i]->is_counted = false; /* its place is the caller's now */
+    say_crowded(all[i]);
+    if (is_silent(all[i]))
+        client_drop(all[i], CLOSE_LOGIN_CROWDED);
+    else
+        client_close(all[i], CLOSE_LOGIN_CROWDED, NULL);
+    return true;
 }
 
 int places_refused_share(int n_workers)

@@ -88,25 +88,66 @@ static void answer_plain_or_md5(struct server *s, uint32_t code, const uint8_t *
     own_secret_free(&own);
 }
 
-static bool offers_scram(struct wire_reader *r)
+/* ---- SCRAM ---- */
+
+/* What the list of a server's mechanisms has of ours. */
+struct offer {
+    bool has_scram;
+    bool has_bound; /* ... bound to the TLS connection */
+};
+
+static struct offer read_offer(struct wire_reader *r)
 {
-    bool found = false;
+    struct offer o = {false, false};
     for (;;) {
         const char *m = wire_read_cstr(r);
         if (r->bad || *m == '\0')
             break;
-        if (strcmp(m, SCRAM_MECHANISM_NAME) == 0)
-            found = true;
+        o.has_scram = o.has_scram || strcmp(m, SCRAM_MECHANISM_NAME) == 0;
+        o.has_bound = o.has_bound || strcmp(m, SCRAM_PLUS_MECHANISM_NAME) == 0;
     }
-    return found && wire_reader_done(r);
+    return wire_reader_done(r) ? o : (struct offer){false, false};
 }
 
-/* With a password, or with the keys that the client's own login left. */
-static struct scram_client *new_scram(struct server *s)
+static int channel_binding(const struct server *s)
+{
+    const struct server_login *l = s->login;
+    return session_config_server_tls(l->config, l->db)->channel_binding;
+}
+
+/*
+ * As libpq: bound where both can; else, where we could, SCRAM says so, and a server that was not heard right
+ * notices. end_point: the binding that is used or could be. Returns NULL, or why there is no login.
+ */
+static const char *choose_mechanism(const struct server *s, struct offer offer, uint8_t *end_point,
+                                    struct scram_client_params *p)
+{
+    int how = channel_binding(s);
+    bool is_tls = stream_is_tls(&s->stream);
+    uint32_t len = how != CHANNEL_BINDING_DISABLE ? stream_tls_end_point(&s->stream, end_point) : 0;
+
+    if (offer.has_bound && !is_tls)
+        return "server offered SCRAM-SHA-256-PLUS authentication over a connection without TLS";
+    if (how == CHANNEL_BINDING_REQUIRE && !is_tls)
+        return "channel binding required, but the connection to the server has no TLS";
+    if (how == CHANNEL_BINDING_REQUIRE && len == 0)
+        return "channel binding required, but the server's certificate cannot be bound to";
+    if (how == CHANNEL_BINDING_REQUIRE && !offer.has_bound)
+        return "channel binding required, but the server did not offer an authentication method that "
+               "supports "
+               "channel binding";
+    if (!offer.has_scram && (!offer.has_bound || len == 0))
+        return "server offers no SASL mechanism that is supported";
+    p->mechanism = offer.has_bound && len > 0 ? SCRAM_SHA_256_PLUS : SCRAM_SHA_256;
+    p->binding = (struct scram_binding){end_point, len};
+    return NULL;
+}
+
+/* With a password, or with the keys that the client's own login left. p: the mechanism is set. */
+static struct scram_client *new_scram(struct server *s, struct scram_client_params p)
 {
     struct own_secret own;
     const struct credential *cred = own_credential(s, &own);
-    struct scram_client_params p = {.mechanism = SCRAM_SHA_256};
     struct scram_client *scram = NULL;
     struct scram_keys keys;
     uint8_t server_key[SCRAM_KEY_BYTES];
@@ -150,7 +191,8 @@ static void send_sasl(struct server *s, struct wire_reader *r, bool is_first)
     if (res == SCRAM_AGAIN) {
         buf_init(&b, 16384);
         if (is_first)
-            wire_put_sasl_initial(&b, SCRAM_MECHANISM_NAME, data.data, data.len);
+            wire_put_sasl_initial(&b, l->scram_is_bound ? SCRAM_PLUS_MECHANISM_NAME : SCRAM_MECHANISM_NAME,
+                                  data.data, data.len);
         else
             wire_put_sasl_response(&b, data.data, data.len);
         buf_free(&data);
@@ -160,6 +202,37 @@ static void send_sasl(struct server *s, struct wire_reader *r, bool is_first)
     buf_free(&data);
 }
 
+static void begin_scram(struct server *s, struct wire_reader *r)
+{
+    struct server_login *l = s->login;
+    struct offer offer = read_offer(r);
+    struct scram_client_params p = {.mechanism = SCRAM_SHA_256};
+    uint8_t end_point[STREAM_END_POINT_MAX_BYTES];
+    const char *why_not = l->scram != NULL ? "server asks for SCRAM authentication twice"
+                                           : choose_mechanism(s, offer, end_point, &p);
+
+    if (why_not != NULL) {
+        server_login_fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000", why_not);
+        return;
+    }
+    l->scram_is_bound = p.mechanism == SCRAM_SHA_256_PLUS;
+    l->scram = new_scram(s, p);
+    if (l->scram == NULL)
+        no_password(s, "SCRAM");
+    else
+        send_sasl(s, r, true);
+}
+
+/* Does it let us in, or ask for something, that would not be bound to the connection where it has to be? */
+static bool evades_binding(const struct server *s, uint32_t code)
+{
+    const struct server_login *l = s->login;
+    bool is_of_scram = code >= 10 && code <= 12;
+
+    return channel_binding(s) == CHANNEL_BINDING_REQUIRE && !is_of_scram &&
+           !(code == 0 && l->scram_is_done && l->scram_is_bound);
+}
+
 void server_auth_message(struct server *s, const uint8_t *body, uint32_t len_bytes)
 {
     struct server_login *l = s->login;
@@ -167,6 +240,13 @@ void server_auth_message(struct server *s, const uint8_t *body, uint32_t len_byt
 
     wire_reader_init(&r, body, len_bytes);
     uint32_t code = wire_read_u32(&r);
+    if (evades_binding(s, code)) {
+        server_login_fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000",
+                          code == 0
+                              ? "channel binding required, but the server let us in without"
+                              : "channel binding required, but not supported by what the server asks for");
+        return;
+    }
     switch (code) {
     case 0:
         if (l->scram != NULL && !l->scram_is_done) {
@@ -185,18 +265,7 @@ void server_auth_message(struct server *s, const uint8_t *body, uint32_t len_byt
             server_login_fail(s, CLOSE_PROTOCOL_SERVER, "08P01", "bad authentication request");
         return;
     }
-    case 10:
-        if (l->scram != NULL || !offers_scram(&r)) {
-            server_login_fail(s, CLOSE_SERVER_LOGIN_FAILED, "28000",
-                              "server offers no SASL mechanism that is supported");
-            return;
-        }
-        l->scram = new_scram(s);
-        if (l->scram == NULL)
-            no_password(s, "SCRAM");
-        else
-            send_sasl(s, &r, true);
-        return;
+    case 10: begin_scram(s, &r); return;
     case 11:
     case 12:
         if (l->scram == NULL)

@@ -71,6 +71,7 @@ static void close_attempt(struct server *s)
     scram_client_free(l->scram);
     l->scram = NULL;
     l->scram_is_done = false;
+    l->scram_is_bound = false;
     params_unref(l->welcome);
     l->welcome = params_empty();
     s->role = (struct server_role){0};
@@ -85,7 +86,11 @@ static bool try_other_way(struct server *s, const char *sqlstate)
 
     if (l->is_second_try || l->stage < STAGE_TLS_HANDSHAKE || l->stage > STAGE_AUTH || is_unix_server(s))
         return false;
-    if (mode == SSLMODE_PREFER && l->use_tls && (l->stage == STAGE_TLS_HANDSHAKE || refused_login))
+    /* what has to be bound to TLS has no other way but TLS */
+    bool may_do_without = tls_of(l)->channel_binding != CHANNEL_BINDING_REQUIRE;
+
+    if (mode == SSLMODE_PREFER && l->use_tls && may_do_without &&
+        (l->stage == STAGE_TLS_HANDSHAKE || refused_login))
         l->use_tls = false;
     else if (mode == SSLMODE_ALLOW && !l->use_tls && refused_login)
         l->use_tls = true;

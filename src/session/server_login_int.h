@@ -32,6 +32,7 @@ struct server_login {
     char sqlstate[6];   /* of the last host's refusal, "" for none */
     struct scram_client *scram;
     bool scram_is_done;
+    bool scram_is_bound; /* to the TLS connection */
     struct params *welcome;
 };
 

@@ -74,6 +74,9 @@ void client_drop(struct client *c, enum close_reason why);
 enum close_reason places_take(struct client *c, struct pool_user *user) must_check;
 /* Nothing when it has none. */
 void places_give_back(struct client *c);
+/* There is no place among max_client_conn: a login of an address that has more than its share gives up its
+ * own to one of this address. False: all have their share, of those on this worker. */
+bool places_take_over(struct shard *sh, int family, const uint8_t *addr) must_check;
 /* A new client beyond max_client_conn, for which one was added to instance->refused. */
 void places_refused_enter(struct client *c);
 /* It goes, or is in the console now. Nothing when it is none of them. */

@@ -156,12 +156,7 @@ bool shard_on_mail(struct shard *sh, struct mail *m)
     case MAIL_CONNECT:
     case MAIL_CLOSE_SERVER:
     case MAIL_FAIL_CLIENT: acts_on_mail(sh, m); return true;
-    case MAIL_CLIENT: {
-        struct mail_client *mc = container_of(m, struct mail_client, mail);
-        shard_accept(sh, mc->fd, mc->is_unix, mc->is_over_limit);
-        free(mc);
-        return true;
-    }
+    case MAIL_CLIENT: shard_accept(sh, container_of(m, struct mail_client, mail)); return true;
     case MAIL_CONFIG: {
         struct mail_config *mc = container_of(m, struct mail_config, mail);
         session_config_unref(sh->config);

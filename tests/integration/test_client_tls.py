@@ -291,6 +291,19 @@ def test_large_messages(make_tls):
 
 
 @pytest.mark.sanitizer
+@pytest.mark.parametrize("compact", [0, 1])
+@pytest.mark.parametrize("suite", ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"])
+def test_records_of_tls13(make_tls, suite, compact):
+    pooler = make_tls(settings={"client_tls13_ciphers": suite, "client_tls_compact": compact})
+    with pooler.connect(sslmode="require") as conn:
+        rows = conn.execute("SELECT repeat('x', 10000) FROM generate_series(1, 500)").fetchall()
+        assert len(rows) == 500 and all(len(row[0]) == 10000 for row in rows)
+        assert conn.execute("SELECT length(%s)", ("y" * 1_000_000,)).fetchone()[0] == 1_000_000
+        assert [row["tls"] for row in pooler.clients()] == [f"TLSv1.3/{suite}"]
+    pooler.wait_log("closing because: client close request")
+
+
+@pytest.mark.sanitizer
 def test_slow_reader(make_tls):
     """A client that reads nothing for a while: its result waits in the server, not here, and comes whole."""
     pooler = make_tls(settings={"tcp_socket_buffer": 16384})

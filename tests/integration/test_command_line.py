@@ -110,7 +110,9 @@ def test_user_option(stopped):
         stopped.process = subprocess.Popen(stopped.command(stopped.path("pgsluice.ini")), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                            cwd=stopped.directory, env=stopped.environment())
     wait_until(stopped.is_listening, "the pooler to listen")
-    assert os.stat(f"/proc/{stopped.pid}").st_uid == util.plain_user().pw_uid
+    with open(f"/proc/{stopped.pid}/status", encoding="ascii") as file:
+        uids = next(line for line in file if line.startswith("Uid:")).split()[1:]
+    assert set(uids) == {str(util.plain_user().pw_uid)}
     stopped.wire().disconnect()
 
 
@@ -231,3 +233,21 @@ def test_out_of_file_descriptors(make_pooler):
     wait_until(accepted, "a new client to be accepted", 20, every=0.2)
     assert inside.value("SELECT 1") == "1"
     inside.disconnect()
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+@pytest.mark.own
+def test_core_dumps(make_pooler, allowed):
+    """There are passwords in memory: a crash leaves nothing of it on the disk, and other processes of the user see nothing."""
+    pooler = make_pooler(settings={"allow_core_dumps": allowed},
+                         limits=lambda: resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2))
+    pooler.expect_trouble = True
+    memory = f"/proc/{pooler.pid}/mem"
+    uid = os.stat(memory).st_uid
+    assert uid == (util.plain_user().pw_uid if allowed and os.geteuid() == 0 else os.geteuid() if allowed else 0)
+    pooler.send_signal(signal.SIGABRT)
+    pooler.wait_exit()
+    cores = [name for name in os.listdir(pooler.directory) if name.startswith("core")]
+    with open("/proc/sys/kernel/core_pattern", encoding="ascii") as file:
+        leaves_cores = file.read().startswith("core") and resource.getrlimit(resource.RLIMIT_CORE)[1] != 0
+    assert len(cores) == (1 if allowed and leaves_cores else 0)

@@ -76,12 +76,34 @@ static void test_bound(void **state)
     }
 }
 
+/* As any other, but that it grows by moving, which leaves nothing behind. */
+static void test_wiped(void **state)
+{
+    struct buf b;
+    (void)state;
+
+    buf_init(&b, 1000);
+    for (int i = 0; i < 100; i++) {
+        assert_true(buf_reserve_wiped(&b, 10));
+        buf_append(&b, "0123456789", 10);
+    }
+    assert_int_equal(b.len, 1000);
+    for (uint32_t i = 0; i < b.len; i++)
+        assert_int_equal(b.data[i], '0' + i % 10);
+    assert_true(buf_reserve_wiped(&b, 0));
+    assert_false(buf_reserve_wiped(&b, 1));
+    assert_true(b.failed);
+    assert_false(buf_reserve_wiped(&b, 0));
+    buf_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_append),
         cmocka_unit_test(test_long_printf),
         cmocka_unit_test(test_bound),
+        cmocka_unit_test(test_wiped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,20 +28,23 @@ def md5_hash(user, password):
 class Client:
     """first() -> client-first; final(server-first) -> client-final; verify(server-final)."""
 
-    def __init__(self, password, user=""):
+    def __init__(self, password, user="", gs2="n,,", binding=b""):
+        """gs2: the header that says what is thought of channel binding; binding: the data, with p=... in it."""
         self.password = password
+        self.gs2, self.binding = gs2, binding
         self.nonce = base64.b64encode(os.urandom(18)).decode()
         self.first_bare = f"n={user},r={self.nonce}"
         self.signature = None
 
     def first(self):
-        return ("n,," + self.first_bare).encode()
+        return (self.gs2 + self.first_bare).encode()
 
     def final(self, server_first):
         fields = dict(part.split("=", 1) for part in server_first.decode().split(","))
         assert fields["r"].startswith(self.nonce)
         client_key, stored, server = keys(self.password, base64.b64decode(fields["s"]), int(fields["i"]))
-        without_proof = f"c=biws,r={fields['r']}"
+        bound = base64.b64encode(self.gs2.encode() + self.binding).decode()
+        without_proof = f"c={bound},r={fields['r']}"
         message = ",".join((self.first_bare, server_first.decode(), without_proof)).encode()
         proof = bytes(a ^ b for a, b in zip(client_key, _hmac(stored, message)))
         self.signature = _hmac(server, message)

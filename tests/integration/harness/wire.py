@@ -308,12 +308,26 @@ class Wire:
         assert not self.buffer
         self.sock = (context or tls_context(alpn=["postgresql"])).wrap_socket(self.sock, server_hostname="localhost", session=session)
 
+    def offered(self, user, database):
+        """Begins a login; the SASL mechanisms that the other side offers for it."""
+        self.send(startup_packet({"user": user, "database": database}))
+        msg = self.receive()
+        if msg.kind == "E":
+            raise ServerError(msg)
+        assert msg.kind == "R" and struct.unpack("!I", msg.payload[:4])[0] == 10, msg
+        return [name.decode() for name in msg.payload[4:].split(b"\0") if name]
+
+    def login_by_scram(self, mechanism, exchange):
+        """Goes on behind offered()."""
+        first = exchange.first()
+        self.send(message("p", cstr(mechanism) + struct.pack("!I", len(first)) + first))
+        return self.finish_login(None, exchange=exchange)
+
     def login(self, user, database, password=None, protocol=PROTOCOL_30, **parameters):
         self.send(startup_packet({"user": user, "database": database, **parameters}, protocol))
         return self.finish_login(user, password)
 
-    def finish_login(self, user, password=None):
-        exchange = None
+    def finish_login(self, user, password=None, exchange=None):
         while True:
             msg = self.receive()
             if msg.kind == "E":
