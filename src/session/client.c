@@ -270,6 +270,7 @@ static void client_leave(struct client *c)
     if ((c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT) && s == NULL)
         (void)pool_cancel(c->pool, &c->ticket, c->shard->now_us);
     client_lookup_leave(c);
+    client_check_leave(c);
     client_failed_leave(c);
     if (c->state == CLIENT_CONSOLE)
         console_gone(c);

@@ -64,7 +64,8 @@ bool client_lookup_begin(struct client *c)
     struct found_user *found = NULL;
     struct mail_lookup *waiter;
 
-    if (l->credential != NULL || l->is_any || !lookup_of(l, &how))
+    if (l->credential != NULL || l->is_any || l->method == HBA_PAM || l->method == HBA_LDAP ||
+        !lookup_of(l, &how))
         return false;
     l->lookup_pool = lookup_pool(c, &how);
     waiter = l->lookup_pool != NULL ? calloc(1, sizeof(*waiter)) : NULL;
