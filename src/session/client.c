@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/secret.h"
 #include "base/str.h"
 #include "auth_int.h"
 #include "client_tls_int.h"
@@ -257,6 +258,8 @@ void client_drop_input(struct client *c)
 {
     if (c->input == NULL)
         return;
+    if (c->login != NULL) /* there may be a password in it */
+        secret_wipe(c->input->data, c->input->capacity);
     buf_free(c->input);
     free(c->input);
     c->input = NULL;
