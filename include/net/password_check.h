@@ -2,14 +2,14 @@
  * password_check.h - passwords that PAM or an LDAP directory has to say yes to.
  *
  * Both block, for as long as a module or a server likes. So they run on threads of their own, made when they
- * are first needed: at most CHECK_THREADS for one target (a PAM service, the servers of an LDAP rule) and
- * CHECK_MAX_THREADS altogether. A target that hangs keeps its own threads busy and nobody else's. What
- * waits is bounded by CHECK_MAX_WAITING for each target. The next to be checked is the oldest of those whose
- * address has the fewest checks under way, so that one address cannot keep the others out.
+ * are first needed: at most auth_check_threads for one target (a PAM service, the servers of an LDAP rule;
+ * with 1 all PAM services are one target) and CHECK_MAX_THREADS altogether. A target that hangs keeps its own
+ * threads busy and nobody else's. What waits is bounded by CHECK_MAX_WAITING for each target. The next to be
+ * checked is the oldest of those whose address has the fewest checks under way, so that one address cannot
+ * keep the others out.
  *
  * A request is the caller's until check_submit(), which takes it over; it comes back as mail, or, after
- * check_abandon(), not at all. Its password is wiped as soon as it has been checked, and whenever it is
- * freed.
+ * check_abandon(), not at all. Its password is wiped when it is freed, and when it was wrong, at once.
  *
  * Threads: any thread submits and abandons. Nothing of a request but what is named below may be looked at
  * between check_submit() and its mail.
@@ -26,7 +26,6 @@
 #include "base/list.h"
 #include "net/loop.h"
 
-#define CHECK_THREADS     4
 #define CHECK_MAX_THREADS 32
 #define CHECK_MAX_WAITING 1000
 #define CHECK_MAX_US      (15 * USEC_PER_SEC) /* for one check, from when a thread takes it; LDAP only */
@@ -46,7 +45,8 @@ struct password_check {
     struct ldap_rule *ldap; /* a reference; NULL: PAM */
     char pam_service[HBA_PAM_SERVICE_BYTES];
     bool pam_use_hostname;
-    int family; /* the client's address, as in struct hba_client */
+    int threads; /* auth_check_threads */
+    int family;  /* the client's address, as in struct hba_client */
     uint8_t addr[16];
     char *user;     /* own copies */
     char *password; /* NULL once it has been checked and was wrong */

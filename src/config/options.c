@@ -427,6 +427,12 @@ static const struct config_option options[] = {
     STR(user, "", UNSET, "User to change to when started by root."),
     INT(verbose, "0", 0, INT_MAX, R | UNSET, "0: the usual log lines; 1: debugging; 2: more of it."),
 
+    INT(auth_check_threads, "4", 1, 16, R | OURS,
+        "How many passwords PAM (each service of it) or the directory of one set of LDAP options checks at a "
+        "time; "
+        "others wait. All together it is 32 at most. 1: one at a time, and one of all PAM services, for "
+        "modules "
+        "of PAM that cannot bear several threads."),
     TIME(
         auth_failure_delay, "1", R | OURS,
         "How long the answer to a failed login is held back, from the second failure of one address and user "

@@ -79,7 +79,7 @@ static void set_keys(struct password_check *c)
     const struct ldap_rule *r = c->ldap;
 
     if (r == NULL) {
-        c->target = hash_bytes(c->pam_service, strlen(c->pam_service));
+        c->target = c->threads > 1 ? hash_bytes(c->pam_service, strlen(c->pam_service)) : 0;
     } else {
         const char *where = r->server != NULL && r->server[0] != '\0' ? r->server : r->base_dn;
         c->target = ~(hash_bytes(where, strlen(where)) + (uint64_t)r->port * 2 + r->is_ldaps);
@@ -109,12 +109,12 @@ static int count_running(const struct password_check *c, int *of_address)
 static struct password_check *next_check(void)
 {
     struct password_check *best = NULL;
-    int fewest = CHECK_THREADS;
+    int fewest = CHECK_MAX_THREADS;
 
     LIST_FOR_EACH (it, &waiting) {
         struct password_check *c = list_entry(it, struct password_check, node);
         int of_address;
-        if (count_running(c, &of_address) >= CHECK_THREADS || of_address >= fewest)
+        if (count_running(c, &of_address) >= c->threads || of_address >= fewest)
             continue;
         best = c;
         fewest = of_address;
@@ -242,7 +242,7 @@ static struct checker *place_for(const struct password_check *c)
 {
     int of_address;
 
-    if (n_idle >= n_waiting || count_running(c, &of_address) >= CHECK_THREADS)
+    if (n_idle >= n_waiting || count_running(c, &of_address) >= c->threads)
         return NULL;
     return take_place();
 }
@@ -317,13 +317,18 @@ bool checks_stop(int wait_s)
     pthread_mutex_unlock(&check_mutex);
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += wait_s;
+    bool is_clean = true;
     for (int i = 0; i < CHECK_MAX_THREADS; i++) {
         if (!checkers[i].is_used)
             continue;
-        if (pthread_timedjoin_np(checkers[i].thread, NULL, &until) != 0)
-            return false;
+        if (pthread_timedjoin_np(checkers[i].thread, NULL, &until) != 0) {
+            (void)pthread_detach(checkers[i].thread);
+            is_clean = false;
+        }
         checkers[i].is_used = false;
     }
+    if (!is_clean)
+        return false;
     while ((node = list_pop_front(&waiting)) != NULL)
         check_free(list_entry(node, struct password_check, node));
     n_waiting = 0;

@@ -34,6 +34,7 @@ static struct password_check *new_check(const struct client *c, const char *pass
     check->mail.type = MAIL_PASSWORD_CHECKED;
     check->reply_to = &c->shard->loop;
     check->client = c->handle;
+    check->threads = config_settings(l->config->config)->auth_check_threads;
     check->deadline_us = timeout_us > 0 ? c->connected_us + timeout_us + GRACE_US : 0;
     check->family = c->peer_family;
     memcpy(check->addr, c->peer_addr, sizeof(check->addr));

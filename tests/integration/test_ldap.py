@@ -161,6 +161,12 @@ def test_names_stay_names(make, slapd, options, user):
         assert attempt(pooler, user, password) == wrong(user)
 
 
+def test_no_name_leads_elsewhere_in_the_tree(make, slapd):
+    """The DN that this name would write is that of app, whose password it is."""
+    pooler = make(f'ldapserver=127.0.0.1 ldapport={slapd.port} ldapprefix="uid=" ldapsuffix=",{ldap.BASE}"')
+    assert attempt(pooler, "app,ou=people", "app secret") == wrong("app,ou=people")
+
+
 @pytest.mark.parametrize("options", [simple, search])
 @pytest.mark.sanitizer
 def test_a_strange_name_is_one(make, slapd, options):

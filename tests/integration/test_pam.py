@@ -238,6 +238,23 @@ def test_clients_that_do_not_wait(make, pam):
     assert attempt(pooler, "stuck", "stuck secret") is None
 
 
+@pytest.mark.sanitizer
+def test_one_thread(make, pam):
+    """auth_check_threads = 1: for modules that cannot bear several threads, also where two services use them."""
+    pam.service("other")
+    pooler = make(rules="host all stuck all pam\nhost all app all pam pamservice=other\nhost all admin all password\n", userlist={"admin": "console secret"},
+                  settings={"auth_check_threads": 1, "client_login_timeout": 0})
+    clients = [begin(pooler, "stuck", "stuck secret")]
+    util.wait_until(lambda: len(pam.noted()) == 1, "the module to hang")
+    clients += [begin(pooler, "app", "app secret"), begin(pooler, "stuck", "stuck secret")]
+    util.wait_until(lambda: (lists(pooler)["checks_running"], lists(pooler)["checks_waiting"]) == (1, 2), "the others to wait")
+    assert len(pam.noted()) == 1
+    pam.go_on()
+    for client in clients:
+        assert client.receive().payload == b"\0\0\0\0"
+        client.disconnect()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=["INT", "QUIT"])
 @pytest.mark.sanitizer
 def test_the_end_does_not_wait_for_a_module(make, pam, number):

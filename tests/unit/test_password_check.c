@@ -19,6 +19,8 @@
 #include "base/compiler.h"
 #include "net/password_check.h"
 
+#define THREADS 4
+
 static struct loop loop;
 static int n_answers, n_wanted;
 static char order[4096]; /* the users, as they come back */
@@ -69,6 +71,7 @@ static struct password_check *new_check(const char *user, int port, int address)
     assert_non_null(c->ldap);
     buf_free(&why);
     c->reply_to = &loop;
+    c->threads = THREADS;
     c->family = AF_INET;
     c->addr[0] = (uint8_t)address;
     return c;
@@ -127,17 +130,17 @@ static void test_a_target_that_hangs(void **state)
     int server = silent_server(&hanging), closed = silent_server(&other);
     (void)state;
     close(closed);
-    for (int i = 0; i < 3 * CHECK_THREADS; i++)
+    for (int i = 0; i < 3 * THREADS; i++)
         (void)submit("h", hanging, i);
-    wait_running(CHECK_THREADS);
-    assert_waiting(2 * CHECK_THREADS);
-    for (int i = 0; i < 2 * CHECK_THREADS; i++)
+    wait_running(THREADS);
+    assert_waiting(2 * THREADS);
+    for (int i = 0; i < 2 * THREADS; i++)
         (void)submit("o", other, i);
-    wait_answers(2 * CHECK_THREADS);
+    wait_answers(2 * THREADS);
     assert_string_equal(order, "o o o o o o o o ");
-    assert_waiting(2 * CHECK_THREADS);
+    assert_waiting(2 * THREADS);
     hang_up(server);
-    wait_answers(5 * CHECK_THREADS);
+    wait_answers(5 * THREADS);
     wait_running(0);
 }
 
@@ -148,9 +151,9 @@ static void test_turns(void **state)
     int server = silent_server(&port);
     char user[20];
     (void)state;
-    for (int i = 0; i < CHECK_THREADS; i++)
+    for (int i = 0; i < THREADS; i++)
         (void)submit("running", port, 1);
-    wait_running(CHECK_THREADS);
+    wait_running(THREADS);
     for (int i = 0; i < 8; i++) {
         snprintf(user, sizeof(user), "many%d", i);
         (void)submit(user, port, 1);
@@ -162,8 +165,8 @@ static void test_turns(void **state)
     check_abandon(first);
     assert_waiting(10);
     hang_up(server);
-    wait_answers(CHECK_THREADS + 10);
-    for (int i = 0; i < CHECK_THREADS; i++)
+    wait_answers(THREADS + 10);
+    for (int i = 0; i < THREADS; i++)
         assert_non_null(strstr(order, "running "));
     assert_true(strstr(order, "two ") < strstr(order, "many5 "));
     assert_true(strstr(order, "three ") < strstr(order, "many5 "));
@@ -175,11 +178,11 @@ static void test_too_many(void **state)
 {
     int port;
     int server = silent_server(&port);
-    struct password_check *one_more, *waiting[CHECK_MAX_WAITING], *running[CHECK_THREADS];
+    struct password_check *one_more, *waiting[CHECK_MAX_WAITING], *running[THREADS];
     (void)state;
-    for (int i = 0; i < CHECK_THREADS; i++)
+    for (int i = 0; i < THREADS; i++)
         running[i] = submit("r", port, 1);
-    wait_running(CHECK_THREADS);
+    wait_running(THREADS);
     for (int i = 0; i < CHECK_MAX_WAITING; i++)
         waiting[i] = submit("w", port, 1);
     one_more = new_check("x", port, 2);
@@ -191,11 +194,28 @@ static void test_too_many(void **state)
     assert_waiting(0);
     assert_true(check_submit(one_more));
     check_abandon(one_more);
-    for (int i = 0; i < CHECK_THREADS; i++)
+    for (int i = 0; i < THREADS; i++)
         check_abandon(running[i]);
     hang_up(server);
     wait_running(0);
     assert_int_equal(n_answers, 0);
+}
+
+/* One at a time. */
+static void test_one_thread(void **state)
+{
+    int port;
+    int server = silent_server(&port);
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct password_check *c = new_check("o", port, i);
+        c->threads = 1;
+        assert_true(check_submit(c));
+    }
+    wait_running(1);
+    assert_waiting(2);
+    hang_up(server);
+    wait_answers(3);
 }
 
 /* The answer is nobody's any more, but its mail has been posted. */
@@ -234,6 +254,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_target_that_hangs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_thread, setup, teardown),
         cmocka_unit_test_setup_teardown(test_abandoned_after_the_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
     };

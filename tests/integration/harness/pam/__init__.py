@@ -28,6 +28,11 @@ def compile_in(directory):
         os.chmod(f"{directory}/{name}.so", 0o755)
 
 
+# What ThreadSanitizer cannot know: libraries that it does not see into. libaudit, for libpam, writes our program's name into a
+# buffer of the whole process, the same each time; the loader, for modules, has locks of its own.
+SUPPRESSED = "called_from_lib:libpam.so\ncalled_from_lib:libaudit.so\nrace:_dl_close_worker\nrace:_dl_new_object\n"
+
+
 class Pam:
     """Services in .directory; users by .write_users({name: (password, what)})."""
 
@@ -55,6 +60,9 @@ class Pam:
     def environment(self):
         options = os.environ.get("ASAN_OPTIONS")
         more = {"ASAN_OPTIONS": f"{options}:verify_asan_link_order=0"} if options is not None else {}
+        options = os.environ.get("TSAN_OPTIONS")
+        if options is not None:
+            more["TSAN_OPTIONS"] = f"{options}:suppressions=" + util.write_file(f"{self.directory}/suppressed", SUPPRESSED)
         return {"LD_PRELOAD": f"{self.directory}/confdir.so", "PGSLUICE_TEST_PAM_DIR": self.directory, **more}
 
     def destroy(self):
