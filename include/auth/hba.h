@@ -23,6 +23,7 @@
 #include "base/compiler.h"
 
 struct ident;
+struct ldap_rule;
 
 enum hba_method {
     HBA_REJECT,
@@ -37,6 +38,8 @@ enum hba_method {
     HBA_METHODS
 };
 
+#define HBA_PAM_SERVICE_BYTES 64 /* of a name and its NUL */
+
 /* Option clientcert: what certificate there must be beside what the method asks for. */
 enum hba_client_cert {
     HBA_CERT_NONE,
@@ -49,7 +52,10 @@ struct hba_rule {
     int line;
     enum hba_method method;
     enum hba_client_cert client_cert;
-    const char *map; /* for peer and cert; NULL = the names must be equal */
+    const char *map;         /* for peer and cert; NULL = the names must be equal */
+    const char *pam_service; /* for pam; NULL = the usual one */
+    bool pam_use_hostname;
+    struct ldap_rule *ldap; /* for ldap; to be used beyond the rules' life with a reference of one's own */
 };
 
 struct hba;

@@ -8,13 +8,18 @@
 
 #include "config/config.h"
 
-struct hba;   /* auth/ */
-struct ident; /* auth/ */
+struct hba;       /* auth/ */
+struct ident;     /* auth/ */
+struct ldap_rule; /* auth/ */
 
 /* The rules of auth_hba_file; NULL unless auth_type = hba. */
 const struct hba *config_hba(const struct config *c);
 /* The maps of auth_ident_file; NULL: none are needed. */
 const struct ident *config_ident(const struct config *c);
+/* What auth_ldap_options says; NULL unless auth_type = ldap. */
+struct ldap_rule *config_ldap(const struct config *c);
+/* May a client's password be one for PAM or an LDAP directory? */
+bool config_asks_directory(const struct config *c) must_check;
 
 /* How users are looked up whom auth_file does not name. */
 struct config_lookup {

@@ -27,18 +27,20 @@ enum option_type {
 
 enum {
     OPTION_RELOADABLE = 1 << 0,  /* may change by RELOAD and SET; others need a restart */
-    OPTION_LATER = 1 << 1,       /* refused unless it has its default: not supported by this version yet */
+    OPTION_SECRET = 1 << 1,      /* may hold a password: see option_mask() */
     OPTION_NO_MEANING = 1 << 2,  /* accepted for PgBouncer's files; does nothing here */
     OPTION_OURS = 1 << 3,        /* not PgBouncer's */
     OPTION_NO_SET = 1 << 4,      /* reload may change it, SET may not */
     OPTION_UNSET = 1 << 5,       /* the default is shown as NULL */
     OPTION_LACKS_CARES = 1 << 6, /* refused unless it has its default: c-ares is not built in */
+    OPTION_LACKS_LDAP = 1 << 7,  /* the same of libldap */
 };
 
 struct config_option_name {
     const char *name;
     int value;
-    bool later; /* this one value is not supported yet */
+    const char
+        *lacks; /* the library without which this one value is refused, where it is not built in; else NULL */
 };
 
 struct config_option {
@@ -49,7 +51,6 @@ struct config_option {
     const char *default_text;               /* never NULL */
     int64_t min, max;                       /* numbers; microseconds for times */
     const struct config_option_name *names; /* OPTION_ENUM: ends with a NULL name */
-    const char *later_allows;               /* OPTION_LATER: one more value that is fine, or NULL */
     const char *doc;                        /* one paragraph for the manual */
 };
 

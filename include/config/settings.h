@@ -188,6 +188,7 @@ struct settings {
 
     /* ours */
     int allow_core_dumps;
+    int auth_check_threads; /* for each service or directory */
     int64_t auth_failure_delay_us;
     int auth_failure_limit; /* 0 = nobody is blocked */
     int64_t auth_failure_period_us;

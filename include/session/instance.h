@@ -106,21 +106,22 @@ struct instance {
 enum mail_type {
     MAIL_RESOLVED = MAIL_DIAL_RESOLVED,
     /* to a worker */
-    MAIL_CLIENT,         /* control: an accepted descriptor */
-    MAIL_CONFIG,         /* control: a new session_config */
-    MAIL_ADOPT,          /* worker: a server for one of your clients */
-    MAIL_YIELD,          /* any: your idle server goes to a client that waits */
-    MAIL_GRANT_FAILED,   /* worker: the server that was on its way died */
-    MAIL_CONNECT,        /* any: open this slot */
-    MAIL_CLOSE_SERVER,   /* any: close this idle server */
-    MAIL_FAIL_CLIENT,    /* any: this client waits in vain */
-    MAIL_CANCEL,         /* worker: a cancel request for one of your clients */
-    MAIL_CANCEL_DONE,    /* worker: ... and it has been dealt with */
-    MAIL_CONSOLE_OUTPUT, /* control: bytes for a console client */
-    MAIL_GATHER,         /* control: describe your clients or servers */
-    MAIL_ORDER,          /* control: kill clients, shut down, stop */
-    MAIL_LOOKED_UP,      /* worker: auth_query has told of a user that your client says it is */
-    MAIL_PEER_NAMED,     /* helper: the operating-system user of one of your clients */
+    MAIL_CLIENT,           /* control: an accepted descriptor */
+    MAIL_CONFIG,           /* control: a new session_config */
+    MAIL_ADOPT,            /* worker: a server for one of your clients */
+    MAIL_YIELD,            /* any: your idle server goes to a client that waits */
+    MAIL_GRANT_FAILED,     /* worker: the server that was on its way died */
+    MAIL_CONNECT,          /* any: open this slot */
+    MAIL_CLOSE_SERVER,     /* any: close this idle server */
+    MAIL_FAIL_CLIENT,      /* any: this client waits in vain */
+    MAIL_CANCEL,           /* worker: a cancel request for one of your clients */
+    MAIL_CANCEL_DONE,      /* worker: ... and it has been dealt with */
+    MAIL_CONSOLE_OUTPUT,   /* control: bytes for a console client */
+    MAIL_GATHER,           /* control: describe your clients or servers */
+    MAIL_ORDER,            /* control: kill clients, shut down, stop */
+    MAIL_LOOKED_UP,        /* worker: auth_query has told of a user that your client says it is */
+    MAIL_PEER_NAMED,       /* helper: the operating-system user of one of your clients */
+    MAIL_PASSWORD_CHECKED, /* checker: is the password of one of your clients right? */
     /* to the control thread */
     MAIL_CONSOLE_INPUT,  /* worker: messages of a console client, or its end */
     MAIL_GATHERED,       /* worker: rows */

@@ -74,6 +74,10 @@ enum close_side {
       "28P01", "SASL authentication failed", NULL) \
     X(CERT_FAILED, cert_failed, CLIENT, "certificate authentication failed", \
       "28000", "certificate authentication failed", NULL) \
+    X(PAM_FAILED, pam_failed, CLIENT, "PAM authentication failed", \
+      "28P01", "password authentication failed", NULL) \
+    X(LDAP_FAILED, ldap_failed, CLIENT, "LDAP authentication failed", \
+      "28P01", "password authentication failed", NULL) \
     X(LOGIN_BLOCKED, login_blocked, CLIENT, "too many failed logins", \
       "28P01", "password authentication failed", NULL) \
     X(LOGIN_CROWDED, login_crowded, CLIENT, "too many logins in progress from its address", \

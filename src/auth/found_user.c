@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct found_user *found_user_new(bool exists, const char *secret)
 {
@@ -15,6 +16,21 @@ struct found_user *found_user_new(bool exists, const char *secret)
     atomic_init(&f->refs, 1);
     f->exists = exists;
     if (credential_parse(&f->credential, secret))
+        return f;
+    free(f);
+    return NULL;
+}
+
+struct found_user *found_user_new_proved(const char *password)
+{
+    struct found_user *f = found_user_new(true, NULL);
+
+    if (f == NULL)
+        return NULL;
+    f->is_proved = true;
+    f->credential.kind = CREDENTIAL_PLAIN;
+    f->credential.secret = strdup(password);
+    if (f->credential.secret != NULL)
         return f;
     free(f);
     return NULL;

@@ -13,7 +13,9 @@
 #include <string.h>
 
 #include "auth/ident.h"
+#include "auth/ldap_rule.h"
 #include "base/mem.h"
+#include "base/str.h"
 
 struct parser {
     const struct auth_source *source;
@@ -218,9 +220,13 @@ static bool parse_method(struct parser *p)
         method = HBA_PEER;
     if (method == -2)
         return wrong(p, "invalid authentication method \"%.64s\"", t->text);
-    if (method == -1 || (p->methods & (1u << method)) == 0)
+    if (method == -1)
         return wrong(p, "authentication method %s is not supported", t->text);
+    if ((p->methods & (1u << method)) == 0)
+        return wrong(p, "authentication method %s needs lib%s, which is not built in", t->text, t->text);
     r->told.method = (enum hba_method)method;
+    if (method == HBA_LDAP)
+        r->told.ldap = ldap_rule_new();
     if (method == HBA_PEER && r->type != HBA_LOCAL)
         return wrong(p, "peer authentication is only supported on local sockets");
     if (method == HBA_CERT && r->type != HBA_HOSTSSL)
@@ -259,19 +265,66 @@ static bool option_clientcert(struct parser *p, const char *value)
     return true;
 }
 
+static bool option_pamservice(struct parser *p, const char *value)
+{
+    if (p->rule->told.method != HBA_PAM)
+        return wrong(p, "option pamservice is only valid for authentication method pam");
+    /* libpam makes the name of a file of it */
+    if (value[0] == '\0' || strchr(value, '/') != NULL || strlen(value) >= HBA_PAM_SERVICE_BYTES)
+        return wrong(p, "invalid value for option pamservice: \"%.64s\"", value);
+    free((char *)p->rule->told.pam_service);
+    p->rule->told.pam_service = xstrdup(value);
+    return true;
+}
+
+static bool option_pam_use_hostname(struct parser *p, const char *value)
+{
+    struct hba_rule *r = &p->rule->told;
+
+    if (r->method != HBA_PAM)
+        return wrong(p, "option pam_use_hostname is only valid for authentication method pam");
+    r->pam_use_hostname = strcmp(value, "1") == 0;
+    if (!r->pam_use_hostname && strcmp(value, "0") != 0)
+        return wrong(p, "invalid value for option pam_use_hostname: \"%.64s\" (it is 1 or 0)", value);
+    return true;
+}
+
+static bool option_ldap(struct parser *p, const char *name, const char *value)
+{
+    struct buf why;
+
+    if (p->rule->told.method != HBA_LDAP)
+        return wrong(p, "option %s is only valid for authentication method ldap", name);
+    buf_init(&why, 0);
+    bool ok = ldap_rule_set(p->rule->told.ldap, name, value, &why) || wrong(p, "%s", buf_cstr(&why));
+    buf_free(&why);
+    return ok;
+}
+
 static bool parse_option(struct parser *p, const char *text)
 {
     static const struct {
         const char *name;
         bool (*parse)(struct parser *, const char *);
-    } options[] = {{"map=", option_map}, {"clientcert=", option_clientcert}};
+    } options[] = {{"map", option_map},
+                   {"clientcert", option_clientcert},
+                   {"pamservice", option_pamservice},
+                   {"pam_use_hostname", option_pam_use_hostname}};
+    size_t n = strcspn(text, "=");
+    char name[64] = "";
 
-    if (strchr(text, '=') == NULL)
+    if (text[n] == '\0' && p->rule->told.method == HBA_LDAP) /* it may be of a password with a blank */
+        return wrong(p, "authentication option not in name=value format");
+    if (text[n] == '\0')
         return wrong(p, "authentication option not in name=value format: \"%.64s\"", text);
+    if (n < sizeof(name))
+        (void)str_copy(name, text, n + 1);
     for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-        if (strncmp(text, options[i].name, strlen(options[i].name)) == 0)
-            return options[i].parse(p, text + strlen(options[i].name));
-    return wrong(p, "authentication option \"%.*s\" is not supported", (int)strcspn(text, "="), text);
+        if (strcmp(name, options[i].name) == 0)
+            return options[i].parse(p, text + n + 1);
+    if (ldap_rule_has_option(name))
+        return option_ldap(p, name, text + n + 1);
+    return wrong(p, "authentication option \"%.*s\" is not supported", (int)(n < 64 ? n : 64), text);
 }
 
 static bool parse_options(struct parser *p)
@@ -283,11 +336,24 @@ static bool parse_options(struct parser *p)
     return ok;
 }
 
+/* Do the options go together? */
+static bool check_options(struct parser *p)
+{
+    struct buf why;
+
+    if (p->rule->told.method != HBA_LDAP)
+        return true;
+    buf_init(&why, 0);
+    bool ok = ldap_rule_check(p->rule->told.ldap, &why) || wrong(p, "%s", buf_cstr(&why));
+    buf_free(&why);
+    return ok;
+}
+
 static bool parse_rule(struct parser *p)
 {
     return parse_type(p) && parse_names(p, "database", &p->rule->databases) &&
            parse_names(p, "user", &p->rule->users) && (p->rule->type == HBA_LOCAL || parse_address(p)) &&
-           parse_method(p) && parse_options(p);
+           parse_method(p) && parse_options(p) && check_options(p);
 }
 
 static void rule_free(struct rule *r)
@@ -295,6 +361,8 @@ static void rule_free(struct rule *r)
     field_free(&r->databases);
     field_free(&r->users);
     free((char *)r->told.map);
+    free((char *)r->told.pam_service);
+    ldap_rule_unref(r->told.ldap);
 }
 
 struct hba *hba_parse(const struct auth_source *source, unsigned supported, const struct ident *ident)

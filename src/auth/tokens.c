@@ -4,6 +4,8 @@
  * # begins a comment, a backslash at the end of a line joins it with the next, words are separated by blanks
  * (of one field: by commas), @file stands for the words of that file. A quote may begin and end within a
  * word; two of them inside are one.
+ *
+ * A word may be a password (ldapbindpasswd), so all text is wiped before it is freed.
  */
 #include "tokens_int.h"
 
@@ -12,6 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/secret.h"
 
 #define MAX_DEPTH 10 /* of @files, as in PostgreSQL */
 #define MAX_READS 1000
@@ -34,6 +37,12 @@ enum token_result { TOKEN_OK, TOKEN_NONE, TOKEN_ERR };
 static void report(const struct reader *r, int line, const char *text)
 {
     r->source->problem(r->source->arg, r->path, line, text);
+}
+
+static void free_text(struct buf *b)
+{
+    secret_wipe(b->data, b->capacity);
+    buf_free(b);
 }
 
 static bool is_blank(char c)
@@ -104,7 +113,7 @@ static bool read_field(const struct reader *r, struct cursor *c, struct field *f
         else
             add_token(f, word, is_quoted);
     } while (!is_last);
-    buf_free(&text);
+    free_text(&text);
     return result != TOKEN_ERR && (result == TOKEN_OK || f->count > 0);
 }
 
@@ -148,7 +157,7 @@ static void read_lines(const struct reader *r, const char *data, size_t len_byte
         else
             fn(r, &c, arg);
     }
-    buf_free(&line);
+    free_text(&line);
 }
 
 static void all_words(const struct reader *r, struct cursor *c, void *arg)
@@ -219,6 +228,7 @@ void token_file_read(struct token_file *f, const struct auth_source *source)
         return;
     }
     read_lines(&r, data, len, add_line, f);
+    secret_wipe(data, len);
     free(data);
 }
 
@@ -243,7 +253,7 @@ struct field field_take(struct field *f)
 void field_free(struct field *f)
 {
     for (size_t i = 0; i < f->count; i++) {
-        free(f->tokens[i].text);
+        secret_free(f->tokens[i].text);
         pattern_free(f->tokens[i].regex);
     }
     free(f->tokens);

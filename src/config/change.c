@@ -157,6 +157,8 @@ static void diff_settings(const struct config *old, const struct config *new, co
         bool is_kept = new->wanted[i] != NULL;
         if (!setting_differs(o, old, new, &old_text, &new_text) && !is_kept)
             continue;
+        option_mask(o, &old_text);
+        option_mask(o, &new_text);
         struct config_change change = {
             .kind = CHANGE_SETTING,
             .name = o->name,

@@ -20,10 +20,12 @@ bool value_parse_enum(const char *text, const struct config_option_name *names,
                       const struct config_option_name **found, struct buf *why) must_check;
 /* Do the two texts mean the same value ("30" and "30s")? */
 bool option_same_value(const struct config_option *o, const char *a, const char *b);
-/* Is the value one that this version refuses? */
+/* Is the value one that needs a library which is not built in? */
 bool option_is_refused(const struct config_option *o, const struct settings *s);
 /* Appends why, when the option was given this value. */
 void option_refusal(const struct config_option *o, const char *value, struct buf *out);
+/* The printed value of an OPTION_SECRET, made fit for people's eyes if there is a password in it. */
+void option_mask(const struct config_option *o, struct buf *value);
 const struct config_option_name *config_pool_mode_names(void);
 const struct config_option_name *config_load_balance_hosts_names(void);
 const struct config_option_name *config_target_session_attrs_names(void);

@@ -14,6 +14,7 @@
 #include "base/secret.h"
 #include "base/str.h"
 #include "config/address.h"
+#include "config/login_rules.h"
 #include "vars_int.h"
 
 /* In order of precedence, lowest first. LAYER_BARE: what is so where no file is given; the families of
@@ -62,7 +63,7 @@ struct loader {
 
 static void clear_given(struct given *g)
 {
-    free(g->value);
+    secret_free(g->value);
     free(g->source);
     free(g->file);
     memset(g, 0, sizeof *g);
@@ -421,7 +422,8 @@ static void check_sense(struct loader *l)
 {
     const struct settings *s = &l->config->settings;
     const char *file = l->args->ini_path;
-    bool asks_password = s->auth_type != AUTH_TYPE_ANY && s->auth_type != AUTH_TYPE_TRUST;
+    bool asks_password =
+        s->auth_type != AUTH_TYPE_ANY && s->auth_type != AUTH_TYPE_TRUST && !config_asks_directory(l->config);
     bool has_databases = l->config->catalog->database_count > 0;
     check_http_listen(l);
     check_lookups(l);

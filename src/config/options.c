@@ -24,32 +24,32 @@
 
 #define INT(name, default_text, min, max, flags, doc)                                                        \
     {                                                                                                        \
-#name, OPTION_INT, (flags), FIELD(int, name), default_text, min, max, NULL, NULL, doc                \
+#name, OPTION_INT, (flags), FIELD(int, name), default_text, min, max, NULL, doc                      \
     }
 #define UINT(name, default_text, min, max, flags, doc)                                                       \
     {                                                                                                        \
-#name, OPTION_UINT, (flags), FIELD(uint32_t, name), default_text, min, max, NULL, NULL, doc          \
+#name, OPTION_UINT, (flags), FIELD(uint32_t, name), default_text, min, max, NULL, doc                \
     }
 #define BOOL(name, default_text, flags, doc)                                                                 \
     {                                                                                                        \
-#name, OPTION_BOOL, (flags), FIELD(int, name), default_text, 0, INT_MAX, NULL, NULL, doc             \
+#name, OPTION_BOOL, (flags), FIELD(int, name), default_text, 0, INT_MAX, NULL, doc                   \
     }
 #define TIME(name, default_text, flags, doc)                                                                 \
     {                                                                                                        \
-#name, OPTION_TIME, (flags), FIELD(int64_t, name##_us), default_text, 0, INT64_MAX, NULL, NULL, doc  \
+#name, OPTION_TIME, (flags), FIELD(int64_t, name##_us), default_text, 0, INT64_MAX, NULL, doc        \
     }
 #define STR(name, default_text, flags, doc)                                                                  \
     {                                                                                                        \
-#name, OPTION_STR, (flags), FIELD(const char *, name), default_text, 0, 0, NULL, NULL, doc           \
+#name, OPTION_STR, (flags), FIELD(const char *, name), default_text, 0, 0, NULL, doc                 \
     }
 #define ENUM(name, default_text, names, flags, doc)                                                          \
     {                                                                                                        \
-#name, OPTION_ENUM, (flags), FIELD(int, name), default_text, 0, 0, names, NULL, doc                  \
+#name, OPTION_ENUM, (flags), FIELD(int, name), default_text, 0, 0, names, doc                        \
     }
 
 enum {
     R = OPTION_RELOADABLE,
-    LATER = OPTION_LATER,
+    SECRET = OPTION_SECRET,
     NONE = OPTION_NO_MEANING,
     UNSET = OPTION_UNSET,
     OURS = OPTION_OURS,
@@ -59,87 +59,103 @@ enum {
 #else
     CARES = OPTION_LACKS_CARES,
 #endif
+#ifdef HAVE_LDAP
+    LDAP = 0,
+#else
+    LDAP = OPTION_LACKS_LDAP,
+#endif
 };
 
+#ifdef HAVE_LDAP
+#define NEEDS_LDAP NULL
+#else
+#define NEEDS_LDAP "libldap"
+#endif
+#ifdef HAVE_PAM
+#define NEEDS_PAM NULL
+#else
+#define NEEDS_PAM "libpam"
+#endif
+
 static const struct config_option_name auth_types[] = {
-    {"any", AUTH_TYPE_ANY, false},
-    {"trust", AUTH_TYPE_TRUST, false},
-    {"plain", AUTH_TYPE_PLAIN, false},
-    {"md5", AUTH_TYPE_MD5, false},
-    {"cert", AUTH_TYPE_CERT, false},
-    {"hba", AUTH_TYPE_HBA, false},
-    {"ldap", AUTH_TYPE_LDAP, true},
-    {"pam", AUTH_TYPE_PAM, true},
-    {"scram-sha-256", AUTH_TYPE_SCRAM_SHA_256, false},
-    {"peer", AUTH_TYPE_PEER, false},
-    {NULL, 0, false},
+    {"any", AUTH_TYPE_ANY, NULL},
+    {"trust", AUTH_TYPE_TRUST, NULL},
+    {"plain", AUTH_TYPE_PLAIN, NULL},
+    {"md5", AUTH_TYPE_MD5, NULL},
+    {"cert", AUTH_TYPE_CERT, NULL},
+    {"hba", AUTH_TYPE_HBA, NULL},
+    {"ldap", AUTH_TYPE_LDAP, NEEDS_LDAP},
+    {"pam", AUTH_TYPE_PAM, NEEDS_PAM},
+    {"scram-sha-256", AUTH_TYPE_SCRAM_SHA_256, NULL},
+    {"peer", AUTH_TYPE_PEER, NULL},
+    {NULL, 0, NULL},
 };
 
 static const struct config_option_name pool_modes[] = {
-    {"session", POOL_MODE_SESSION, false},
-    {"transaction", POOL_MODE_TRANSACTION, false},
-    {"statement", POOL_MODE_STATEMENT, false},
-    {NULL, 0, false},
+    {"session", POOL_MODE_SESSION, NULL},
+    {"transaction", POOL_MODE_TRANSACTION, NULL},
+    {"statement", POOL_MODE_STATEMENT, NULL},
+    {NULL, 0, NULL},
 };
 
 static const struct config_option_name sigterm_actions[] = {
-    {"wait_for_clients", SIGTERM_WAIT_FOR_CLIENTS, false},
-    {"wait_for_servers", SIGTERM_WAIT_FOR_SERVERS, false},
-    {"drain", SIGTERM_DRAIN, false},
-    {"wait_then_drain", SIGTERM_WAIT_THEN_DRAIN, false},
-    {"immediate", SIGTERM_IMMEDIATE, false},
-    {NULL, 0, false},
+    {"wait_for_clients", SIGTERM_WAIT_FOR_CLIENTS, NULL},
+    {"wait_for_servers", SIGTERM_WAIT_FOR_SERVERS, NULL},
+    {"drain", SIGTERM_DRAIN, NULL},
+    {"wait_then_drain", SIGTERM_WAIT_THEN_DRAIN, NULL},
+    {"immediate", SIGTERM_IMMEDIATE, NULL},
+    {NULL, 0, NULL},
 };
 
 static const struct config_option_name sslmodes[] = {
-    {"disable", SSLMODE_DISABLE, false},
-    {"allow", SSLMODE_ALLOW, false},
-    {"prefer", SSLMODE_PREFER, false},
-    {"require", SSLMODE_REQUIRE, false},
-    {"verify-ca", SSLMODE_VERIFY_CA, false},
-    {"verify-full", SSLMODE_VERIFY_FULL, false},
-    {NULL, 0, false},
+    {"disable", SSLMODE_DISABLE, NULL},
+    {"allow", SSLMODE_ALLOW, NULL},
+    {"prefer", SSLMODE_PREFER, NULL},
+    {"require", SSLMODE_REQUIRE, NULL},
+    {"verify-ca", SSLMODE_VERIFY_CA, NULL},
+    {"verify-full", SSLMODE_VERIFY_FULL, NULL},
+    {NULL, 0, NULL},
 };
 
 static const struct config_option_name sslnegotiations[] = {
-    {"postgres", SSLNEGOTIATION_POSTGRES, false},
-    {"direct", SSLNEGOTIATION_DIRECT, false},
-    {NULL, 0, false},
+    {"postgres", SSLNEGOTIATION_POSTGRES, NULL},
+    {"direct", SSLNEGOTIATION_DIRECT, NULL},
+    {NULL, 0, NULL},
 };
 
 static const struct config_option_name channel_bindings[] = {
-    {"disable", CHANNEL_BINDING_DISABLE, false},
-    {"prefer", CHANNEL_BINDING_PREFER, false},
-    {"require", CHANNEL_BINDING_REQUIRE, false},
-    {NULL, 0, false},
+    {"disable", CHANNEL_BINDING_DISABLE, NULL},
+    {"prefer", CHANNEL_BINDING_PREFER, NULL},
+    {"require", CHANNEL_BINDING_REQUIRE, NULL},
+    {NULL, 0, NULL},
 };
 
 static const struct config_option_name load_balances[] = {
-    {"disable", LOAD_BALANCE_DISABLE, false},
-    {"round-robin", LOAD_BALANCE_ROUND_ROBIN, false},
-    {NULL, 0, false},
+    {"disable", LOAD_BALANCE_DISABLE, NULL},
+    {"round-robin", LOAD_BALANCE_ROUND_ROBIN, NULL},
+    {NULL, 0, NULL},
 };
 
 static const struct config_option_name targets[] = {
-    {"any", TARGET_ANY, false},
-    {"read-write", TARGET_READ_WRITE, false},
-    {"read-only", TARGET_READ_ONLY, false},
-    {"primary", TARGET_PRIMARY, false},
-    {"standby", TARGET_STANDBY, false},
-    {"prefer-standby", TARGET_PREFER_STANDBY, false},
-    {NULL, 0, false},
+    {"any", TARGET_ANY, NULL},
+    {"read-write", TARGET_READ_WRITE, NULL},
+    {"read-only", TARGET_READ_ONLY, NULL},
+    {"primary", TARGET_PRIMARY, NULL},
+    {"standby", TARGET_STANDBY, NULL},
+    {"prefer-standby", TARGET_PREFER_STANDBY, NULL},
+    {NULL, 0, NULL},
 };
 
 static const struct config_option_name passwords[] = {
-    {"last", PASSWORDS_LAST, false},
-    {"all", PASSWORDS_ALL, false},
-    {NULL, 0, false},
+    {"last", PASSWORDS_LAST, NULL},
+    {"all", PASSWORDS_ALL, NULL},
+    {NULL, 0, NULL},
 };
 
 static const struct config_option_name timeout_actions[] = {
-    {"disconnect", TIMEOUT_ACTION_DISCONNECT, false},
-    {"cancel", TIMEOUT_ACTION_CANCEL, false},
-    {NULL, 0, false},
+    {"disconnect", TIMEOUT_ACTION_DISCONNECT, NULL},
+    {"cancel", TIMEOUT_ACTION_CANCEL, NULL},
+    {NULL, 0, NULL},
 };
 
 #define AUTH_QUERY_DEFAULT                                                                                   \
@@ -147,9 +163,9 @@ static const struct config_option_name timeout_actions[] = {
     "WHERE rolname=$1 AND rolcanlogin"
 
 static const struct config_option_name metrics_compats[] = {
-    {"none", METRICS_COMPAT_NONE, false},
-    {"pgbouncer", METRICS_COMPAT_PGBOUNCER, false},
-    {NULL, 0, false},
+    {"none", METRICS_COMPAT_NONE, NULL},
+    {"pgbouncer", METRICS_COMPAT_PGBOUNCER, NULL},
+    {NULL, 0, NULL},
 };
 
 static const struct config_option options[] = {
@@ -164,13 +180,25 @@ static const struct config_option options[] = {
     STR(auth_hba_file, "", R,
         "File of rules for auth_type = hba: who may log in from where, and how, as in PostgreSQL's "
         "pg_hba.conf. A rule with something that is not supported (names of hosts, +role, samerole, include "
-        "directives, methods beyond trust, reject, password, md5, scram-sha-256, peer and cert) is an error "
+        "directives, methods beyond trust, reject, password, md5, scram-sha-256, peer, cert, pam and ldap) "
+        "is an error "
         "with file and line, at the start and on RELOAD, which then changes nothing."),
     STR(auth_ident_file, "", R | UNSET,
         "File of maps from names in certificates and of operating-system users to database users, as in "
         "PostgreSQL's pg_ident.conf. Rules of auth_hba_file name a map with map=NAME; see also "
         "auth_ident_map."),
-    STR(auth_ldap_options, "", R | LATER | UNSET, "Options for auth_type = ldap."),
+    STR(auth_ldap_options, "", R | SECRET | UNSET | LDAP,
+        "How auth_type = ldap asks the directory: the options that PostgreSQL's pg_hba.conf has for its "
+        "method "
+        "ldap, with blanks between them, values with blanks or commas in double quotes. A simple bind: "
+        "ldapserver, "
+        "ldapprefix, ldapsuffix. Or a search and a bind as what was found: ldapserver, ldapbasedn, "
+        "ldapbinddn, "
+        "ldapbindpasswd, ldapsearchattribute or ldapsearchfilter. Both: ldapport, ldaptls, ldapscheme; or "
+        "most "
+        "of it in one ldapurl. Rules of auth_hba_file have options of their own. Where there is a password "
+        "in it, "
+        "it is shown as ***."),
     STR(auth_query, AUTH_QUERY_DEFAULT, R,
         "Query that looks up a user whom auth_file does not name, run as auth_user with the name as $1. It "
         "gives one row of two columns, the name and the secret as in pg_authid (NULL: no password is right), "
@@ -181,7 +209,11 @@ static const struct config_option options[] = {
          "for the password in clear text, md5 uses md5 unless the stored secret is a SCRAM verifier, "
          "scram-sha-256 uses SCRAM only, cert takes the common name of a verified client certificate (over "
          "TLS only), peer the operating-system user (over the Unix socket only), hba goes by the rules in "
-         "auth_hba_file."),
+         "auth_hba_file. pam and ldap ask for the password in clear text, so use TLS, and let PAM (service "
+         "pgbouncer) or an LDAP directory (see auth_ldap_options) say whether it is right; auth_file and "
+         "auth_query are not asked then. With that password pgsluice logs in at the server, unless the "
+         "database's "
+         "line has a user."),
     STR(auth_user, "", R | UNSET,
         "User who runs auth_query for the users that auth_file does not name; its own secret stands in "
         "auth_file. Unset: nobody is looked up. Also a key of [databases]."),
@@ -407,6 +439,12 @@ static const struct config_option options[] = {
     BOOL(allow_core_dumps, "0", OURS,
          "1: a crash may leave a core dump, and a debugger run by the same user may look into the process. "
          "There are passwords, keys and data of all clients in it, so 0 forbids both to all but root."),
+    INT(auth_check_threads, "4", 1, 16, R | OURS,
+        "How many passwords PAM (each service of it) or the directory of one set of LDAP options checks at a "
+        "time; "
+        "others wait. All together it is 32 at most. 1: one at a time, and one of all PAM services, for "
+        "modules "
+        "of PAM that cannot bear several threads."),
     TIME(
         auth_failure_delay, "1", R | OURS,
         "How long the answer to a failed login is held back, from the second failure of one address and user "
@@ -512,7 +550,7 @@ static const struct config_option options[] = {
          "session. A transaction that is to end is rolled back; the client's next statement fails (25P03 or "
          "25P04), and so does what follows until the client ends the transaction. Who does not heed the "
          "cancel within cancel_wait_timeout is disconnected."),
-    {"workers", OPTION_WORKERS, OURS, FIELD(int, workers), "auto", 0, 1024, NULL, NULL,
+    {"workers", OPTION_WORKERS, OURS, FIELD(int, workers), "auto", 0, 1024, NULL,
      "Threads that carry clients; auto: as many as there are processors, at most 8."},
 
     STR(service_name, "", UNSET | NONE, "Name of the Windows service."),

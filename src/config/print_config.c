@@ -86,9 +86,7 @@ static void print_settings(const struct config *c, struct buf *out)
         buf_clear(&value);
         (void)config_value_text(c, i, &value); /* unset: nothing behind the = */
         comment(out, c->sources[i]);
-        bool is_secret =
-            strcmp(o->name, "auth_ldap_options") == 0 && value.len > 0; /* may hold a bind password */
-        buf_printf(out, "%s = %s\n", o->name, is_secret ? "***" : buf_cstr(&value));
+        buf_printf(out, "%s = %s\n", o->name, buf_cstr(&value));
     }
     buf_free(&value);
 }

@@ -49,19 +49,6 @@ static void print_default(const struct config_option *o)
     puts(o->flags & OPTION_RELOADABLE ? "." : "; a change needs a restart.");
 }
 
-static void print_later_names(const struct config_option *o)
-{
-    const char *before = "Not supported by this version yet: ";
-    for (const struct config_option_name *n = o->names; n != NULL && n->name != NULL; n++) {
-        if (!n->later)
-            continue;
-        printf("%s%s", before, n->name);
-        before = ", ";
-    }
-    if (*before == ',')
-        puts(".");
-}
-
 static void print_option(const struct config_option *o)
 {
     static const char *const types[] = {
@@ -73,13 +60,8 @@ static void print_option(const struct config_option *o)
     print_text(o->doc);
     putchar('\n');
     print_default(o);
-    if (o->flags & OPTION_LATER) {
-        puts("Not supported by this version yet:");
-        puts("other values than the default are refused.");
-    }
     if (o->flags & OPTION_NO_MEANING)
         puts("Accepted for the sake of existing files; it has no meaning here.");
-    print_later_names(o);
 }
 
 static void print_rows(size_t from, size_t to, unsigned with, unsigned without)

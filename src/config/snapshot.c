@@ -314,6 +314,7 @@ bool config_value_text(const struct config *c, size_t i, struct buf *out)
     if ((o->flags & OPTION_UNSET) && o->type == OPTION_STR && **settings_string(s, o) == '\0')
         return false;
     option_print(o, s, out);
+    option_mask(o, out);
     return true;
 }
 

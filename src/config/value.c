@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/secret.h"
 #include "base/str.h"
 #include "config_int.h"
 
@@ -228,14 +229,17 @@ void option_print(const struct config_option *o, const struct settings *s, struc
     }
 }
 
-bool option_is_refused(const struct config_option *o, const struct settings *s)
+/* The one of the value; NULL: of none, as for all values of options that are no words. */
+static const struct config_option_name *name_of(const struct config_option *o, int value)
 {
-    if (o->type == OPTION_ENUM)
-        for (const struct config_option_name *n = o->names; n->name != NULL; n++)
-            if (n->later && n->value == *(int *)field(o, s))
-                return true;
-    if (!(o->flags & (OPTION_LATER | OPTION_LACKS_CARES)))
-        return false;
+    for (const struct config_option_name *n = o->names; n != NULL && n->name != NULL; n++)
+        if (n->value == value)
+            return n;
+    return NULL;
+}
+
+static bool has_default(const struct config_option *o, const struct settings *s)
+{
     struct settings defaults;
     struct buf now, usual;
     buf_init(&now, 0);
@@ -244,24 +248,42 @@ bool option_is_refused(const struct config_option *o, const struct settings *s)
     bool is_valid = option_parse(o, o->default_text, &defaults, &usual);
     option_print(o, s, &now);
     option_print(o, &defaults, &usual);
-    bool is_later = strcmp(buf_cstr(&now), buf_cstr(&usual)) != 0 &&
-                    (o->later_allows == NULL || strcmp(buf_cstr(&now), o->later_allows) != 0);
+    bool is_default = strcmp(buf_cstr(&now), buf_cstr(&usual)) == 0;
     if (is_valid && o->type == OPTION_STR)
         free((char *)*settings_string(&defaults, o));
     buf_free(&now);
     buf_free(&usual);
-    return is_later;
+    return is_default;
+}
+
+bool option_is_refused(const struct config_option *o, const struct settings *s)
+{
+    if (o->type == OPTION_ENUM) {
+        const struct config_option_name *n = name_of(o, *(int *)field(o, s));
+        return n != NULL && n->lacks != NULL;
+    }
+    return (o->flags & (OPTION_LACKS_CARES | OPTION_LACKS_LDAP)) && !has_default(o, s);
 }
 
 void option_refusal(const struct config_option *o, const char *value, struct buf *out)
 {
-    bool is_whole = (o->flags & OPTION_LATER) != 0; /* else one of its values */
+    const char *library = o->flags & OPTION_LACKS_CARES ? "c-ares" : "libldap";
 
-    if (o->flags & OPTION_LACKS_CARES)
-        buf_printf(out, "setting %s needs c-ares, which is not built in", o->name);
-    else
-        buf_printf(out, "setting %s%s%s is not supported by this version yet", o->name, is_whole ? "" : " = ",
-                   is_whole ? "" : value);
+    for (const struct config_option_name *n = o->names; n != NULL && n->name != NULL; n++)
+        if (n->lacks != NULL && strcasecmp(n->name, value) == 0) {
+            buf_printf(out, "setting %s = %s needs %s, which is not built in", o->name, n->name, n->lacks);
+            return;
+        }
+    buf_printf(out, "setting %s needs %s, which is not built in", o->name, library);
+}
+
+void option_mask(const struct config_option *o, struct buf *value)
+{
+    if (!(o->flags & OPTION_SECRET) || strstr(buf_cstr(value), "ldapbindpasswd") == NULL)
+        return;
+    secret_wipe(value->data, value->len);
+    buf_clear(value);
+    buf_append_str(value, "***");
 }
 
 void settings_init_defaults(struct settings *s)
@@ -304,7 +326,7 @@ void settings_free(struct settings *s)
 {
     for (size_t i = 0; i < option_count_all(); i++)
         if (option_at(i)->type == OPTION_STR)
-            free((char *)*settings_string(s, option_at(i)));
+            secret_free((char *)*settings_string(s, option_at(i))); /* one may be a password */
     memset(s, 0, sizeof *s);
 }
 

@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "main_int.h"
+#include "net/password_check.h"
 
 extern char **environ;
 
@@ -47,6 +48,7 @@ static void print_version(void)
 #else
     printf("saslprep: ASCII only\n");
 #endif
+    printf("password checks: %s\n", checks_built_in());
     printf("console SELECT: %s\n", console_has_select() ? "SQLite" : "no");
 #ifdef HAVE_SYSTEMD
     printf("systemd: yes\n");

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "main_int.h"
+#include "net/password_check.h"
 #include "session/failures.h"
 #include "session/lookup.h"
 
@@ -307,15 +308,19 @@ void control_run(struct control *ctl)
     loop_run(&ctl->loop);
 }
 
-void control_destroy(struct control *ctl)
+bool control_destroy(struct control *ctl)
 {
     systemd_notify("STOPPING=1");
     workers_join(&ctl->in, ctl->workers);
     listeners_close(ctl->listeners, false);
     console_interrupt(ctl->console);
+    if (!checks_stop(HELPERS_WAIT_S)) {
+        log_info("shutdown complete; a password is still being checked");
+        return false;
+    }
     if (!helpers_stop(HELPERS_WAIT_S) || !dial_names_stop(HELPERS_WAIT_S)) {
         log_info("shutdown complete; a host name is still being looked up");
-        return;
+        return false;
     }
     http_close(ctl->http);
     ctl->http = NULL;
@@ -342,4 +347,5 @@ void control_destroy(struct control *ctl)
     free(ctl->dirty);
     session_config_unref(ctl->config);
     log_info("shutdown complete");
+    return true;
 }

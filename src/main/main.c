@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/rand.h"
@@ -56,6 +57,7 @@ static int run(struct control *ctl, const struct args *a, struct session_config 
 {
     const struct settings *s = config_settings(config->config);
     int status = 1;
+    bool is_clean = true;
 
     systemd_take_sockets();
     bool is_switched = process_switch_user(s->user);
@@ -69,11 +71,13 @@ static int run(struct control *ctl, const struct args *a, struct session_config 
     process_raise_descriptor_limit(s->max_client_conn);
     if (control_init(ctl, a, config)) {
         control_run(ctl);
-        control_destroy(ctl);
+        is_clean = control_destroy(ctl);
         status = 0;
     }
     process_remove_pidfile(s->pidfile);
     log_stop();
+    if (!is_clean)
+        _exit(status);
     return status;
 }
 

@@ -125,7 +125,9 @@ struct control {
 bool control_init(struct control *ctl, const struct args *a, struct session_config *config);
 /* Runs until the end of the program. */
 void control_run(struct control *ctl);
-void control_destroy(struct control *ctl);
+/* False: a thread hangs in a call that does not end. Nothing that it may touch has been freed, and the
+ * process is to end without a word to it: _exit(). */
+bool control_destroy(struct control *ctl) must_check;
 /* console_tick() and control_check_shutdown() in a moment, and again as long as there is something to wait
  * for.
  */

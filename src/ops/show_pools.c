@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "net/dial.h"
+#include "net/password_check.h"
 #include "ops_int.h"
 #include "session/instance.h"
 
@@ -241,6 +242,7 @@ void show_lists(struct console *c, struct result *r)
 {
     int clients = atomic_load_explicit(&c->hooks.instance->clients, memory_order_relaxed);
     int pools = 1, servers = 0, used = console_session_count(c);
+    struct check_figures checks;
 
     for (int i = 0; i < registry_count(c->registry); i++) {
         struct pool *p = registry_pool(c->registry, i);
@@ -265,4 +267,7 @@ void show_lists(struct console *c, struct result *r)
     list_row(r, "dns_zones", dial_zones());
     list_row(r, "dns_queries", dial_pending_names());
     list_row(r, "dns_pending", 0);
+    check_figures(&checks);
+    list_row(r, "checks_running", checks.running);
+    list_row(r, "checks_waiting", checks.waiting);
 }

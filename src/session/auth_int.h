@@ -21,6 +21,11 @@ bool client_is_looking_up(const struct client *c) must_check;
 /* There is no server to ask: it and all who wait for the answer go. text: why, for the log. */
 void client_lookup_failed(struct client *c, const char *text);
 
+/* client_check.c */
+void client_check_on_mail(struct shard *sh, struct mail *m);
+/* The client goes: nobody wants the answer any more. */
+void client_check_leave(struct client *c);
+
 /* client_failed.c */
 void client_failed_tick(struct shard *sh, int64_t now_us);
 /* Not held back any more. */

@@ -301,8 +301,8 @@ void client_drop_input(struct client *c)
 {
     if (c->input == NULL)
         return;
-    if (c->login != NULL)
-        secret_wipe(c->input->data, c->input->capacity); /* there may be a password in it */
+    if (c->login != NULL) /* there may be a password in it */
+        secret_wipe(c->input->data, c->input->capacity);
     buf_free(c->input);
     free(c->input);
     c->input = NULL;
@@ -316,6 +316,7 @@ static void client_leave(struct client *c)
     if ((c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT) && s == NULL)
         (void)pool_cancel(c->pool, &c->ticket, c->shard->now_us);
     client_lookup_leave(c);
+    client_check_leave(c);
     client_failed_leave(c);
     if (c->state == CLIENT_CONSOLE)
         console_gone(c);

@@ -16,17 +16,31 @@
 #include "base/secret.h"
 #include "login_int.h"
 
-static void refuse(struct client *c, enum close_reason why)
+static void fail(struct client *c, enum close_reason why)
 {
     char text[160];
+
+    client_lookup_doubt(c);
+    snprintf(text, sizeof(text), "password authentication failed for user \"%.64s\"", c->login->user);
+    client_auth_failed(c, why, "28P01", text);
+}
+
+static void refuse(struct client *c, enum close_reason why)
+{
     const struct client_login *l = c->login;
     bool has_none = l->credential == NULL && l->found != NULL && l->found->exists;
 
     client_log(c, LOG_LVL_LOG, "login of user %s failed: %s", l->user,
                has_none ? "it has no password that is valid" : close_reason_text(why));
-    client_lookup_doubt(c);
-    snprintf(text, sizeof(text), "password authentication failed for user \"%.64s\"", c->login->user);
-    client_auth_failed(c, why, "28P01", text);
+    fail(c, why);
+}
+
+void client_password_wrong(struct client *c, const char *detail)
+{
+    const struct client_login *l = c->login;
+
+    client_log(c, LOG_LVL_LOG, "login of user %s failed: %s", l->user, detail);
+    fail(c, l->method == HBA_PAM ? CLOSE_PAM_FAILED : CLOSE_LDAP_FAILED);
 }
 
 static bool ask(struct client *c, uint32_t code, const void *data, uint32_t len_bytes)
@@ -145,6 +159,8 @@ void client_auth_go(struct client *c)
     case HBA_TRUST: client_auth_trusted(c); return;
     case HBA_CERT: client_auth_cert(c); return;
     case HBA_PEER: client_auth_peer(c); return;
+    case HBA_PAM:
+    case HBA_LDAP:
     case HBA_PASSWORD:
         l->stage = LOGIN_PASSWORD;
         (void)ask(c, 3, NULL, 0);
@@ -194,6 +210,13 @@ static void check_password(struct client *c, const uint8_t *body, uint32_t len_b
     const char *password = wire_read_cstr(&r);
     if (!wire_reader_done(&r)) {
         client_close(c, CLOSE_BAD_PACKET, "password");
+        return;
+    }
+    if (l->method == HBA_PAM || l->method == HBA_LDAP) {
+        if (password[0] != '\0')
+            client_check_begin(c, password);
+        else
+            client_password_wrong(c, "the password is empty");
         return;
     }
     match = check_one(l, cred, password);

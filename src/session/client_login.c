@@ -33,6 +33,7 @@ void client_login_free(struct client *c)
     client_tls_leave(l);
     client_failed_leave(c);
     stream_tls_login(&c->stream, false);
+    client_check_leave(c);
     params_unref(l->all);
     params_unref(l->asked);
     scram_server_free(l->scram);

@@ -84,7 +84,8 @@ bool client_lookup_begin(struct client *c)
     struct found_user *found = NULL;
     struct mail_lookup *waiter;
 
-    if (l->credential != NULL || l->is_any || strlen(l->user) > MAX_NAME_BYTES || !lookup_of(l, &how))
+    if (l->credential != NULL || l->is_any || l->method == HBA_PAM || l->method == HBA_LDAP ||
+        strlen(l->user) > MAX_NAME_BYTES || !lookup_of(l, &how))
         return false;
     if (!may_look_up(c, &how)) {
         client_close(c, CLOSE_AUTH_QUERY_FAILED, NULL);

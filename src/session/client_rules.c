@@ -153,6 +153,8 @@ bool client_choose_method(struct client *c)
     case AUTH_TYPE_SCRAM_SHA_256: l->method = HBA_SCRAM; return true;
     case AUTH_TYPE_CERT: l->method = HBA_CERT; return true;
     case AUTH_TYPE_PEER: l->method = HBA_PEER; return true;
+    case AUTH_TYPE_PAM: l->method = HBA_PAM; return true;
+    case AUTH_TYPE_LDAP: l->method = HBA_LDAP; return true;
     case AUTH_TYPE_HBA: break;
     default: client_close(c, CLOSE_AUTH_UNAVAILABLE, NULL); return false;
     }
@@ -164,6 +166,7 @@ bool client_choose_method(struct client *c)
     client_log(c, LOG_LVL_DEBUG, "rule %s:%d: %s", rule->file, rule->line, hba_method_name(rule->method));
     l->method = rule->method;
     l->map = rule->map;
+    l->rule = rule;
     return check_client_cert(c, rule);
 }
 

@@ -42,6 +42,8 @@ struct login_setting {
     bool from_options;
 };
 
+struct password_check; /* net/ */
+
 struct client_login {
     enum login_stage stage;
     char *user;
@@ -58,16 +60,18 @@ struct client_login {
     bool tls_has_place;  /* counted in shard->handshakes */
     bool is_direct;      /* TLS from the first byte on */
     bool is_console;
-    bool is_any;            /* auth_type = any: the name that it says is nobody's */
-    enum hba_method method; /* how it has to prove who it is */
-    const char *map;        /* of config; for HBA_PEER and HBA_CERT; NULL: none */
-    bool is_md5;            /* LOGIN_PASSWORD: md5 rather than plain */
+    bool is_any;                 /* auth_type = any: the name that it says is nobody's */
+    enum hba_method method;      /* how it has to prove who it is */
+    const char *map;             /* of config; for HBA_PEER and HBA_CERT; NULL: none */
+    const struct hba_rule *rule; /* of config; the one that said the method, NULL: auth_type did */
+    bool is_md5;                 /* LOGIN_PASSWORD: md5 rather than plain */
     uint8_t md5_salt[4];
     struct session_config *config;       /* the settings that this login began with (a reference) */
     const struct credential *credential; /* of config; NULL: unknown user or none */
     const struct credential *older;      /* of config: more that are right */
     uint32_t n_older;
-    struct found_user *found;     /* what auth_query has told; NULL: not asked */
+    struct found_user *found; /* what auth_query has told, or the password that was right; NULL: not asked */
+    struct password_check *check; /* LOGIN_BUSY: under way; NULL: none */
     struct lookup_entry *leads;   /* LOGIN_LOOKUP: this client is the one that asks */
     struct pool *lookup_pool;     /* where found comes from */
     uint8_t n_lookups;            /* tries */
@@ -115,6 +119,12 @@ bool client_is_blocked(struct client *c) must_check;
 /* It is not who it says: counted, and told so now or later. */
 void client_auth_failed(struct client *c, enum close_reason why, const char *sqlstate, const char *message);
 void client_auth_succeeded(struct client *c);
+
+/* client_auth.c: PAM or a directory has said no. detail: for the log. */
+void client_password_wrong(struct client *c, const char *detail);
+
+/* client_check.c: PAM or a directory is asked. */
+void client_check_begin(struct client *c, const char *password);
 
 /* client_lookup.c */
 /* Looks the user up. True: that is under way (or the client has gone); false: there is nothing to look up,

@@ -2,7 +2,8 @@
  * server_auth.c - how we prove to a server who we are: plain, md5, SCRAM.
  *
  * With the password of the forced user or of the user list; or with the SCRAM keys that
- * the client's own login has left.
+ * the client's own login has left, or the password that PAM or a directory has found right. That one comes
+ * before the user list, as in PgBouncer, for which these methods have no list.
  *
  * Threads: the owner's.
  * Not here: what comes before and after (server_login.c).
@@ -13,10 +14,12 @@
 #include "auth/found_user.h"
 #include "auth/md5.h"
 #include "base/secret.h"
+#include "config/login_rules.h"
 #include "server_login_int.h"
 
-/* The secret with which we log in: of the forced user, else of the user list, else what auth_query has told
- * of it (*found is a reference then, and keys may be set). forced and found are to be given back. */
+/* The secret with which we log in: of the forced user, else the client's own that has been proved, else of
+ * the user list, else what auth_query has told of it. found is a reference when it counts, and keys may be
+ * set then. forced and found are to be given back. */
 struct own_secret {
     struct credential forced;
     struct found_user *found;
@@ -46,9 +49,13 @@ static const struct credential *own_credential(const struct server *s, struct ow
     *o = (struct own_secret){0};
     if (has_forced_password(s))
         return credential_parse(&o->forced, l->db->password) ? &o->forced : NULL;
-    if (user != NULL && user->credential != NULL)
-        return user->credential;
     o->found = pool_secret(s->pool, o->client_key, &o->has_client_key);
+    bool is_proved = o->found != NULL && o->found->is_proved && config_asks_directory(l->config->config);
+    if (user != NULL && user->credential != NULL && !is_proved) {
+        own_secret_free(o);
+        *o = (struct own_secret){0};
+        return user->credential;
+    }
     return o->found != NULL ? &o->found->credential : NULL;
 }
 

@@ -175,6 +175,7 @@ bool shard_on_mail(struct shard *sh, struct mail *m)
     case MAIL_ORDER: orders_on_mail(sh, container_of(m, struct mail_order, mail)); return true;
     case MAIL_LOOKED_UP: client_lookup_on_mail(sh, m); return true;
     case MAIL_PEER_NAMED: client_peer_on_mail(sh, m); return true;
+    case MAIL_PASSWORD_CHECKED: client_check_on_mail(sh, m); return true;
     default: return false;
     }
 }

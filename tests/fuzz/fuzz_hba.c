@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "auth/hba.h"
+#include "auth/ldap_rule.h"
 #include "base/mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -41,6 +42,27 @@ static void count_problem(void *arg, const char *file, int line, const char *tex
     in->problems++;
 }
 
+/* A name, whatever it is, stays a value: no filter begins, ends or matches anything in it. */
+static void ask_directory(const struct ldap_rule *r, const char *user)
+{
+    const char *hosts = r->server != NULL ? r->server : "";
+    struct buf text;
+
+    buf_init(&text, 0);
+    while (ldap_rule_next_uri(r, false, &hosts, &text))
+        buf_clear(&text);
+    if (!ldap_rule_searches(r))
+        ldap_rule_bind_name(r, user, &text);
+    else
+        ldap_rule_filter(r, user, &text);
+    if (ldap_rule_searches(r) && r->filter == NULL) {
+        const char *filter = buf_cstr(&text);
+        if (strcspn(filter + 1, "(*)") != text.len - 2 || filter[text.len - 1] != ')')
+            abort();
+    }
+    buf_free(&text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const int families[] = {AF_UNIX, AF_INET, AF_INET6};
@@ -66,6 +88,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 abort();
             if (r != NULL && r->map != NULL) /* there are no maps */
                 abort();
+            if (r != NULL && (r->method == HBA_LDAP) != (r->ldap != NULL))
+                abort();
+            if (r != NULL && r->ldap != NULL && flags == 0) {
+                size_t len;
+                char *user = read_file(&in, "main", &len);
+                if (user == NULL)
+                    continue;
+                ask_directory(r->ldap, user);
+                free(user);
+            }
         }
     hba_free(h);
     return 0;

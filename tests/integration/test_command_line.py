@@ -164,9 +164,9 @@ def test_values_that_ini_libraries_break(make_pooler, pg):
 
 
 @pytest.mark.own
-@pytest.mark.parametrize("setting, value", [("client_tls_sslmode", "require"), ("auth_type", "hba"), ("auth_type", "pam"), ("auth_type", "cert")])
+@pytest.mark.parametrize("setting, value", [("client_tls_sslmode", "require"), ("auth_type", "hba"), ("auth_type", "ldap"), ("auth_type", "cert")])
 def test_protection_that_cannot_be_given_is_not_pretended(stopped, setting, value):
-    """Without certificates, rules or PAM these cannot work: it must not start as if they were not there."""
+    """Without certificates, rules or a directory these cannot work: it must not start as if they were not there."""
     stopped.settings[setting] = value
     stopped.write_config()
     done = stopped.run(stopped.path("pgsluice.ini"))

@@ -5,7 +5,7 @@
 # shellcheck shell=bash
 
 # What each purpose needs, in Debian's names.
-PGS_PACKAGES_BUILD="autoconf automake pkg-config gcc make libc6-dev libevent-dev libssl-dev libpq-dev libinih-dev uthash-dev libc-ares-dev libidn-dev libsqlite3-dev libsystemd-dev"
+PGS_PACKAGES_BUILD="autoconf automake pkg-config gcc make libc6-dev libevent-dev libssl-dev libpq-dev libinih-dev uthash-dev libc-ares-dev libidn-dev libldap-dev libpam0g-dev libsqlite3-dev libsystemd-dev"
 PGS_PACKAGES_POSTGRES="postgresql postgresql-contrib postgresql-client"
 PGS_PACKAGES_TEST="clang clang-format llvm libcmocka-dev openssl python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-psycopg python3-psycopg2 python3-asyncpg python3-sqlalchemy python3-prometheus-client python3-configargparse check-postgres iproute2 procps strace mandoc xz-utils git"
 
@@ -140,6 +140,19 @@ pgs_fetch_prometheus() {
   mkdir -p "$dir"
   (cd "$dir" && apt-get -q download prometheus && dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb) \
     >>"${PGS_INSTALL_LOG:-/dev/stderr}" 2>&1 || pgs_say "prometheus could not be fetched: its tests will be skipped"
+}
+
+# pgs_fetch_slapd DIR: Debian's slapd in DIR/usr/sbin, with the libraries that it needs in DIR/usr/lib, for the same reason.
+pgs_fetch_slapd() {
+  local dir=$1 libraries
+  [ ! -x "$dir/usr/sbin/slapd" ] || return 0
+  [ ! -x /usr/sbin/slapd ] || return 0
+  command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || return 0
+  libraries=$(apt-cache depends slapd 2>/dev/null | sed -n 's/^ *Depends: \(lib[^ ]*\)$/\1/p')
+  mkdir -p "$dir"
+  # shellcheck disable=SC2086  # a list
+  (cd "$dir" && apt-get -q download slapd $libraries && for deb in ./*.deb; do dpkg-deb -x "$deb" . || exit; done && rm -f ./*.deb) \
+    >>"${PGS_INSTALL_LOG:-/dev/stderr}" 2>&1 || pgs_say "slapd could not be fetched: its tests will be skipped"
 }
 
 # Systems without apt-get: look for what counts, and name what is missing.

@@ -4,12 +4,30 @@
 #ifndef CONFIG_FIXTURE_H
 #define CONFIG_FIXTURE_H
 
+#include "config.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/compiler.h"
 #include "config/config.h"
+
+#ifdef HAVE_CARES
+#define HAS_CARES true
+#else
+#define HAS_CARES false
+#endif
+#ifdef HAVE_LDAP
+#define HAS_LDAP true
+#else
+#define HAS_LDAP false
+#endif
+#ifdef HAVE_PAM
+#define HAS_PAM true
+#else
+#define HAS_PAM false
+#endif
 
 /* A load and what it said: one problem a line. */
 struct loaded {

@@ -117,6 +117,29 @@ static const struct {
     {"host all all all cert\n", 0, "1:cert authentication is only supported on hostssl connections;"},
     {"local all all ident\nhost all all all ident\n", 1, "2:authentication method ident is not supported;"},
     {"host all all all gss\n", 0, "1:authentication method gss is not supported;"},
+    {"host all all all pam\nlocal all all pam pamservice=x pam_use_hostname=1\nlocal all all pam "
+     "pam_use_hostname=0\n",
+     3, ""},
+    {"local all all pam pamservice=\nlocal all all pam pamservice=../x\nlocal all all pam "
+     "pam_use_hostname=yes\n",
+     0,
+     "1:invalid value for option pamservice: \"\";2:invalid value for option pamservice: \"../x\";"
+     "3:invalid value for option pam_use_hostname: \"yes\" (it is 1 or 0);"},
+    {"local all all md5 pamservice=x\nlocal all all ldap ldapserver=a ldapprefix=b pam_use_hostname=1\n", 0,
+     "1:option pamservice is only valid for authentication method pam;"
+     "2:option pam_use_hostname is only valid for authentication method pam;"},
+    {"host all all all ldap ldapserver=a ldapbasedn=\"dc=x, dc=y\" ldapbindpasswd=\"a b\" ldapbinddn=c\n"
+     "hostssl all all all ldap ldapurl=\"ldaps://a/dc=x?uid?sub\" clientcert=verify-full\n",
+     2, ""},
+    {"host all all all ldap\nhost all all all ldap ldapserver=a ldapport=x ldapprefix=y\n"
+     "host all all all ldap ldapserver=a ldapprefix=b ldapbasedn=c\nhost all all all pam ldapserver=a\n"
+     "host all all all ldap ldapbindpasswd=my secret\n",
+     0,
+     "1:authentication method \"ldap\" requires argument \"ldapbasedn\", \"ldapprefix\", or \"ldapsuffix\" "
+     "to be set;"
+     "2:invalid LDAP port number: \"x\";3:cannot mix options for simple bind and search+bind modes;"
+     "4:option ldapserver is only valid for authentication method ldap;"
+     "5:authentication option not in name=value format;"},
     {"local all all peer map=m\nhostssl all all all cert map=m clientcert=verify-full\n", 2, ""},
     {"local all all peer map=other\n", 0, "1:there is no map \"other\" in auth_ident_file;"},
     {"local all all trust map=m\n", 0,
@@ -161,7 +184,7 @@ static void test_methods_that_are_not_built_in(void **state)
     struct auth_source s = source_of(&f);
     struct hba *h = hba_parse(&s, 1u << HBA_MD5, NULL);
     (void)state;
-    assert_string_equal(f.problems, "1:authentication method pam is not supported;");
+    assert_string_equal(f.problems, "1:authentication method pam needs libpam, which is not built in;");
     hba_free(h);
 }
 
