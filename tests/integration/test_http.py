@@ -133,6 +133,8 @@ def test_metrics_say_what_show_says(web):
     with web.wire() as client:
         for _ in range(7):
             client.query("SELECT 1")
+        # the answer is on its way to the client before the server is
+        wait_until(lambda: web.pool()["sv_active"] == 0, "the server to be given back")
         seen = metrics(web)
         assert seen['pgsluice_queries_total{database="app"}'] == 7
         assert seen['pgsluice_query_duration_seconds_count{database="app",user="app"}'] == 7
