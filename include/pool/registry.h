@@ -17,6 +17,8 @@
 
 #include "pool/pool.h"
 
+#define REGISTRY_MAX_UNREACHED 1000
+
 /* What the log has said about a database that cannot be reached: reach.h. */
 struct outage {
     int64_t since_us;
@@ -59,6 +61,9 @@ struct pool *registry_get_pool(struct registry *r, const char *database, const c
 /* The one that runs auth_query as this user; beside the user's own, under the same limits. */
 struct pool *registry_get_lookup_pool(struct registry *r, const char *database, const char *user,
                                       bool *is_new);
+/* May it be asked for, of a database whose name a stranger has said and that only the * line is for? Not
+ * while REGISTRY_MAX_UNREACHED pools of look-ups have never had a server, unless it is there. */
+bool registry_may_look_up(struct registry *r, const char *database, const char *user) must_check;
 struct pool *registry_find_pool(struct registry *r, const char *database, const char *user);
 struct pool_database *registry_get_database(struct registry *r, const char *name);
 struct pool_user *registry_get_user(struct registry *r, const char *name);

@@ -6,7 +6,7 @@
  * the array that keeps the order may grow under the lock, at logins of new pools.
  *
  * Invariant: things are only ever added, so a pointer or an index that was handed out stays right.
- * Threads: any; registry->lock (rank 10), held across limits.lock only.
+ * Threads: any; registry->lock (rank 10), held across limits.lock, and pool.lock in look_at_unreached().
  */
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +59,8 @@ struct registry {
     struct user_entry *users;
     struct pool_entry *pools;
     struct order database_order, user_order, pool_order;
+    struct pool *unreached[REGISTRY_MAX_UNREACHED]; /* of look-ups, that had no server when last looked at */
+    int n_unreached;
 };
 
 struct registry *registry_new(int n_workers)
@@ -291,6 +293,8 @@ static bool insert_pool(struct registry *r, struct pool_entry *e)
     limits_add_member(&e->pool.database->limits, &e->pool);
     limits_add_member(&e->pool.user->limits, &e->pool);
     r->pool_order.items[r->pool_order.n++] = e;
+    if (e->pool.is_for_lookups && r->n_unreached < REGISTRY_MAX_UNREACHED)
+        r->unreached[r->n_unreached++] = &e->pool;
     return true;
 }
 
@@ -339,21 +343,57 @@ struct pool *registry_get_lookup_pool(struct registry *r, const char *database, 
     return get_pool(r, database, user, true, is_new);
 }
 
+/* [lock] */
+static struct pool_entry *find_by_names(struct registry *r, const char *database, const char *user,
+                                        bool is_for_lookups)
+{
+    const struct database_entry *d = find_database(r, database);
+    const struct user_entry *u = find_user(r, user);
+
+    if (d == NULL || u == NULL)
+        return NULL;
+    struct pool_key key = {.database = &d->database, .user = &u->user, .is_for_lookups = is_for_lookups};
+    return find_pool(r, &key);
+}
+
 struct pool *registry_find_pool(struct registry *r, const char *database, const char *user)
 {
-    struct pool_entry *e = NULL;
-    const struct database_entry *d;
-    const struct user_entry *u;
+    struct pool_entry *e;
 
     lock_acquire(&r->lock);
-    d = find_database(r, database);
-    u = find_user(r, user);
-    if (d != NULL && u != NULL) {
-        struct pool_key key = {.database = &d->database, .user = &u->user};
-        e = find_pool(r, &key);
-    }
+    e = find_by_names(r, database, user, false);
     lock_release(&r->lock);
     return e != NULL ? &e->pool : NULL;
+}
+
+/* [lock] Forgets those that have had a server since. */
+static void look_at_unreached(struct registry *r)
+{
+    int kept = 0;
+
+    for (int i = 0; i < r->n_unreached; i++) {
+        struct pool *pool = r->unreached[i];
+        lock_acquire(&pool->lock);
+        bool is_reached = pool->welcome != NULL;
+        lock_release(&pool->lock);
+        if (!is_reached)
+            r->unreached[kept++] = pool;
+    }
+    r->n_unreached = kept;
+}
+
+bool registry_may_look_up(struct registry *r, const char *database, const char *user)
+{
+    bool may;
+
+    lock_acquire(&r->lock);
+    may = r->n_unreached < REGISTRY_MAX_UNREACHED || find_by_names(r, database, user, true) != NULL;
+    if (!may) {
+        look_at_unreached(r);
+        may = r->n_unreached < REGISTRY_MAX_UNREACHED;
+    }
+    lock_release(&r->lock);
+    return may;
 }
 
 static int order_count(struct registry *r, const struct order *o)

@@ -49,6 +49,23 @@ static void queue_for_server(struct client *c)
     shard_perform(c->shard, c->pool, &acts);
 }
 
+/* A stranger may say any name of a database; pools are for ever, so it may not make any number of them. */
+static bool may_look_up(const struct client *c, const struct config_lookup *how)
+{
+    static struct log_rate rate;
+    uint64_t suppressed;
+    const struct database_config *db = config_find_database(c->login->config->config, how->database);
+
+    if (!db->is_fallback || registry_may_look_up(c->shard->instance->registry, how->database, how->user))
+        return true;
+    if (log_rate_ok(&rate, USEC_PER_SEC, &suppressed))
+        client_log(c, LOG_LVL_WARNING,
+                   "auth_query is not run in database \"%.64s\": %d databases of the * line could not be "
+                   "reached; with auth_dbname it runs in one for all (%llu more such logins)",
+                   how->database, REGISTRY_MAX_UNREACHED, (unsigned long long)suppressed);
+    return false;
+}
+
 static struct pool *lookup_pool(struct client *c, const struct config_lookup *how)
 {
     struct instance *in = c->shard->instance;
@@ -69,6 +86,10 @@ bool client_lookup_begin(struct client *c)
 
     if (l->credential != NULL || l->is_any || strlen(l->user) > MAX_NAME_BYTES || !lookup_of(l, &how))
         return false;
+    if (!may_look_up(c, &how)) {
+        client_close(c, CLOSE_AUTH_QUERY_FAILED, NULL);
+        return true;
+    }
     l->lookup_pool = lookup_pool(c, &how);
     waiter = l->lookup_pool != NULL ? calloc(1, sizeof(*waiter)) : NULL;
     if (waiter == NULL) {

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from harness import scram, util
+from harness.fakeserver import error
 from harness.postgres import PASSWORDS
 from harness.wire import ServerError, Wire, startup_packet
 
@@ -471,3 +472,22 @@ def test_who_cannot_be_anybody_is_not_looked_up(make, pg):
         refusal = refused(pooler, "u" * 128, "x")
         assert refusal.sqlstate == "28P01" and calls() == 0
         assert refused(pooler, "u" * 127, "x").sqlstate == "28P01" and calls() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600 * max(1, util.PATIENCE))
+def test_made_up_databases_are_not_remembered_for_ever(make, fake, pg):
+    """With the * line each name that a stranger says has a pool, before anybody has proved who he is; and pools stay."""
+    def script(conn):
+        name = conn.read_startup()["database"]
+        conn.send(error("3D000", f'database "{name}" does not exist'))
+
+    pooler = make(databases={"app": f"{pg.dsn} dbname=app", "*": fake(script).dsn}, settings={"auth_failure_delay": 0, "verbose": 0,
+                                                                                             "log_connections": 0, "log_disconnections": 0})
+    for n in range(1001):
+        with pooler.raw(timeout=30) as client:
+            client.send(startup_packet({"user": "scramuser", "database": f"made_up_{n}"}))
+            assert client.receive().kind == "E"
+    pooler.wait_log('auth_query is not run in database "made_up_1000": 1000 databases of the \\* line could not be reached')
+    assert len(pooler.admin("SHOW POOLS", password="adm")) < 1010
+    pooler.wire(user="scramuser", password=PASSWORDS["scramuser"]).disconnect()

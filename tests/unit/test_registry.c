@@ -105,6 +105,38 @@ static void *make_many(void *arg)
 }
 
 /* Each pool is made once, whoever comes first. */
+/* Names that strangers make up take only so many pools; who has been reached has nothing to do with that. */
+static void test_made_up_databases(void **state)
+{
+    struct registry *r = registry_new(2);
+    const struct pool_config config = {.limit = 1};
+    struct pool_acts acts;
+    struct pool *pool = NULL;
+    char name[32];
+    bool is_new;
+
+    for (int i = 0; i < REGISTRY_MAX_UNREACHED; i++) {
+        snprintf(name, sizeof(name), "made_up_%d", i);
+        assert_true(registry_may_look_up(r, name, "u"));
+        pool = registry_get_lookup_pool(r, name, "u", &is_new);
+        assert_true(is_new);
+    }
+    assert_false(registry_may_look_up(r, "one more", "u"));
+    assert_null(registry_find_pool(r, "one more", "u"));
+    assert_true(registry_may_look_up(r, name, "u"));
+    assert_false(registry_may_look_up(r, name, "another"));
+    pool_configure(pool, &config, 1, &acts);
+    pool_want_one(pool, 0, 1, &acts);
+    struct params *welcome = params_empty();
+    pool_connected(pool, acts.act[0].slot, welcome, 1, &acts);
+    params_unref(welcome);
+    assert_true(registry_may_look_up(r, "one more", "u"));
+    (void)registry_get_lookup_pool(r, "one more", "u", &is_new);
+    assert_false(registry_may_look_up(r, "two more", "u"));
+    registry_destroy(r);
+    (void)state;
+}
+
 static void test_threads(void **state)
 {
     struct registry *r = registry_new(2);
@@ -131,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_get_and_find),
         cmocka_unit_test(test_pause_of_later_pools),
         cmocka_unit_test(test_keys_and_retirement),
+        cmocka_unit_test(test_made_up_databases),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
