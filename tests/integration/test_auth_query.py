@@ -475,6 +475,7 @@ def test_who_cannot_be_anybody_is_not_looked_up(make, pg):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600 * max(1, util.PATIENCE))
 def test_made_up_databases_are_not_remembered_for_ever(make, fake, pg):
     """With the * line each name that a stranger says has a pool, before anybody has proved who he is; and pools stay."""
     def script(conn):
