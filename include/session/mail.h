@@ -33,8 +33,9 @@ struct mail_slot {
     struct grant grant;
 };
 
-/* MAIL_CANCEL to the worker of the key, MAIL_CANCEL_DONE back: the same object. Between the two it is
- * the addressee's, but its sender, who frees it in the end, may look at the atomics. */
+/* MAIL_CANCEL to the worker of the key (and from there to the others, one after the other, until one knows
+ * the key), MAIL_CANCEL_DONE back: the same object. Between the two it is the addressee's, but its sender,
+ * who frees it in the end, may look at the atomics. */
 struct mail_cancel {
     struct mail mail;
     struct list node; /* of the requests that one connection carries */
@@ -43,6 +44,12 @@ struct mail_cancel {
     uint8_t from_worker;       /* who asked */
     enum close_reason outcome; /* DONE: what becomes of the requester */
     uint64_t from_client;      /* its handle; 0: nobody waits for the end */
+    uint8_t n_asked;           /* workers that do not know the key */
+    uint8_t hops;              /* how often it may be forwarded; 0 also where there are no peers */
+    bool is_unknown;           /* DONE: no worker knows it */
+    /* [sender] where all peers are asked */
+    struct mail_cancel *lead; /* this one is a copy, of that */
+    uint16_t n_copies;        /* under way */
     /* [atomic] for SHOW CLIENTS */
     struct pool *_Atomic pool; /* whose server; NULL: not known (yet), or a peer's */
     _Atomic bool is_active;    /* has been sent on */

@@ -129,6 +129,12 @@ static const struct config_option_name passwords[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name session_links[] = {
+    {"query", SESSION_LINK_QUERY, false},
+    {"login", SESSION_LINK_LOGIN, false},
+    {NULL, 0, false},
+};
+
 static const struct config_option_name timeout_actions[] = {
     {"disconnect", TIMEOUT_ACTION_DISCONNECT, false},
     {"cancel", TIMEOUT_ACTION_CANCEL, false},
@@ -452,6 +458,13 @@ static const struct config_option options[] = {
         "are not overrun; 0: no limit."),
     TIME(shutdown_timeout, "20", R | OURS,
          "SHUTDOWN DRAIN closes the clients that are left after this time, also in the middle of a "
+    ENUM(session_link, "query", session_links, R | OURS,
+         "With pool_mode = session, when a client gets its server connection. query, as in PgBouncer: with "
+         "its first query; login: before its login ends, so the process id that it is told is that of its "
+         "server, as pg_backend_pid() and notifications say it. A login then waits for a server as a query "
+         "would, for query_wait_timeout at most; client_login_timeout is for the part before, in which the "
+         "client proves who it is. A client that has logged in and says nothing has a server all the same. A "
+         "change counts for clients that log in later."),
          "transaction; 0: never. With sigterm_action = wait_then_drain: how long clients may take to leave. "
          "Together with drain_grace_time it should be less than what an orchestrator gives, usually 30 s."),
     ENUM(

@@ -504,7 +504,8 @@ void client_tick(struct shard *sh, int64_t now_us)
     for (int state = CLIENT_LOGIN; state <= CLIENT_LOGIN_WAIT; state++)
         LIST_FOR_EACH_SAFE (it, &sh->client_lists[state]) {
             struct client *c = list_entry(it, struct client, node);
-            if (login_us > 0 && now_us - c->connected_us >= login_us)
+            bool is_logging_in = state == CLIENT_LOGIN || !client_login_waits_as_query(c);
+            if (is_logging_in && login_us > 0 && now_us - c->connected_us >= login_us)
                 login_timed_out(c);
             else if (state == CLIENT_LOGIN_WAIT && c->server == NULL)
                 check_login_wait(c, now_us);

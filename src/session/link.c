@@ -69,9 +69,28 @@ static bool send_settings(struct server *s, bool *failed)
 static void finish_login(struct server *s, struct client *c)
 {
     if (c->state == CLIENT_LOGIN_WAIT && c->stream.fd >= 0)
-        client_login_finish(c);
+    bool is_stepping = client_login_is_stepping(c);
+
+        client_login_finish(c, NULL);
     server_give_back(s, CLOSE_NONE);
-    if (c->state == CLIENT_IDLE)
+    if (c->state == CLIENT_IDLE && !is_stepping)
+        client_resume(c);
+}
+
+/* The client is in, and the server stays with it (session_link). */
+static void finish_linked_login(struct server *s, struct client *c)
+{
+    bool is_stepping = client_login_is_stepping(c);
+
+    /* what counts as idle begins now */
+    s->request_us = s->turn_us = s->shard->now_us;
+    s->is_first = false;
+    server_set_state(s, SERVER_ACTIVE);
+    client_login_finish(c, s);
+    if (c->state != CLIENT_IDLE)
+        return; /* it could not be told: gone, and the server given back */
+    client_set_state(c, CLIENT_ACTIVE);
+    if (!is_stepping)
         client_resume(c);
 }
 
@@ -89,6 +108,10 @@ void server_setup_finish(struct server *s)
     if (unlikely(c->state == CLIENT_LOGIN_WAIT)) {
         client_login_accepted(c);
         s->client = NULL; /* it has had none of its requests: there is nothing to reset */
+        if (client_login_links_server(c)) {
+            finish_linked_login(s, c);
+            return;
+        }
         c->server = NULL;
         finish_login(s, c);
         return;
@@ -138,10 +161,14 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
         replication_link(s, c);
         return;
     }
-    if (is_login && (client_login_is_settled(c) || c->state != CLIENT_LOGIN_WAIT || c->stream.fd < 0)) {
-        /* only the pool's parameters were wanted */
-        finish_login(s, c);
-        return;
+    if (is_login) {
+        bool is_settled = client_login_is_settled(c);
+        bool is_gone = c->state != CLIENT_LOGIN_WAIT || c->stream.fd < 0;
+        if (is_gone || (is_settled && !client_login_links_server(c))) {
+            /* only the pool's parameters were wanted */
+            finish_login(s, c);
+            return;
+        }
     }
     s->client = c;
     c->server = s;
