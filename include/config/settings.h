@@ -195,6 +195,8 @@ struct settings {
     int max_logins_in_progress; /* TLS handshakes, of all workers together; 0 = no limit */
     int metrics_compat;         /* enum config_metrics_compat */
     int sql_prepare;
+    int max_pinned; /* -1: by the size of the pool */
+    int64_t pin_idle_timeout_us;
     int session_link;   /* enum config_session_link */
     int timeout_action; /* enum config_timeout_action */
     int workers;        /* 0 = auto */

@@ -443,6 +443,12 @@ static const struct config_option options[] = {
         "Whatever it "
         "is, "
         "workers give handshakes a bounded share of their time while other clients are at work."),
+    INT(max_pinned, "-1", -1, INT_MAX, R | OURS,
+        "With transaction and statement pooling: how many server connections of a pool clients may keep "
+        "beyond their transactions, since an advisory lock of the session, a temporary table, a cursor WITH "
+        "HOLD or a library from LOAD is there. Beyond it statements that would make one more fail (53400). "
+        "-1: all but one of those that pool_size, max_db_connections and max_user_connections allow, so that "
+        "the others' transactions go on; 0: no client may."),
     ENUM(metrics_compat, "none", metrics_compats, R | OURS,
          "pgbouncer: /metrics shows the figures under the names of the usual PgBouncer exporter as well, so "
          "that its "
@@ -452,12 +458,9 @@ static const struct config_option options[] = {
          "/readyz tells load balancers to turn elsewhere. With wait_then_drain: how long transactions may "
          "take "
          "to end after shutdown_timeout."),
-    INT(shutdown_rate, "500", 0, 1000000, R | OURS,
-        "SHUTDOWN DRAIN closes no more than this many clients in a second, so that those to whom they turn "
-        "next "
-        "are not overrun; 0: no limit."),
-    TIME(shutdown_timeout, "20", R | OURS,
-         "SHUTDOWN DRAIN closes the clients that are left after this time, also in the middle of a "
+    TIME(pin_idle_timeout, "3600", R | OURS,
+         "A client that keeps a server connection beyond its transactions (see max_pinned) and has been idle "
+         "for this long is disconnected; 0: never."),
     ENUM(session_link, "query", session_links, R | OURS,
          "With pool_mode = session, when a client gets its server connection. query, as in PgBouncer: with "
          "its first query; login: before its login ends, so the process id that it is told is that of its "
@@ -465,6 +468,12 @@ static const struct config_option options[] = {
          "would, for query_wait_timeout at most; client_login_timeout is for the part before, in which the "
          "client proves who it is. A client that has logged in and says nothing has a server all the same. A "
          "change counts for clients that log in later."),
+    INT(shutdown_rate, "500", 0, 1000000, R | OURS,
+        "SHUTDOWN DRAIN closes no more than this many clients in a second, so that those to whom they turn "
+        "next "
+        "are not overrun; 0: no limit."),
+    TIME(shutdown_timeout, "20", R | OURS,
+         "SHUTDOWN DRAIN closes the clients that are left after this time, also in the middle of a "
          "transaction; 0: never. With sigterm_action = wait_then_drain: how long clients may take to leave. "
          "Together with drain_grace_time it should be less than what an orchestrator gives, usually 30 s."),
     ENUM(

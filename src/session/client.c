@@ -72,7 +72,14 @@ void client_apply_config(struct client *c, const struct config *cfg)
         c->pool_mode = POOL_MODE_SESSION;
         c->timeouts.query_us = c->timeouts.transaction_us = 0; /* a stream is one long query */
     }
+    c->watches_state = c->pool_mode != POOL_MODE_SESSION;
+    client_keeps_configure(c);
     prepared_client_configure(c);
+}
+
+void client_keeps_configure(struct client *c)
+{
+    c->keeps_server = c->pool_mode == POOL_MODE_SESSION || c->pin != NULL;
 }
 
 void client_peer_text(const struct client *c, char *out, size_t size)

@@ -65,6 +65,8 @@ void client_tick(struct shard *sh, int64_t now_us);
 /* Takes what the client keeps of the settings from those of its worker, or from cfg if they lack its
  * database. */
 void client_apply_config(struct client *c, const struct config *cfg);
+/* Sets client->keeps_server. */
+void client_keeps_configure(struct client *c);
 
 /* Away at once, without a word. */
 void client_drop(struct client *c, enum close_reason why);
