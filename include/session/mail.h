@@ -84,7 +84,7 @@ struct mail_console_output {
 };
 
 /* Bits: what a gathering asks for. */
-enum gather_kind { GATHER_CLIENTS = 1, GATHER_SERVERS = 2, GATHER_MEMORY = 4 };
+enum gather_kind { GATHER_CLIENTS = 1, GATHER_SERVERS = 2, GATHER_MEMORY = 4, GATHER_PINS = 8 };
 
 /* What SHOW CLIENTS, SERVERS and SOCKETS tell of a connection. */
 struct session_row {
@@ -114,6 +114,19 @@ struct session_row {
     uint8_t worker;
 };
 
+/* A client that keeps its server beyond its transactions: session/pin.h. */
+struct pin_row {
+    uint64_t client, server; /* ids */
+    char database[64], user[64], application_name[64];
+    uint32_t remote_pid; /* of the server */
+    char reasons[96];
+    uint64_t fingerprint;
+    char statement[160];
+    int64_t since_us; /* wall clock */
+    int64_t idle_us;  /* since its last answer */
+    uint8_t worker;
+};
+
 /* Memory of one kind that a worker has: objects, or bytes where size is 1. */
 struct memory_row {
     const char *name; /* static text */
@@ -132,6 +145,8 @@ struct mail_gather {
     uint64_t request; /* the console's own number */
     struct session_row *rows;
     uint32_t n_rows;
+    struct pin_row *pins; /* malloc'ed */
+    uint32_t n_pins;
     struct memory_row memory[GATHER_MAX_MEMORY];
     uint32_t n_memory;
 };
