@@ -184,6 +184,7 @@ struct config_timeouts {
     int64_t transaction_us;
     int64_t idle_transaction_us;
     int64_t client_idle_us;
+    int64_t pin_idle_us;
 };
 void config_timeouts(const struct config *c, const struct database_config *db, const struct user_config *user,
                      struct config_timeouts *out);

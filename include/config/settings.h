@@ -67,6 +67,9 @@ enum config_target_session_attrs {
 };
 
 /* What the timeouts that end a running query or a transaction do. */
+/* session pooling: what a server is linked for first. */
+enum config_session_link { SESSION_LINK_QUERY, SESSION_LINK_LOGIN };
+
 enum config_timeout_action { TIMEOUT_ACTION_DISCONNECT, TIMEOUT_ACTION_CANCEL };
 
 /* Enum fields are int, so that the table can set them all alike; 0/1 switches are int as in
@@ -204,6 +207,9 @@ struct settings {
     int metrics_compat;         /* enum config_metrics_compat */
     int server_tls_channel_binding; /* enum config_channel_binding */
     int sql_prepare;
+    int max_pinned; /* -1: by the size of the pool */
+    int64_t pin_idle_timeout_us;
+    int session_link;   /* enum config_session_link */
     int timeout_action; /* enum config_timeout_action */
     int workers;        /* 0 = auto */
 

@@ -29,6 +29,8 @@
 #include "pool/accepted.h"
 #include "pool/cancel_gauge.h"
 #include "pool/limits.h"
+#include "pool/numbers.h"
+#include "pool/pins.h"
 #include "pool/slot.h"
 #include "stats/pool_stats.h"
 #include "stats/utilization.h"
@@ -41,6 +43,7 @@ struct pool_config {
     int reserve;                   /* reserve_pool_size: places beyond limit for those who wait long */
     int64_t reserve_after_us;      /* reserve_pool_timeout: how long that is; 0 = the reserve is not used */
     int min_size;                  /* min_pool_size */
+    int max_pinned;                /* max_pinned: servers that clients may keep beyond their transactions */
     bool round_robin;              /* server_round_robin */
     int64_t lifetime_us;           /* server_lifetime; 0 = for ever, but for is_for_one_use */
     bool is_for_one_use;           /* server_lifetime = 0: a server closes when it comes free */
@@ -82,6 +85,7 @@ struct pool {
     int lent;               /* places taken from the reserve and not given back: how far nslots may lie
                                above limit; 0..reserve */
     int n_waiters;
+    int n_pinned;             /* slots that are pinned: pins.h */
     int ramp;                 /* connections that may be in progress at a time: 1, 2, 4, ... */
     int64_t retry_us;         /* no connecting before this; 0 = at once */
     int64_t backoff_us;       /* the pause after the next failure */
@@ -217,24 +221,6 @@ bool pool_fail_waiters(struct pool *pool, int64_t now_us, struct pool_acts *acts
 /* Copies of what is protected. */
 struct params *pool_welcome(struct pool *pool); /* a reference, or NULL before the first login */
 void pool_last_error(struct pool *pool, char sqlstate[6], char *text, size_t size);
-
-struct pool_numbers {
-    int count[SLOT_STATES];
-    int nslots, limit, n_waiters;
-    int to_close;           /* closing, or marked to close when they come free */
-    int reserve, lent;      /* reserve_pool_size, and how much of it is in use */
-    int used;               /* of the idle: idle for longer than check_delay_us */
-    int64_t oldest_wait_us; /* age of the head of the queue; 0 = nobody */
-    bool is_paused;
-    bool was_connected;       /* there has been a server */
-    int64_t failing_since_us; /* 0 = the last attempt to connect succeeded, or there was none */
-    bool is_refused;          /* ... and PostgreSQL refuses for good */
-    double utilization_now;
-    double utilization[4]; /* 1, 5, 15, 60 minutes */
-    int peak;
-    int64_t saturated_us;
-};
-void pool_read(struct pool *pool, int64_t check_delay_us, int64_t now_us, struct pool_numbers *out);
 
 /* How servers of this pool are logged in to, where auth_file does not say it. A reference is taken;
  * client_key (32 bytes) NULL: not known by this login. */

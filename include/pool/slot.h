@@ -66,8 +66,9 @@ struct slot {
     int64_t opened_us;     /* CONNECTING began */
     int64_t connected_us;  /* login done */
     int64_t idle_since_us;
-    bool from_reserve;              /* opened beyond the limit: for the log; constant from CONNECTING on */
-    struct grant grant;             /* MOVING: for whom */
+    bool is_pinned;     /* ACTIVE, TESTING: its client keeps it beyond its transactions (pins.h) */
+    bool from_reserve;  /* opened beyond the limit: for the log; constant from CONNECTING on */
+    struct grant grant; /* MOVING: for whom */
     enum close_reason close_reason; /* CLOSING: why; else CLOSE_NONE, or why it must close on release */
     /* [owner], as `server`: written while CONNECTING */
     uint64_t endpoint; /* which address of which host it is connected to */

@@ -4,14 +4,21 @@
  * The first eight bytes of a key are the "process id" and the (beginning of the) secret, in network
  * order; protocol 3.2 has more secret bytes behind them. As in PgBouncer since 1.21:
  *
- *   byte 0      worker (6 bits, the highest bit is 0: drivers take the process id for a signed number), 1
- * random bit bytes 1, 2  peer id, low byte first; random where there are no peers bytes 3-7   random; with
- * peers, the two lowest bits of byte 7 say how often the request may still be forwarded
+ *   byte 0      worker (6 bits; the highest bit is 0: drivers take the process id for a signed number), and
+ *               a random bit, which is set for worker 0: the byte is never 0
+ *   bytes 1, 2  peer id, low byte first; random where there are no peers
+ *   bytes 3-7   random; with peers, the two lowest bits of byte 7 say how often the request may still be
+ *               forwarded
  *
- * So 39 bits are random with peers and 57 without (PostgreSQL: 32), and all of them have to match.
+ * So 38 bits are random with peers and 56 without (PostgreSQL: 32), and all of them have to match.
  *
- * A request goes to the worker in the key, whose table knows the client. The table is hashed under a secret
- * of the process: how long a lookup takes tells nobody anything.
+ * A client that is linked at its login (session_link) has the process id of its server instead, and only the
+ * secret is ours: 30 bits with peers, 32 without. Its key names neither worker nor peer: all are asked. A
+ * process id is below 2^24 wherever PostgreSQL runs, so byte 0 is 0 then. (Another pooler's may be anything;
+ * with peers it is not used.)
+ *
+ * A request goes to the worker in the key first; its table knows the client. The table is hashed under a
+ * secret of the process: how long a lookup takes tells nobody anything.
  *
  * Threads: the functions on bytes, any; a table, its worker's.
  */
@@ -28,8 +35,16 @@
 #define CANCEL_MAX_KEY_BYTES  256
 #define CANCEL_KEY_HOPS       3u /* mask, and how often a request is forwarded */
 
-/* Never 0, nor with a process id of 0. random: 64 random bits. peer_id: 0 without peers. */
+/* Byte 0 is never 0. random: 64 random bits. peer_id: 0 without peers. */
 uint64_t cancel_key_make(uint64_t random, int worker, int peer_id);
+/* With a server's process id, which is not 0. False: it cannot be used. */
+bool cancel_key_make_servers(uint64_t random, uint32_t pid, int peer_id, uint64_t *key) must_check;
+
+/* May its process id be a server's? It is not certain: a PgBouncer's key may look the same. */
+static inline bool cancel_key_may_be_servers(uint64_t key)
+{
+    return key >> 56 == 0;
+}
 
 static inline int cancel_key_worker(uint64_t key)
 {

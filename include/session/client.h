@@ -16,6 +16,7 @@
 #include "session/shard.h"
 
 struct client_login;
+struct pin;
 struct statement_names;
 
 /* Why the rest of the input was not forwarded, though there is a server. */
@@ -62,7 +63,9 @@ struct client {
     struct client_login *login;   /* during CLIENT_LOGIN and LOGIN_WAIT; freed by client_login_free() */
     struct mail_cancel *cancel; /* CANCEL: its request; in the mail, or another worker's: only its atomics */
     uint8_t
-        *unnamed; /* the Parse of its unnamed statement, when it may be needed again: prepared_unnamed.c */
+        *unnamed;    /* the Parse of its unnamed statement, when it may be needed again: prepared_unnamed.c */
+    struct pin *pin; /* why it keeps its server; NULL: nothing ties it to one */
+    char *unnamed_text;            /* of its unnamed statement, if it may tie it to a server, or free it */
     struct statement_names *names; /* its prepared statements, where servers are shared; NULL when none */
     struct ticket ticket;
     struct deferred deferred;
@@ -87,6 +90,8 @@ struct client {
     uint8_t lost;            /* enum client_lost */
     uint8_t lost_why;        /* enum close_reason: the timeout that took its transaction */
     uint8_t replication;     /* enum replication */
+    bool keeps_server;       /* in session mode, or pinned: a server stays with it when a transaction ends */
+    bool watches_state;      /* what it sends is looked at for what would tie it to a server: pin_watch.c */
     bool maps_statements;    /* named statements stand for others: prepared.c */
     bool maps_sql;           /* and those of PREPARE in SQL */
     bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */

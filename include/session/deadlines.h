@@ -59,10 +59,11 @@ static inline int64_t deadline_after(int64_t since_us, int64_t timeout_us)
 
 /* Since when a client that has a server is in what it is in; 0: it is not. */
 struct deadline_times {
-    int64_t query_us;   /* its query runs */
-    int64_t xact_us;    /* its transaction */
-    int64_t in_xact_us; /* idle in a transaction */
-    int64_t idle_us;    /* idle outside of one (session pooling) */
+    int64_t query_us;    /* its query runs */
+    int64_t xact_us;     /* its transaction */
+    int64_t in_xact_us;  /* idle in a transaction */
+    int64_t idle_us;     /* idle outside of one (session pooling, or pinned) */
+    int64_t pin_idle_us; /* ... and pinned */
 };
 
 struct deadline {

@@ -26,6 +26,7 @@
 
 struct derived;
 struct failures;
+struct leaks;
 struct lookups;
 struct peer;
 struct scram_secret;
@@ -91,6 +92,7 @@ struct instance {
     struct stats_errors *errors;
     struct lookups *lookups;   /* answers of auth_query */
     struct failures *failures; /* failed logins */
+    struct leaks *leaks;       /* who leaves state of a session behind */
     uint8_t scram_process_secret[32];
     int64_t started_wall_us;
 

@@ -34,8 +34,9 @@ struct mail_slot {
     struct grant grant;
 };
 
-/* MAIL_CANCEL to the worker of the key, MAIL_CANCEL_DONE back: the same object. Between the two it is
- * the addressee's, but its sender, who frees it in the end, may look at the atomics. */
+/* MAIL_CANCEL to the worker of the key (and from there to the others, one after the other, until one knows
+ * the key), MAIL_CANCEL_DONE back: the same object. Between the two it is the addressee's, but its sender,
+ * who frees it in the end, may look at the atomics. */
 struct mail_cancel {
     struct mail mail;
     struct list node; /* of the requests that one connection carries */
@@ -44,6 +45,12 @@ struct mail_cancel {
     uint8_t from_worker;       /* who asked */
     enum close_reason outcome; /* DONE: what becomes of the requester */
     uint64_t from_client;      /* its handle; 0: nobody waits for the end */
+    uint8_t n_asked;           /* workers that do not know the key */
+    uint8_t hops;              /* how often it may be forwarded; 0 also where there are no peers */
+    bool is_unknown;           /* DONE: no worker knows it */
+    /* [sender] where all peers are asked */
+    struct mail_cancel *lead; /* this one is a copy, of that */
+    uint16_t n_copies;        /* under way */
     /* [atomic] for SHOW CLIENTS */
     struct pool *_Atomic pool; /* whose server; NULL: not known (yet), or a peer's */
     _Atomic bool is_active;    /* has been sent on */
@@ -78,7 +85,7 @@ struct mail_console_output {
 };
 
 /* Bits: what a gathering asks for. */
-enum gather_kind { GATHER_CLIENTS = 1, GATHER_SERVERS = 2, GATHER_MEMORY = 4 };
+enum gather_kind { GATHER_CLIENTS = 1, GATHER_SERVERS = 2, GATHER_MEMORY = 4, GATHER_PINS = 8 };
 
 /* What SHOW CLIENTS, SERVERS and SOCKETS tell of a connection. */
 struct session_row {
@@ -108,6 +115,19 @@ struct session_row {
     uint8_t worker;
 };
 
+/* A client that keeps its server beyond its transactions: session/pin.h. */
+struct pin_row {
+    uint64_t client, server; /* ids */
+    char database[64], user[64], application_name[64];
+    uint32_t remote_pid; /* of the server */
+    char reasons[96];
+    uint64_t fingerprint;
+    char statement[160];
+    int64_t since_us; /* wall clock */
+    int64_t idle_us;  /* since its last answer */
+    uint8_t worker;
+};
+
 /* Memory of one kind that a worker has: objects, or bytes where size is 1. */
 struct memory_row {
     const char *name; /* static text */
@@ -126,6 +146,8 @@ struct mail_gather {
     uint64_t request; /* the console's own number */
     struct session_row *rows;
     uint32_t n_rows;
+    struct pin_row *pins; /* malloc'ed */
+    uint32_t n_pins;
     struct memory_row memory[GATHER_MAX_MEMORY];
     uint32_t n_memory;
 };

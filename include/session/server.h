@@ -30,6 +30,7 @@ enum server_step {
     STEP_VERIFY,   /* the question about its role; its client has had its answer */
     STEP_ROLLBACK, /* its client's transaction has been ended by a timeout */
     STEP_FAIL,     /* makes the failed transaction in which its client believes itself */
+    STEP_PINS,     /* the question what still ties its client to it, which has had its answer */
     STEP_LOOKUP,   /* auth_query; it has no client, and its stream is lookup.c's */
 };
 
@@ -64,7 +65,7 @@ struct server {
     bool is_fresh;          /* has just connected: needs no check query */
     uint8_t step;           /* enum server_step */
     bool is_first;          /* linked, and nothing of its client's has been sent yet */
-    bool needs_reset;       /* its last client was in session mode */
+    bool needs_reset;       /* its last client was in session mode: server_reset_query is due */
     char setup_sqlstate[6]; /* of that ErrorResponse */
     char setup_error[200];
     bool is_cut;                 /* PostgreSQL has part of a message whose rest will not come */
@@ -76,6 +77,11 @@ struct server {
     uint8_t wanted;              /* enum config_target_session_attrs */
     struct server_role role;     /* as far as it is known */
     struct server_role verified; /* the answer to the question */
+    bool has_pin;                /* its client has one */
+    bool pins_known;             /* the answer to the question has come: */
+    uint8_t pins_found;          /* enum pin_reason */
+    uint8_t left;                /* what its last client has left behind: enum pin_reason */
+    bool refuses;                /* a statement of its client's was replaced by one that fails: pin_watch.c */
     bool may_be_hit;             /* a cancel request may hit it yet: not for another client */
     struct cancel *cancel;       /* the cancel request under way against it, or queued; NULL: none */
     bool prepared_is_watching;   /* prepared statements have an interest in the next message: prepared.c */

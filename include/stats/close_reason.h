@@ -51,6 +51,14 @@ enum close_side {
       "57014", "query_timeout", "The query ran longer than query_timeout allows.") \
     X(CLIENT_IDLE_TIMEOUT, client_idle_timeout, CLIENT, "client_idle_timeout", \
       "57P05", "client_idle_timeout", NULL) \
+    X(MAX_PINNED, max_pinned, CLIENT, "too many pinned server connections (max_pinned)", \
+      "53400", "too many pinned server connections (max_pinned)", \
+      "Release advisory locks, temporary tables and the like, raise max_pinned and pool_size, or use " \
+      "pool_mode = session.") \
+    X(PIN_IDLE_TIMEOUT, pin_idle_timeout, CLIENT, "pin_idle_timeout", \
+      "57P05", "pin_idle_timeout", \
+      "The session kept a server connection for its advisory locks, temporary tables or the like, and was " \
+      "idle for longer than pin_idle_timeout allows.") \
     X(CLIENT_LOGIN_TIMEOUT, client_login_timeout, CLIENT, "client_login_timeout", \
       "57014", "client_login_timeout", NULL) \
     X(CLIENT_LOGIN_TIMEOUT_SERVER_DOWN, client_login_timeout_server_down, CLIENT, \
@@ -151,6 +159,7 @@ enum close_side {
       "08006", "server conn crashed?", \
       "The connection to PostgreSQL was lost; a transaction in progress may not have been committed.") \
     X(PROTOCOL_SERVER, protocol_server, BOTH, "broken server packet", "08P01", "broken server packet", NULL) \
+    X(STATE_LEFT, state_left, SERVER, "its client has left state that cannot be removed", NULL, NULL, NULL) \
     X(UNCLEAN, unclean, SERVER, "unclean server", NULL, NULL, NULL) \
     X(CLIENT_GONE_BUSY, client_gone_busy, SERVER, "client disconnect while server was not ready", \
       NULL, NULL, NULL) \

@@ -152,6 +152,12 @@ static const struct config_option_name passwords[] = {
     {NULL, 0, NULL},
 };
 
+static const struct config_option_name session_links[] = {
+    {"query", SESSION_LINK_QUERY, false},
+    {"login", SESSION_LINK_LOGIN, false},
+    {NULL, 0, false},
+};
+
 static const struct config_option_name timeout_actions[] = {
     {"disconnect", TIMEOUT_ACTION_DISCONNECT, NULL},
     {"cancel", TIMEOUT_ACTION_CANCEL, NULL},
@@ -500,6 +506,12 @@ static const struct config_option options[] = {
         "Whatever it "
         "is, "
         "workers give handshakes a bounded share of their time while other clients are at work."),
+    INT(max_pinned, "-1", -1, INT_MAX, R | OURS,
+        "With transaction and statement pooling: how many server connections of a pool clients may keep "
+        "beyond their transactions, since an advisory lock of the session, a temporary table, a cursor WITH "
+        "HOLD or a library from LOAD is there. Beyond it statements that would make one more fail (53400). "
+        "-1: all but one of those that pool_size, max_db_connections and max_user_connections allow, so that "
+        "the others' transactions go on; 0: no client may."),
     ENUM(metrics_compat, "none", metrics_compats, R | OURS,
          "pgbouncer: /metrics shows the figures under the names of the usual PgBouncer exporter as well, so "
          "that its "
@@ -509,6 +521,16 @@ static const struct config_option options[] = {
          "/readyz tells load balancers to turn elsewhere. With wait_then_drain: how long transactions may "
          "take "
          "to end after shutdown_timeout."),
+    TIME(pin_idle_timeout, "3600", R | OURS,
+         "A client that keeps a server connection beyond its transactions (see max_pinned) and has been idle "
+         "for this long is disconnected; 0: never."),
+    ENUM(session_link, "query", session_links, R | OURS,
+         "With pool_mode = session, when a client gets its server connection. query, as in PgBouncer: with "
+         "its first query; login: before its login ends, so the process id that it is told is that of its "
+         "server, as pg_backend_pid() and notifications say it. A login then waits for a server as a query "
+         "would, for query_wait_timeout at most; client_login_timeout is for the part before, in which the "
+         "client proves who it is. A client that has logged in and says nothing has a server all the same. A "
+         "change counts for clients that log in later."),
     INT(shutdown_rate, "500", 0, 1000000, R | OURS,
         "SHUTDOWN DRAIN closes no more than this many clients in a second, so that those to whom they turn "
         "next "

@@ -268,6 +268,7 @@ void config_timeouts(const struct config *c, const struct database_config *db, c
         .transaction_us = first_positive(u->transaction_timeout_us, s->transaction_timeout_us),
         .idle_transaction_us = first_positive(u->idle_transaction_timeout_us, s->idle_transaction_timeout_us),
         .client_idle_us = first_positive(u->client_idle_timeout_us, s->client_idle_timeout_us),
+        .pin_idle_us = s->pin_idle_timeout_us,
     };
 }
 
@@ -287,6 +288,7 @@ void config_shortest_timeouts(const struct config *c, struct config_timeouts *ou
         .transaction_us = s->transaction_timeout_us,
         .idle_transaction_us = s->idle_transaction_timeout_us,
         .client_idle_us = s->client_idle_timeout_us,
+        .pin_idle_us = s->pin_idle_timeout_us,
     };
     for (size_t i = 0; i < config_database_count(c); i++)
         take_shorter(&out->query_wait_us, config_database_at(c, i)->query_wait_timeout_us);

@@ -15,6 +15,7 @@
 #include "net/password_check.h"
 #include "session/failures.h"
 #include "session/lookup.h"
+#include "stats/leaks.h"
 
 #define MAX_ARRIVING   256 /* connections beyond max_client_conn on their way to a worker */
 #define N_HELPERS      4   /* names without c-ares, and a query of the console */
@@ -274,6 +275,8 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
     in->lookups = lookups_new();
     in->failures = failures_new();
     in->errors = xcalloc(1, sizeof(*in->errors));
+    in->leaks = xcalloc(1, sizeof(*in->leaks));
+    leaks_init(in->leaks);
     in->started_wall_us = clock_wall_us();
     atomic_store(&in->next_connection_id, 1);
     ctl->next_stats_us = clock_now_us() + s->stats_period * USEC_PER_SEC;
@@ -342,6 +345,8 @@ bool control_destroy(struct control *ctl)
     failures_free(ctl->in.failures);
     registry_destroy(ctl->in.registry);
     free(ctl->in.errors);
+    leaks_destroy(ctl->in.leaks);
+    free(ctl->in.leaks);
     for (size_t i = 0; i < ctl->n_dirty; i++)
         free(ctl->dirty[i]);
     free(ctl->dirty);

@@ -22,6 +22,7 @@ static void mail_gather_free(struct mail_gather *m)
     if (m == NULL)
         return;
     free(m->rows);
+    free(m->pins);
     free(m);
 }
 

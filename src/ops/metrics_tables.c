@@ -40,6 +40,8 @@ const struct metric metrics_own[] = {
     {"pgsluice_pool_servers_limit", "How many server connections the pool may have.", POOL, .column = "limit"},
     {"pgsluice_pool_reserve_limit", "How many more it may have while clients wait (reserve_pool_size).", POOL, .column = "reserve"},
     {"pgsluice_pool_reserve_used", "How many of those it has.", POOL, .column = "reserve_used"},
+    {"pgsluice_pool_pinned", "Servers that clients keep beyond their transactions.", POOL, .column = "pinned"},
+    {"pgsluice_pool_pinned_limit", "How many of those there may be (max_pinned).", POOL, .column = "max_pinned"},
     {"pgsluice_pool_max_wait_seconds", "How long the client that waits longest has waited for a server.",
      .unit = METRIC_SECONDS_AND_US, POOL, .column = "maxwait"},
     {"pgsluice_pool_info", "The pool's mode, as a label.", ONE, .relation = "POOLS", .labels = "database user pool_mode"},

@@ -72,6 +72,11 @@ static const struct column latency_columns[] = {
     {"p90_us", 'q'}, {"p95_us", 'q'}, {"p99_us", 'q'}, {"p999_us", 'q'}, {"max_us", 'q'},
 };
 
+static const struct column leaks_columns[] = {
+    {"application_name", 's'}, {"database", 's'}, {"user", 's'}, {"reason", 's'}, {"fingerprint", 's'},
+    {"statement", 's'}, {"count", 'q'}, {"abandoned", 'q'}, {"last_time", 'T'},
+};
+
 static const struct column lists_columns[] = {
     {"list", 's'}, {"items", 'i'},
 };
@@ -89,6 +94,12 @@ static const struct column peer_pools_columns[] = {
     {"sv_login", 'i'},
 };
 
+static const struct column pinned_columns[] = {
+    {"client", 's'}, {"server", 's'}, {"database", 's'}, {"user", 's'}, {"application_name", 's'},
+    {"remote_pid", 'i'}, {"reason", 's'}, {"fingerprint", 's'}, {"statement", 's'}, {"since", 'T'},
+    {"idle", 'i'}, {"worker", 'i'},
+};
+
 static const struct column pools_columns[] = {
     {"database", 's'}, {"user", 's'}, {"cl_active", 'i'}, {"cl_waiting", 'i'}, {"cl_active_cancel_req", 'i'},
     {"cl_waiting_cancel_req", 'i'}, {"sv_active", 'i'}, {"sv_active_cancel", 'i'}, {"sv_being_canceled", 'i'},
@@ -96,7 +107,7 @@ static const struct column pools_columns[] = {
     {"maxwait_us", 'i'}, {"pool_mode", 's'}, {"load_balance_hosts", 's'},
     /* ours */
     {"sv_moving", 'i'}, {"sv_closing", 'i'}, {"limit", 'i'}, {"utilization", 'N'},
-    {"reserve", 'i'}, {"reserve_used", 'i'},
+    {"reserve", 'i'}, {"reserve_used", 'i'}, {"pinned", 'i'}, {"max_pinned", 'i'},
 };
 
 static const struct column prepared_columns[] = {
@@ -179,12 +190,16 @@ static const struct relation relations[] = {
     {.name = "ERRORS", HAS(errors_columns), .fill = show_errors,
      .help = "why connections were closed, and errors that servers sent"},
     {.name = "LATENCY", HAS(latency_columns), .fill = show_latency, .help = "how long things took, by pool"},
+    {.name = "LEAKS", HAS(leaks_columns), .fill = show_leaks,
+     .help = "who leaves state of a session behind when a transaction ends, and how often"},
     {.name = "LISTS", HAS(lists_columns), .fill = show_lists, .help = "how many of everything there are"},
     {.name = "MEM", HAS(mem_columns), .fill_gathered = show_memory, .gather = GATHER_MEMORY,
      .help = "memory, by what it is used for"},
     {.name = "PEERS", HAS(peers_columns), .fill = show_peers, .help = "where cancel requests are forwarded to"},
     {.name = "PEER_POOLS", HAS(peer_pools_columns), .fill = show_peer_pools,
      .help = "cancel requests under way to peers"},
+    {.name = "PINNED", HAS(pinned_columns), .fill_gathered = show_pinned, .gather = GATHER_PINS,
+     .help = "clients that keep their server beyond their transactions, and why"},
     {.name = "POOLS", HAS(pools_columns), .fill = show_pools, .help = "clients and servers, by pool"},
     {.name = "PREPARED", HAS(prepared_columns), .fill = show_prepared,
      .help = "prepared statements that clients share"},

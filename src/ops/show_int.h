@@ -106,6 +106,8 @@ void show_memory(struct console *c, struct result *r, struct mail_gather *const 
 void show_peer_pools(struct console *c, struct result *r);
 void show_peers(struct console *c, struct result *r);
 void show_pools(struct console *c, struct result *r);
+void show_leaks(struct console *c, struct result *r);
+void show_pinned(struct console *c, struct result *r, struct mail_gather *const *answers, int n);
 void show_prepared(struct console *c, struct result *r);
 void show_servers(struct console *c, struct result *r, struct mail_gather *const *answers, int n);
 void show_sockets(struct console *c, struct result *r, struct mail_gather *const *answers, int n);

@@ -103,6 +103,8 @@ static void show_pool(struct console *c, struct result *r, struct pool *p)
     result_real(r, n.utilization_now);
     result_int(r, n.reserve);
     result_int(r, n.lent);
+    result_int(r, n.pinned);
+    result_int(r, n.max_pinned);
     result_row_end(r);
 }
 
@@ -121,8 +123,8 @@ static void show_own_pool(struct console *c, struct result *r)
     result_int(r, 0);
     result_int(r, 0);
     result_real(r, 0);
-    result_int(r, 0);
-    result_int(r, 0);
+    for (int i = 0; i < 4; i++)
+        result_int(r, 0);
     result_row_end(r);
 }
 

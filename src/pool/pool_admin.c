@@ -314,6 +314,8 @@ void pool_read(struct pool *pool, int64_t check_delay_us, int64_t now_us, struct
     out->reserve = pool->config.reserve;
     out->lent = pool->lent;
     out->n_waiters = pool->n_waiters;
+    out->pinned = pool->n_pinned;
+    out->max_pinned = pool->config.max_pinned;
     out->to_close = count_to_close(pool);
     out->used = count_idle_for(pool, check_delay_us, now_us);
     head = list_first_entry(&pool->waiters, struct ticket, node);
@@ -339,6 +341,8 @@ static bool count_list(const struct list *head, unsigned states, int owner, int 
 {
     LIST_FOR_EACH (it, head) {
         const struct slot *slot = list_entry(it, const struct slot, node);
+        if (slot->is_pinned && slot->state != SLOT_ACTIVE && slot->state != SLOT_TESTING)
+            return false;
         if ((states & (1u << slot->state)) == 0 || (owner >= 0 && slot->owner != owner) ||
             it->next->prev != it)
             return false;
@@ -367,6 +371,16 @@ static bool check_slots(const struct pool *pool)
 }
 
 /* [lock] */
+static bool check_pins(const struct pool *pool)
+{
+    int n = 0;
+
+    LIST_FOR_EACH (it, &pool->used_slots)
+        n += list_entry(it, const struct slot, node)->is_pinned;
+    return n == pool->n_pinned;
+}
+
+/* [lock] */
 static bool check_waiters(const struct pool *pool)
 {
     uint64_t before = 0;
@@ -389,7 +403,8 @@ bool pool_check(struct pool *pool)
     bool ok;
 
     lock_acquire(&pool->lock);
-    ok = check_slots(pool) && check_waiters(pool) && pool->nslots == atomic_load(&pool->slots_hint) &&
+    ok = check_slots(pool) && check_waiters(pool) && check_pins(pool) &&
+         pool->nslots == atomic_load(&pool->slots_hint) &&
          list_is_linked(&pool->ring) == (pool->starves_for != NULL) &&
          pool->util.active == (uint32_t)(count[SLOT_ACTIVE] + count[SLOT_TESTING] + count[SLOT_MOVING]) &&
          pool->util.waiting == (pool->n_waiters > 0) && pool->lent >= 0 &&

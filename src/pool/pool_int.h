@@ -43,6 +43,8 @@ void acts_add_evict(struct pool_acts *acts, struct limits *l, struct pool *starv
 void slot_move(struct slot *slot, enum slot_state to, int64_t now_us);
 /* [lock] Keeps `lent` within what is above the limit, after nslots or the settings have changed. */
 void slot_count_lent(struct pool *pool);
+/* [lock] pool_pins.c; nothing when it is not pinned. */
+void slot_unpin(struct slot *slot);
 /* [lock] CLOSING for why; its CLOSE act is handed out by pool_serve(). */
 void slot_doom(struct slot *slot, enum close_reason why, int64_t now_us);
 /* [lock] A FREE slot; there is one while nslots < slots_allocated. */

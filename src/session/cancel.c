@@ -2,7 +2,9 @@
  * cancel.c - cancel requests: whose they are, and what becomes of them.
  *
  * The worker that receives a request forwards it, if its key is a peer's, or mails it to the worker of the
- * key. There:
+ * key. Who does not know the key there passes it on to the next worker: the key of a client that is linked at
+ * its login says neither worker nor peer (cancel_key.h). When none knows it, it may be a peer's of that kind:
+ * all are asked, and none of them asks further. The worker that knows the key decides:
  *   the client has sent nothing to a server yet (it waits, or its server is being set up): it is answered as
  *     PostgreSQL would answer, and its request never runs;
  *   it is at work on a server: a connection of its own carries the request to PostgreSQL (cancel_carry.c);
@@ -30,15 +32,17 @@ static uint64_t key_head(uint32_t pid, const uint8_t *key)
     return (uint64_t)pid << 32 | wire_u32(key);
 }
 
-bool cancel_make_key(struct client *c, bool is_long)
+bool cancel_make_key(struct client *c, bool is_long, uint32_t pid)
 {
     struct shard *sh = c->shard;
+    int peer_id = shard_settings(sh)->peer_id;
     uint64_t random, key = 0;
     bool is_added = false;
 
     for (int i = 0; i < KEY_ATTEMPTS && !is_added; i++) {
         rand_secure(&random, sizeof(random));
-        key = cancel_key_make(random, sh->index, shard_settings(sh)->peer_id);
+        if (!cancel_key_make_servers(random, pid, peer_id, &key))
+            key = cancel_key_make(random, sh->index, peer_id);
         is_added = cancel_table_add(&sh->cancel_keys, key, c->handle);
     }
     if (!is_added)
@@ -137,26 +141,84 @@ void cancel_request(struct client *c, uint32_t pid, const uint8_t *key, uint32_t
     if (m == NULL)
         return;
     uint64_t head = key_head(m->pid, m->key);
-    if (own_id > 0 && cancel_key_peer(head) != own_id) {
+    if (own_id > 0 && cancel_key_peer(head) != own_id && !cancel_key_may_be_servers(head)) {
         forward_request(c, m);
         return;
     }
-    if (own_id > 0)
+    if (own_id > 0) {
+        m->hops = (uint8_t)cancel_key_hops(head);
         wire_set_u32(m->key, (uint32_t)cancel_key_original(head));
-    if (cancel_key_worker(head) >= in->n_workers) {
-        give_up(c, m, CLOSE_CANCEL_FAILED);
-        return;
     }
     if (is_crowded(sh)) {
         m->from_client = 0;
         c->cancel = NULL;
         client_close(c, CLOSE_CANCEL_DONE, NULL);
     }
-    loop_post(&in->shards[cancel_key_worker(head)]->loop, &m->mail);
+    loop_post(&in->shards[cancel_key_worker(head) % in->n_workers]->loop, &m->mail);
+}
+
+/* A copy of m for one peer, whose end is counted. */
+static void ask_peer(struct shard *sh, struct mail_cancel *m, struct peer *peer,
+                     const struct peer_config *line, unsigned hops)
+{
+    struct mail_cancel *copy = calloc(1, sizeof(*copy));
+
+    if (copy == NULL)
+        return;
+    copy->mail.type = MAIL_CANCEL;
+    list_init(&copy->node);
+    copy->pid = m->pid;
+    copy->key_bytes = m->key_bytes;
+    memcpy(copy->key, m->key, m->key_bytes);
+    wire_set_u32(copy->key, (wire_u32(m->key) & ~CANCEL_KEY_HOPS) | hops);
+    copy->from_worker = sh->index;
+    copy->from_client = m->from_client;
+    copy->lead = m;
+    if (cancel_forward(sh, peer, line, copy))
+        m->n_copies++;
+    else
+        free(copy);
+}
+
+/*
+ * No worker knows the key, which may have the process id of a peer's server: each peer is asked, and asks no
+ * further. It may also be a key in which a PgBouncer names one, to which it goes as usual. False: nobody has
+ * been asked.
+ */
+static bool ask_peers(struct shard *sh, struct mail_cancel *m)
+{
+    const struct config *cfg = sh->config->config;
+    uint64_t head = key_head(m->pid, m->key);
+
+    m->is_unknown = false;
+    if (m->hops == 0 || !cancel_key_may_be_servers(head))
+        return false;
+    if (is_crowded(sh)) {
+        log_line(LOG_LVL_WARNING, "too many cancel requests wait: one that may be for a peer is dropped");
+        return false;
+    }
+    for (size_t i = 0; i < config_peer_count(cfg); i++) {
+        const struct peer_config *line = config_peer_at(cfg, i);
+        bool is_named = line->id == cancel_key_peer(head);
+        if (line->id != config_settings(cfg)->peer_id)
+            ask_peer(sh, m, sh->config->peers[i], line, is_named ? m->hops - 1u : 0);
+    }
+    return m->n_copies > 0;
 }
 
 void cancel_on_done(struct shard *sh, struct mail_cancel *m)
 {
+    if (m->is_unknown && ask_peers(sh, m))
+        return;
+    if (m->lead != NULL) {
+        struct mail_cancel *copy = m;
+        m = copy->lead;
+        if (copy->outcome != CLOSE_CANCEL_FAILED)
+            m->outcome = copy->outcome;
+        free(copy);
+        if (--m->n_copies > 0)
+            return;
+    }
     struct client *c = handle_get(&sh->clients, m->from_client);
     if (c != NULL && c->state == CLIENT_CANCEL) {
         c->cancel = NULL;
@@ -188,13 +250,27 @@ static struct client *find_client(struct shard *sh, const struct mail_cancel *m)
     return m->key_bytes == bytes && secret_equal(secret, m->key, bytes) ? c : NULL;
 }
 
+/* This worker does not know the key. */
+static void pass_on(struct shard *sh, struct mail_cancel *m)
+{
+    struct instance *in = sh->instance;
+
+    m->n_asked++;
+    if (m->n_asked < in->n_workers) {
+        loop_post(&in->shards[(sh->index + 1) % in->n_workers]->loop, &m->mail);
+        return;
+    }
+    m->is_unknown = true;
+    cancel_answer(sh, m, CLOSE_CANCEL_FAILED);
+}
+
 void cancel_on_mail(struct shard *sh, struct mail_cancel *m)
 {
     struct client *c = find_client(sh, m);
     struct server *s = c != NULL ? c->server : NULL;
 
     if (c == NULL) {
-        cancel_answer(sh, m, CLOSE_CANCEL_FAILED);
+        pass_on(sh, m);
         return;
     }
     client_log(c, LOG_LVL_LOG, "cancel request for this client");

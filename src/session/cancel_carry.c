@@ -64,8 +64,10 @@ static void answer_all(struct cancel *x, struct list *list, enum close_reason ou
 static void mark_active(struct cancel *x)
 {
     LIST_FOR_EACH (it, &x->requests) {
-        atomic_store_explicit(&list_entry(it, struct mail_cancel, node)->is_active, true,
-                              memory_order_relaxed);
+        struct mail_cancel *m = list_entry(it, struct mail_cancel, node);
+        atomic_store_explicit(&m->is_active, true, memory_order_relaxed);
+        if (m->lead != NULL) /* this worker's too, and what its client shows */
+            atomic_store_explicit(&m->lead->is_active, true, memory_order_relaxed);
         atomic_fetch_sub_explicit(&x->gauge->waiting, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&x->gauge->active, 1, memory_order_relaxed);
     }

@@ -19,9 +19,17 @@ uint64_t cancel_key_make(uint64_t random, int worker, int peer_id)
     if (peer_id > 0)
         key = (key & ~peer_bits) | (uint64_t)(peer_id & 0xff) << 48 | (uint64_t)(peer_id >> 8) << 40 |
               CANCEL_KEY_HOPS;
-    if (key >> 32 == 0) /* some drivers take a process id of 0 for none */
-        key |= (uint64_t)1 << 32;
+    if (cancel_key_may_be_servers(key))
+        key |= (uint64_t)1 << 56;
     return key;
+}
+
+bool cancel_key_make_servers(uint64_t random, uint32_t pid, int peer_id, uint64_t *key)
+{
+    *key = (uint64_t)pid << 32 | (uint32_t)random;
+    if (peer_id > 0)
+        *key = cancel_key_original(*key);
+    return pid != 0 && (peer_id == 0 || cancel_key_may_be_servers(*key));
 }
 
 void cancel_table_init(struct cancel_table *t)

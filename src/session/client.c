@@ -73,7 +73,14 @@ void client_apply_config(struct client *c, const struct config *cfg)
         c->pool_mode = POOL_MODE_SESSION;
         c->timeouts.query_us = c->timeouts.transaction_us = 0; /* a stream is one long query */
     }
+    c->watches_state = c->pool_mode != POOL_MODE_SESSION;
+    client_keeps_configure(c);
     prepared_client_configure(c);
+}
+
+void client_keeps_configure(struct client *c)
+{
+    c->keeps_server = c->pool_mode == POOL_MODE_SESSION || c->pin != NULL;
 }
 
 void client_peer_text(const struct client *c, char *out, size_t size)
@@ -526,7 +533,7 @@ static void find_late_logins(struct shard *sh, int64_t now_us, struct late_clien
         struct deadline d = wait_deadline(c);
         if (late->n == MAX_LATE_PER_TICK)
             break;
-        if (is_login_late(c, now_us))
+        if (!client_login_waits_as_query(c) && is_login_late(c, now_us))
             (void)add_late(late, c, CLOSE_CLIENT_LOGIN_TIMEOUT);
         else if (c->server == NULL && is_late(c, &d, now_us)) /* else server_connect_timeout counts */
             (void)add_late(late, c, d.why);

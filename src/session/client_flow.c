@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/secret.h"
-#include "prepared_int.h"
+#include "pin_watch.h"
 
 static void client_on_read(struct stream *st);
 static void client_on_drain(struct stream *st);
@@ -73,7 +73,7 @@ static bool check_header(struct client *c, uint8_t type, uint32_t len)
 /* May the next message go to the server now, as far as others are concerned? */
 static bool must_hold(const struct client *c, const struct server *s)
 {
-    return c->pool_mode != POOL_MODE_SESSION && tracker_may_hold(&s->tracker) &&
+    return !c->keeps_server && tracker_may_hold(&s->tracker) &&
            atomic_load_explicit(&c->pool->waiting_hint, memory_order_relaxed) > 0;
 }
 
@@ -199,6 +199,14 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
                                               uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
                                               uint32_t *used)
 {
+    if (c->watches_state && (type == 'Q' || type == 'P' || type == 'B')) {
+        enum prepared_step step = pin_watch_message(c, s, o, at, len_bytes, type, len, used);
+        if (unlikely(step != PREPARED_PLAIN)) {
+            if (step == PREPARED_TAKEN)
+                c->remain_bytes = 0;
+            return step;
+        }
+    }
     if (c->maps_statements) {
         enum prepared_step step = take_statement(c, s, o, at, len_bytes, type, len, used);
         if (step != PREPARED_PLAIN)

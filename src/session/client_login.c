@@ -367,7 +367,10 @@ static void take_input(struct client *c)
 {
     while (c->state == CLIENT_LOGIN && c->input != NULL && c->input->len > 0 &&
            c->login->stage != LOGIN_BUSY && c->login->stage != LOGIN_FAILED) {
+        c->login->is_stepping = true;
         uint32_t used = c->login->stage == LOGIN_STARTUP ? startup_step(c) : auth_step(c);
+        if (c->login != NULL)
+            c->login->is_stepping = false;
         if (is_gone(c) || c->state == CLIENT_CANCEL)
             return;
         if (used == 0)
@@ -377,7 +380,7 @@ static void take_input(struct client *c)
     }
     if (c->input != NULL && c->input->len == 0)
         client_drop_input(c);
-    if (c->state == CLIENT_IDLE || c->state == CLIENT_CONSOLE)
+    if (c->state == CLIENT_IDLE || c->state == CLIENT_ACTIVE || c->state == CLIENT_CONSOLE)
         client_resume(c);
 }
 
@@ -513,16 +516,19 @@ void client_login_authenticated(struct client *c)
     keep_scram_keys(c);
     if (config_settings(cfg)->log_connections)
         log_attempt(c);
+    l->links_server = c->pool_mode == POOL_MODE_SESSION && c->replication == REPLICATION_NONE &&
+                      config_settings(cfg)->session_link == SESSION_LINK_LOGIN;
     struct params *welcome = pool_welcome(c->pool);
     params_unref(welcome);
-    if (welcome != NULL && c->replication == REPLICATION_NONE && client_login_is_settled(c)) {
-        client_login_finish(c);
+    if (welcome != NULL && !l->links_server && c->replication == REPLICATION_NONE &&
+        client_login_is_settled(c)) {
+        client_login_finish(c, NULL);
         return;
     }
     if (is_gone(c))
         return;
-    /* a server tells us its parameters, being the pool's first, or whether it takes the client's; or its
-     * place is needed */
+    /* a server tells us its parameters, being the pool's first, or whether it takes the client's; or it is to
+     * stay; or its place is needed */
     struct pool_acts acts;
     client_set_state(c, CLIENT_LOGIN_WAIT);
     pool_checkout(c->pool, &c->ticket, clock_now_us(), &acts);
@@ -673,13 +679,14 @@ static struct params *make_greeting(const struct client *c)
     return all;
 }
 
-/* all: what the client hears. False: the client has gone. */
-static bool greet(struct client *c, struct params *all)
+/* all: what the client hears. server: whose process id, or NULL. False: the client has gone. */
+static bool greet(struct client *c, struct params *all, const struct server *server)
 {
     struct client_login *l = c->login;
     struct buf b;
 
-    if (all == NULL || c->params == NULL || !cancel_make_key(c, l->minor >= 2)) {
+    if (all == NULL || c->params == NULL ||
+        !cancel_make_key(c, l->minor >= 2, server != NULL ? server->backend_pid : 0)) {
         client_close(c, CLOSE_NO_MEMORY, NULL);
         return false;
     }
@@ -703,14 +710,29 @@ static bool greet(struct client *c, struct params *all)
 bool client_login_finish_replication(struct client *c, struct params *welcome)
 {
     c->params = session_params(welcome, welcome);
-    return greet(c, welcome);
+    return greet(c, welcome, NULL);
 }
 
-void client_login_finish(struct client *c)
+bool client_login_is_stepping(const struct client *c)
+{
+    return c->login != NULL && c->login->is_stepping;
+}
+
+bool client_login_links_server(const struct client *c)
+{
+    return c->login->links_server && c->pool_mode == POOL_MODE_SESSION; /* a RELOAD may have changed it */
+}
+
+bool client_login_waits_as_query(const struct client *c)
+{
+    return c->login->stage == LOGIN_DONE && c->login->links_server;
+}
+
+void client_login_finish(struct client *c, const struct server *server)
 {
     if (!make_params(c))
         return;
     struct params *all = make_greeting(c);
-    (void)greet(c, all);
+    (void)greet(c, all, server);
     params_unref(all);
 }

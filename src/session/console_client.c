@@ -32,7 +32,7 @@ bool console_open(struct client *c, const char *user, bool is_admin)
     struct mail_console_input *m = new_input(c, CONSOLE_OPEN, 0);
     if (m == NULL)
         return false;
-    if (!cancel_make_key(c, false)) {
+    if (!cancel_make_key(c, false, 0)) {
         free(m);
         return false;
     }

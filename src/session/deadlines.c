@@ -45,5 +45,6 @@ struct deadline deadline_earliest(const struct deadline_times *since, const stru
     consider(&d, since->in_xact_us, timeouts->idle_transaction_us, CLOSE_IDLE_TRANSACTION_TIMEOUT);
     consider(&d, since->xact_us, timeouts->transaction_us, CLOSE_TRANSACTION_TIMEOUT);
     consider(&d, since->idle_us, timeouts->client_idle_us, CLOSE_CLIENT_IDLE_TIMEOUT);
+    consider(&d, since->pin_idle_us, timeouts->pin_idle_us, CLOSE_PIN_IDLE_TIMEOUT);
     return d;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "auth_int.h"
+#include "session/pin.h"
 
 /* ---- words of our own ---- */
 
@@ -68,10 +69,29 @@ static bool send_settings(struct server *s, bool *failed)
 /* The client, unless it has gone, is in; the server was for its login only. */
 static void finish_login(struct server *s, struct client *c)
 {
+    bool is_stepping = client_login_is_stepping(c);
+
     if (c->state == CLIENT_LOGIN_WAIT && c->stream.fd >= 0)
-        client_login_finish(c);
+        client_login_finish(c, NULL);
     server_give_back(s, CLOSE_NONE);
-    if (c->state == CLIENT_IDLE)
+    if (c->state == CLIENT_IDLE && !is_stepping)
+        client_resume(c);
+}
+
+/* The client is in, and the server stays with it (session_link). */
+static void finish_linked_login(struct server *s, struct client *c)
+{
+    bool is_stepping = client_login_is_stepping(c);
+
+    /* what counts as idle begins now */
+    s->request_us = s->turn_us = s->shard->now_us;
+    s->is_first = false;
+    server_set_state(s, SERVER_ACTIVE);
+    client_login_finish(c, s);
+    if (c->state != CLIENT_IDLE)
+        return; /* it could not be told: gone, and the server given back */
+    client_set_state(c, CLIENT_ACTIVE);
+    if (!is_stepping)
         client_resume(c);
 }
 
@@ -88,6 +108,10 @@ void server_setup_finish(struct server *s)
     s->step = STEP_NONE;
     if (unlikely(c->state == CLIENT_LOGIN_WAIT)) {
         client_login_accepted(c);
+        if (client_login_links_server(c)) {
+            finish_linked_login(s, c);
+            return;
+        }
         s->client = NULL; /* it has had none of its requests: there is nothing to reset */
         c->server = NULL;
         finish_login(s, c);
@@ -95,7 +119,7 @@ void server_setup_finish(struct server *s)
     }
     server_set_state(s, SERVER_ACTIVE);
     /* meanwhile the client has cancelled what it wanted the server for */
-    if (was_set_up && c->pool_mode != POOL_MODE_SESSION && s->tracker.tx_status == 'I' &&
+    if (was_set_up && !c->keeps_server && s->tracker.tx_status == 'I' &&
         (c->input == NULL || c->skip != SKIP_NONE))
         server_release(s);
     else
@@ -138,10 +162,14 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
         replication_link(s, c);
         return;
     }
-    if (is_login && (client_login_is_settled(c) || c->state != CLIENT_LOGIN_WAIT || c->stream.fd < 0)) {
-        /* only the pool's parameters were wanted */
-        finish_login(s, c);
-        return;
+    if (is_login) {
+        bool is_settled = client_login_is_settled(c);
+        bool is_gone = c->state != CLIENT_LOGIN_WAIT || c->stream.fd < 0;
+        if (is_gone || (is_settled && !client_login_links_server(c))) {
+            /* only the pool's parameters were wanted */
+            finish_login(s, c);
+            return;
+        }
     }
     s->client = c;
     c->server = s;
@@ -153,6 +181,7 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     s->request_us = now_us;
     s->turn_us = grant->since_us;
     s->is_first = true;
+    s->refuses = false;
     s->struck = CLOSE_NONE;
     s->query_start_us = s->xact_start_us = s->idle_in_xact_us = 0;
     if (!is_login)
@@ -194,6 +223,10 @@ void server_setup_done(struct server *s)
         server_verify_done(s);
         return;
     }
+    if (s->step == STEP_PINS) {
+        pin_answered(s);
+        return;
+    }
     if (c == NULL) {
         /* it left meanwhile; what was SET for it, and not reported, nobody would take back */
         if (s->step != STEP_CHECK && s->step != STEP_ROLLBACK)
@@ -207,6 +240,7 @@ void server_setup_done(struct server *s)
     switch ((enum server_step)s->step) {
     case STEP_NONE:
     case STEP_LOOKUP:
+    case STEP_PINS:
     case STEP_VERIFY: return;
     case STEP_CHECK:
         if (s->setup_failed)
@@ -250,6 +284,8 @@ struct client *server_detach_client(struct server *s)
     c->server = NULL;
     if (unlikely(s->prepared != NULL))
         prepared_sql_unlink(s);
+    if (unlikely(c->pin != NULL))
+        pin_leave(s, c);
     s->needs_reset = s->needs_reset || c->pool_mode == POOL_MODE_SESSION; /* by a RELOAD while linked */
     /* its reading may have been stopped because this server was slow */
     if (c->read_is_held && c->state != CLIENT_CLOSING &&
@@ -276,6 +312,18 @@ static bool wants_reset(const struct server *s)
     return set->server_reset_query[0] != '\0' && (s->needs_reset || set->server_reset_query_always);
 }
 
+/* sql removes what the last client has left. */
+static void start_reset(struct server *s, const char *sql)
+{
+    s->setup_failed = false;
+    if (s->state != SERVER_RESET) {
+        server_set_state(s, SERVER_RESET);
+        pool_testing(s->pool, s->slot, s->shard->now_us);
+    }
+    if (!server_send_internal(s, sql))
+        server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
+}
+
 /* No client any more, nothing owed: clean up and give back. */
 static void server_retire_client(struct server *s)
 {
@@ -291,16 +339,22 @@ static void server_retire_client(struct server *s)
         server_give_back(s, CLOSE_REPLICATION_ENDED);
         return;
     }
+    if (unlikely((s->left & PIN_LOAD) != 0)) {
+        server_give_back(s, CLOSE_STATE_LEFT);
+        return;
+    }
+    const char *cleaning = unlikely(s->left != 0) ? pin_cleaning_sql(s->left) : NULL;
+    if (cleaning != NULL) {
+        start_reset(s, cleaning);
+        return;
+    }
+    s->left = 0;
     if (!wants_reset(s)) {
         server_give_back(s, CLOSE_NONE);
         return;
     }
     s->needs_reset = false;
-    s->setup_failed = false;
-    server_set_state(s, SERVER_RESET);
-    pool_testing(s->pool, s->slot, s->shard->now_us);
-    if (!server_send_internal(s, shard_settings(s->shard)->server_reset_query))
-        server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
+    start_reset(s, shard_settings(s->shard)->server_reset_query);
 }
 
 void server_release(struct server *s)
@@ -369,6 +423,22 @@ static bool doubt_unreported(struct server *s)
     return ok;
 }
 
+/* The query that removes what the last client has left has been answered. */
+static void reset_done(struct server *s)
+{
+    const bool was_pinned = s->left != 0;
+
+    s->left = 0;
+    if (s->setup_failed) {
+        server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
+    } else if (was_pinned && wants_reset(s)) {
+        s->needs_reset = false;
+        start_reset(s, shard_settings(s->shard)->server_reset_query);
+    } else {
+        server_give_back(s, doubt_unreported(s) ? CLOSE_NONE : CLOSE_NO_MEMORY);
+    }
+}
+
 void server_after_batch(struct server *s)
 {
     bool is_quiet = s->partial.len == 0 && s->remain_bytes == 0 && tracker_is_releasable(&s->tracker);
@@ -381,10 +451,7 @@ void server_after_batch(struct server *s)
     case SERVER_RESET:
         if (!is_quiet)
             return;
-        if (s->setup_failed)
-            server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
-        else
-            server_give_back(s, doubt_unreported(s) ? CLOSE_NONE : CLOSE_NO_MEMORY);
+        reset_done(s);
         return;
     case SERVER_ACTIVE: break;
     case SERVER_IDLE:
@@ -431,7 +498,11 @@ void server_after_batch(struct server *s)
         return;
     }
     /* COPY data that comes too late may be in the middle of a message: see server_release_late() */
-    if (is_quiet && c->pool_mode != POOL_MODE_SESSION && c->remain_bytes == 0) {
+    if (unlikely(c->pin != NULL) && pin_must_ask(c) && is_quiet && c->remain_bytes == 0) {
+        pin_ask(s);
+        return;
+    }
+    if (is_quiet && !c->keeps_server && c->remain_bytes == 0) {
         server_release(s);
         return;
     }

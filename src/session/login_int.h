@@ -84,7 +84,9 @@ struct client_login {
     struct scram_server *scram;
     uint8_t end_point[STREAM_END_POINT_MAX_BYTES]; /* SCRAM was offered bound to this; 0 bytes: was not */
     uint32_t end_point_len;
-    bool must_ask; /* a setting of which only PostgreSQL knows whether it takes it */
+    bool is_stepping;  /* its input is being worked on: what is done with is still at its beginning */
+    bool links_server; /* session_link = login: the server that it gets stays with it */
+    bool must_ask;     /* a setting of which only PostgreSQL knows whether it takes it */
     struct params
         *all; /* all parameters, as the client will hear of them; NULL: the pool's are not known yet */
     struct params *asked; /* what a server is asked for */

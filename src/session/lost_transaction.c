@@ -54,7 +54,7 @@ void lost_rolled_back(struct server *s)
 
     s->struck = CLOSE_NONE;
     s->step = STEP_NONE;
-    if (c->pool_mode != POOL_MODE_SESSION) {
+    if (!c->keeps_server) {
         server_release(s);
         return;
     }

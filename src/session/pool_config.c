@@ -5,6 +5,25 @@
  */
 #include "session_int.h"
 
+static void lower(int *value, int limit)
+{
+    if (limit > 0 && limit < *value)
+        *value = limit;
+}
+
+/* By default one connection is left for transactions. */
+static int max_pinned(const struct config *cfg, const struct database_config *db,
+                      const struct user_config *user)
+{
+    int size = config_pool_size(cfg, db, user), set = config_settings(cfg)->max_pinned;
+
+    if (set >= 0)
+        return set;
+    lower(&size, config_max_db_connections(cfg, db));
+    lower(&size, config_max_user_connections(cfg, user));
+    return size > 0 ? size - 1 : 0;
+}
+
 static void session_pool_config(const struct config *cfg, const struct database_config *db,
                                 const struct user_config *user, struct pool_config *out)
 {
@@ -14,6 +33,7 @@ static void session_pool_config(const struct config *cfg, const struct database_
         .limit = config_pool_size(cfg, db, user),
         .reserve = config_reserve_pool_size(cfg, db, user),
         .reserve_after_us = set->reserve_pool_timeout_us,
+        .max_pinned = max_pinned(cfg, db, user),
         .min_size = config_min_pool_size(cfg, db),
         .keep_min_without_clients = db->user != NULL && !db->is_fallback,
         .round_robin = set->server_round_robin != 0,

@@ -28,7 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "prepared_int.h"
+#include "pin_watch.h"
 
 /* ---- what there is ---- */
 
@@ -75,6 +75,8 @@ void prepared_client_free(struct client *c)
     c->names = NULL;
     free(c->unnamed);
     c->unnamed = NULL;
+    free(c->unnamed_text);
+    c->unnamed_text = NULL;
 }
 
 uint32_t client_prepared_count(const struct client *c)
@@ -191,7 +193,7 @@ static enum prepared_step follow_command(struct client *c, struct server *s, str
 
 /* Bind, or Describe of a statement. */
 static enum prepared_step take_use(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                                   const struct statement_message *m, uint32_t *used)
+                                   uint32_t len_bytes, const struct statement_message *m, uint32_t *used)
 {
     /* half of the answer to a Describe would come before the error; a statement parsed just now is not stale
      */
@@ -202,6 +204,12 @@ static enum prepared_step take_use(struct client *c, struct server *s, struct ou
 
     if (name == NULL)
         return take_unknown(c, s, o, at, m, used);
+    if (m->type == 'B' && c->watches_state) {
+        struct statement *text = name->source != NULL ? name->source : name->statement;
+        enum prepared_step watched = pin_watch_bind(c, s, o, at, len_bytes, m->len, text, used);
+        if (unlikely(watched != PREPARED_PLAIN))
+            return watched;
+    }
     enum prepared_step step =
         name->source == NULL ? prepared_follow_settings(c, name)
                              : follow_command(c, s, o, at, name, m->type == 'B' ? USE_BOUND : USE_DESCRIBED);
@@ -420,7 +428,7 @@ enum prepared_step prepared_message(struct client *c, struct server *s, struct o
     switch (m.type) {
     case 'P': return take_parse(c, s, o, at, len_bytes, &m, used);
     case 'C': return take_close(c, s, o, at, &m, used);
-    default: return take_use(c, s, o, at, &m, used);
+    default: return take_use(c, s, o, at, len_bytes, &m, used);
     }
 }
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "prepared_int.h"
+#include "pin_watch.h"
 
 /* Messages of these types are looked into up to this size; a larger one is passed on as it comes. */
 #define MAX_INSPECTED_BYTES 32768u
@@ -128,15 +128,20 @@ enum {
     LOOK_TAG = 1 << 17,   /* CommandComplete: may tell that there are no prepared statements any more */
 };
 
+static inline bool asks_rows(const struct server *s)
+{
+    return s->step == STEP_VERIFY || s->step == STEP_PINS;
+}
+
 /* Rows need nothing but passing on, unless they answer a question of our own. */
 static inline uint32_t look_of(const struct server *s, uint8_t type, uint32_t len)
 {
     if (likely(!inspected_types[type]))
-        return type == 'D' && unlikely(s->step == STEP_VERIFY) && len <= MAX_INSPECTED_BYTES ? LOOK_WHOLE : 0;
+        return type == 'D' && unlikely(asks_rows(s)) && len <= MAX_INSPECTED_BYTES ? LOOK_WHOLE : 0;
     if (len > MAX_INSPECTED_BYTES)
         return 0;
     if (type == 'C')
-        return prepared_is_telling(s, len) ? LOOK_WHOLE | LOOK_TAG : 0;
+        return prepared_is_telling(s, len) || unlikely(s->has_pin) ? LOOK_WHOLE | LOOK_TAG : 0;
     return LOOK_WHOLE;
 }
 
@@ -211,7 +216,7 @@ static void on_impossible(struct server *s, uint8_t type)
 {
     char text[80];
     struct client *c = s->client;
-    bool is_served = c != NULL && c->pool_mode != POOL_MODE_SESSION && s->state == SERVER_ACTIVE &&
+    bool is_served = c != NULL && !c->keeps_server && s->state == SERVER_ACTIVE &&
                      s->tracker.tx_status == 'I' && !tracker_is_busy(&s->tracker) && !s->tracker.is_open &&
                      c->remain_bytes == 0;
 
@@ -233,12 +238,33 @@ static bool close_for(struct server *s, struct batch *b, enum close_reason why, 
     return false;
 }
 
+/* PostgreSQL has failed what went in place of a refused statement: the client gets the reason, *instead. */
+static bool take_refusal(struct server *s, struct batch *b, const uint8_t *body, uint32_t len_bytes,
+                         struct buf *instead, bool *is_for_client)
+{
+    struct buf other;
+
+    s->unnamed_of = 0;
+    *is_for_client = false;
+    batch_flush(s, b);
+    if (!instead->failed)
+        pass_on(s, instead->data, instead->len);
+    buf_free(instead);
+    /* what has been skipped is undone */
+    if (s->prepared != NULL && prepared_on_error(s, body, len_bytes, &other) == PREPARED_ERROR_CHANGED)
+        buf_free(&other);
+    return true;
+}
+
 /* An error, and what it means for prepared statements. False: the server is lost. */
 static bool take_error(struct server *s, struct batch *b, const uint8_t *body, uint32_t len_bytes,
                        uint32_t facts, bool *is_for_client)
 {
     struct buf instead;
 
+    if (unlikely(s->refuses) && body != NULL && (facts & TRACKER_INTERNAL) == 0 &&
+        pin_watch_error(s, body, len_bytes, &instead))
+        return take_refusal(s, b, body, len_bytes, &instead, is_for_client);
     if (body != NULL)
         on_error(s, body, len_bytes, facts);
     s->unnamed_of = 0; /* a Parse behind the error may have been skipped */
@@ -276,10 +302,14 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         prepared_on_performed(s);
     if ((facts & LOOK_TAG) != 0)
         prepared_on_complete(s, body, len - 4, (facts & TRACKER_INTERNAL) != 0);
+    if (unlikely(s->has_pin) && (facts & (LOOK_TAG | TRACKER_INTERNAL)) == LOOK_TAG)
+        pin_on_complete(s, body, len - 4);
     if (type == 'E')
         return take_error(s, b, is_whole ? body : NULL, len - 4, facts, is_for_client);
     if (type == 'S' && is_whole)
         *is_for_client = on_parameter(s, body, len - 4);
+    else if (type == 'D' && is_whole && s->step == STEP_PINS)
+        pin_row(s, body, len - 4);
     else if (type == 'D' && is_whole)
         server_role_row(s, body, len - 4);
     else if ((facts & TRACKER_READY) != 0)

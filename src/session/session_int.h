@@ -65,6 +65,8 @@ void client_tick(struct shard *sh, int64_t now_us);
 /* Takes what the client keeps of the settings from those of its worker, or from cfg if they lack its
  * database. */
 void client_apply_config(struct client *c, const struct config *cfg);
+/* Sets client->keeps_server. */
+void client_keeps_configure(struct client *c);
 
 /* Away at once, without a word. */
 void client_drop(struct client *c, enum close_reason why);
@@ -85,8 +87,15 @@ void places_refused_leave(struct client *c);
 /* client_login.c, client_auth.c */
 void client_login_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
 void client_login_free(struct client *c);
-/* A server of the pool is at hand (or its parameters are known): the login ends. */
-void client_login_finish(struct client *c);
+/* A server of the pool is at hand (or its parameters are known): the login ends. server: the one that stays
+ * with the client, or NULL. */
+void client_login_finish(struct client *c, const struct server *server);
+/* Is this within the handling of its input, so that client_resume() follows when the login has ended? */
+bool client_login_is_stepping(const struct client *c) must_check;
+/* In LOGIN_WAIT: is the server that it gets to stay with it? And does it therefore wait for it as a query
+ * would? */
+bool client_login_links_server(const struct client *c) must_check;
+bool client_login_waits_as_query(const struct client *c) must_check;
 /* Its settings are known to be taken by servers of its pool. False: one has to be asked, which is SETUP of a
  * server with a client in LOGIN_WAIT; or the client has gone. */
 bool client_login_is_settled(struct client *c);
@@ -209,8 +218,9 @@ void cancel_on_mail(struct shard *sh, struct mail_cancel *m);
 void cancel_on_done(struct shard *sh, struct mail_cancel *m);
 /* The request has ended: its requester is told. Takes m over. */
 void cancel_answer(struct shard *sh, struct mail_cancel *m, enum close_reason outcome);
-/* Sets the client's BackendKeyData, and takes it back. False when memory is out. */
-bool cancel_make_key(struct client *c, bool is_long) must_check;
+/* Sets the client's BackendKeyData, and takes it back. pid: that of its server, or 0. False when memory is
+ * out. */
+bool cancel_make_key(struct client *c, bool is_long, uint32_t pid) must_check;
 void cancel_forget_key(struct client *c);
 
 /* cancel_carry.c: the connections that carry requests */

@@ -191,7 +191,8 @@ static void apply_timeouts(struct shard *sh, const struct config *cfg)
     struct config_timeouts t;
 
     config_shortest_timeouts(cfg, &t);
-    int64_t linked_us = shorter(shorter(t.query_us, t.transaction_us), t.idle_transaction_us);
+    int64_t linked_us =
+        shorter(shorter(shorter(t.query_us, t.transaction_us), t.idle_transaction_us), t.pin_idle_us);
     deadlines_configure(&sh->idle, t.client_idle_us, sh->now_us);
     deadlines_configure(&sh->linked, shorter(linked_us, t.client_idle_us), sh->now_us);
     shard_arm_deadlines(sh);

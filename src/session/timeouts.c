@@ -74,6 +74,9 @@ static struct deadline next_deadline(const struct server *s, int64_t now_us)
         .idle_us = is_idle ? idle_since(c, s->turn_us, now_us) : 0,
     };
 
+    if (c->pin != NULL)
+        since.pin_idle_us = since.idle_us;
+
     if (s->struck == CLOSE_NONE)
         return deadline_earliest(&since, &c->timeouts);
     return (struct deadline){
@@ -103,7 +106,7 @@ static bool end_gently(struct server *s, enum close_reason why)
 /* Returns when to look at it again. It may be in no list of ours any more, or another worker's. */
 static int64_t strike(struct server *s, enum close_reason why)
 {
-    if (why == CLOSE_CLIENT_IDLE_TIMEOUT) {
+    if (why == CLOSE_CLIENT_IDLE_TIMEOUT || why == CLOSE_PIN_IDLE_TIMEOUT) {
         client_close(s->client, why, NULL);
         return DEADLINE_NEVER;
     }
@@ -215,7 +218,7 @@ static bool end_transaction(struct server *s, enum close_reason why)
 bool timeouts_after_answer(struct server *s)
 {
     enum close_reason why = s->struck;
-    bool is_released = s->client->pool_mode != POOL_MODE_SESSION && tracker_is_releasable(&s->tracker);
+    bool is_released = !s->client->keeps_server && tracker_is_releasable(&s->tracker);
 
     if (s->query_start_us != 0 || is_released) {
         s->struck = CLOSE_NONE; /* the next of a pipeline runs; or the server is held, its client goes on */

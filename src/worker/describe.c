@@ -16,6 +16,7 @@
 #include "base/str.h"
 #include "session/cancel.h"
 #include "session/client.h"
+#include "session/pin.h"
 #include "session/server.h"
 #include "wire/params.h"
 #include "worker/worker.h"
@@ -268,6 +269,52 @@ static void describe_sessions(const struct shard *sh, struct mail_gather *m)
         (void)fill_servers(sh, m->rows, n);
 }
 
+/* ---- pins ---- */
+
+static void fill_pin(const struct client *c, struct pin_row *r)
+{
+    const struct server *s = c->server;
+    const char *application = c->params != NULL ? params_get(c->params, "application_name") : NULL;
+
+    r->client = c->id;
+    r->server = s->id;
+    str_copy(r->database, c->pool->database->name, sizeof(r->database));
+    str_copy(r->user, c->pool->user->name, sizeof(r->user));
+    str_copy(r->application_name, application != NULL ? application : "", sizeof(r->application_name));
+    r->remote_pid = s->backend_pid;
+    pin_reason_text(c->pin->reasons, r->reasons);
+    r->fingerprint = c->pin->of[c->pin->first].fingerprint;
+    str_copy(r->statement, c->pin->of[c->pin->first].statement, sizeof(r->statement));
+    r->since_us = to_wall(c->pin->since_us);
+    r->idle_us = s->query_start_us == 0 && s->tracker.tx_status == 'I' ? clock_now_us() - s->turn_us : 0;
+    r->worker = c->shard->index;
+}
+
+static bool is_pinned(const struct client *c)
+{
+    return c->pin != NULL && c->pin->is_counted;
+}
+
+/* A pinned client is linked. */
+static void describe_pins(const struct shard *sh, struct mail_gather *m)
+{
+    const struct list *clients = &sh->client_lists[CLIENT_ACTIVE];
+    uint32_t n = 0;
+
+    LIST_FOR_EACH (it, clients)
+        n += is_pinned(list_entry(it, const struct client, node));
+    m->pins = calloc(n > 0 ? n : 1, sizeof(*m->pins));
+    if (m->pins == NULL) {
+        m->n_rows = UINT32_MAX; /* memory was out */
+        return;
+    }
+    LIST_FOR_EACH (it, clients) {
+        const struct client *c = list_entry(it, const struct client, node);
+        if (is_pinned(c))
+            fill_pin(c, &m->pins[m->n_pins++]);
+    }
+}
+
 /* ---- memory ---- */
 
 static void put_memory(struct mail_gather *m, const char *name, uint64_t size_bytes, uint64_t used,
@@ -318,6 +365,8 @@ void worker_describe(struct shard *sh, struct mail_gather *m)
 {
     if ((m->kinds & (GATHER_CLIENTS | GATHER_SERVERS)) != 0)
         describe_sessions(sh, m);
+    if ((m->kinds & GATHER_PINS) != 0)
+        describe_pins(sh, m);
     if ((m->kinds & GATHER_MEMORY) != 0)
         describe_memory(sh, m);
     m->mail.type = MAIL_GATHERED;

@@ -166,7 +166,7 @@ def test_chain_of_peers(make_peers, pg, protocol):
 def test_loop_of_peers(make_peers):
     poolers = make_peers({1: {3: 2}, 2: {3: 1}})
     with poolers[1].raw() as raw:
-        assert send_cancel(raw, 0x00030000, b"\xff\xff\xff\xff").expect_closed() == []
+        assert send_cancel(raw, 0x01030000, b"\xff\xff\xff\xff").expect_closed() == []
     poolers[2].wait_log("cancel request for peer 3 has been forwarded too often")
     assert not poolers[1].log_lines("too often")
     for each in poolers.values():
@@ -176,10 +176,10 @@ def test_loop_of_peers(make_peers):
 def test_unknown_peer(make_pooler):
     pooler = make_pooler(settings={"peer_id": 1}, peers={2: "host=127.0.0.1 port=1"})
     with pooler.raw() as raw:
-        assert send_cancel(raw, 0x00030000, b"\xff\xff\xff\xff").expect_closed() == []
+        assert send_cancel(raw, 0x01030000, b"\xff\xff\xff\xff").expect_closed() == []
     pooler.wait_log("cancel request for peer 3, which is not in \\[peers\\]")
     with pooler.raw() as raw:
-        assert send_cancel(raw, 0x00020000, b"\xff\xff\xff\xff").expect_closed() == []
+        assert send_cancel(raw, 0x01020000, b"\xff\xff\xff\xff").expect_closed() == []
     pooler.wait_log("cancel request failed: could not connect to \"127.0.0.1\" port 1: ")
 
 

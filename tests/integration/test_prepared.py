@@ -162,7 +162,7 @@ def compare(pooler, expected, client=None, but=()):
 @pytest.mark.parametrize("max_statements", [200, 1, 2])
 def test_like_a_direct_connection(make_pooler, expected, max_statements):
     """Each script on a client of its own, all on one server: what it needs is there, or was evicted, or never was."""
-    pooler = make_pooler(settings={"default_pool_size": 1, "max_prepared_statements": max_statements})
+    pooler = make_pooler(settings={"default_pool_size": 1, "max_pinned": 1, "max_prepared_statements": max_statements})
     compare(pooler, expected)
     compare(pooler, expected)
     assert pooler.servers()[0]["prepared_statements"] <= max_statements
@@ -170,7 +170,7 @@ def test_like_a_direct_connection(make_pooler, expected, max_statements):
 
 def test_like_a_direct_connection_with_one_client(make_pooler, expected):
     """All scripts in one session; DEALLOCATE ALL between them empties client and server."""
-    pooler = make_pooler(settings={"default_pool_size": 1})
+    pooler = make_pooler(settings={"default_pool_size": 1, "max_pinned": 1})
     with pooler.wire() as client:
         compare(pooler, expected, client)
     assert pooler.servers()[0]["prepared_statements"] == 0

@@ -190,7 +190,7 @@ def test_pipeliner_lets_a_waiter_in_between_syncs(make_pooler, pg):
     now = wire.query("SELECT extract(epoch FROM clock_timestamp())")
     with pooler.wire() as busy, pooler.wire() as other, pg.connect() as holder:
         holder.execute("SELECT pg_advisory_lock(188)")
-        busy.send(wire.query("SELECT pg_advisory_lock(188), pg_advisory_unlock(188)"))
+        busy.send(wire.query("SELECT pg_advisory_xact_lock(188)"))
         wait_until(lambda: pooler.pool()["sv_active"] == 1, "the server to be in use")
         other.send(now)
         wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the other to wait")

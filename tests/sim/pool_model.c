@@ -129,6 +129,7 @@ static void perform_link(struct model_worker *w, const struct pool_act *act)
         return;
     }
     c->is_waiting = false;
+    c->is_pinned = false;
     c->server = s;
     c->grant = act->grant;
     s->state = SERVER_LINKED;
@@ -294,10 +295,32 @@ static void client_arrive(struct model_worker *w, struct model_client *c)
     checkout(w, c);
 }
 
+/* A pinned client does not give its server back until it is unpinned, or goes. */
+static bool pin_step(struct model_worker *w, struct model_client *c)
+{
+    struct model_server *s = c->server;
+    bool was_pinned = c->is_pinned;
+
+    if (w->model->is_draining)
+        return false;
+    if (chance(w, 200)) {
+        c->is_pinned = pool_pin(s->pool, s->slot);
+        model_require(c->is_pinned || !was_pinned);
+        if (w->model->pin_cb != NULL)
+            w->model->pin_cb(s->pool, was_pinned, c->is_pinned);
+    } else if (c->is_pinned && chance(w, 100)) {
+        pool_unpin(s->pool, s->slot);
+        c->is_pinned = false;
+    }
+    return c->is_pinned && chance(w, 700);
+}
+
 static void linked_step(struct model_worker *w, struct model_client *c)
 {
     struct model_server *s = c->server;
 
+    if (pin_step(w, c))
+        return;
     c->server = NULL;
     if (w->model->is_draining || chance(w, 600)) {
         release(w, s, chance(w, 50) ? CLOSE_UNCLEAN : CLOSE_NONE);
@@ -440,6 +463,7 @@ static void configure(struct model_worker *w, struct pool *pool)
         .reserve = chance(w, 500) ? 0 : 1 + (int)model_random(w, 5),
         .reserve_after_us = chance(w, 200) ? 0 : 1 + (int64_t)model_random(w, USEC_PER_SEC / 10),
         .min_size = (int)model_random(w, chance(w, 300) ? 20 : 3),
+        .max_pinned = (int)model_random(w, chance(w, 300) ? 20 : 4),
         .round_robin = chance(w, 300),
         .lifetime_us = chance(w, 500) ? 0 : USEC_PER_SEC / 2,
         .is_for_one_use = chance(w, 100),

@@ -32,7 +32,8 @@ struct model_client {
     bool is_waiting; /* has asked and has no answer yet */
     struct model_server *server;
     struct grant grant; /* of the link */
-    int overtaken;      /* the simulation's own count */
+    bool is_pinned;
+    int overtaken; /* the simulation's own count */
 };
 
 enum mail_kind { MAIL_ADOPT, MAIL_YIELD, MAIL_CONNECT, MAIL_CLOSE, MAIL_FAIL, MAIL_GRANT_FAILED };
@@ -77,6 +78,8 @@ struct model {
     bool is_draining;            /* no new clients, all goes well */
     /* Called after each call of the ledger; NULL = nothing to check. */
     void (*acts_cb)(struct model *m, struct pool *pool, const struct pool_acts *acts);
+    /* Called after pool_pin(); NULL = likewise. */
+    void (*pin_cb)(struct pool *pool, bool was_pinned, bool is_pinned);
 };
 
 uint64_t model_random(struct model_worker *w, uint64_t n);

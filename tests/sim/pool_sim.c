@@ -8,7 +8,8 @@
  * for a waiter that has waited long enough; nobody waits
  * next to an idle server, or to room for a connection, unless somebody is about to pump; no free place in
  * front of a ring whose head is not called; no idle server in sight of a starving pool; no pool serves its
- * own clients for long in sight of one that has no server; the order of grants and the bound of overtaking.
+ * own clients for long in sight of one that has no server; the order of grants and the bound of overtaking;
+ * no more pins than may be, and none refused while there is room.
  * Now and then everything is let come to its end: every ticket has ended then and every slot is found.
  */
 #include "pool_model.h"
@@ -23,7 +24,7 @@
 #define SIM_MAX_LOOK    16 /* waiters that the ledger looks at for a connection from the reserve */
 
 struct seen {
-    int nslots;
+    int nslots, n_pinned;
     int database_count, user_count;
     int64_t greedy_since_us; /* it goes on serving its own clients while another pool has no server; 0 = it
                                 does not */
@@ -182,6 +183,15 @@ static void after_call(struct model *m, struct pool *pool, const struct pool_act
     look_at_rings();
 }
 
+static void after_pin(struct pool *pool, bool was_pinned, bool is_pinned)
+{
+    struct seen *s = &seen[pool_index(pool)];
+
+    require(is_pinned == (was_pinned || s->n_pinned < pool->config.max_pinned));
+    require(pool->n_pinned == s->n_pinned + (is_pinned && !was_pinned));
+    s->n_pinned = pool->n_pinned;
+}
+
 typedef bool (*match_fn)(const struct pending *p, const void *arg);
 
 static bool in_some_outbox(match_fn match, const void *arg)
@@ -292,6 +302,8 @@ static void check_pool(int i)
     require(pool_check(pool));
     require(pool->nslots <= pool->config.limit + pool->lent || pool->nslots <= s->nslots);
     require(pool->lent <= pool->config.reserve);
+    require(pool->n_pinned <= s->n_pinned); /* after_pin() has seen those that are new */
+    s->n_pinned = pool->n_pinned;
     require(d->max == 0 || d->count <= d->max || d->count <= s->database_count);
     require(u->max == 0 || u->count <= u->max || u->count <= s->user_count);
     s->nslots = pool->nslots;
@@ -325,6 +337,7 @@ static void run(uint64_t seed, uint64_t steps)
     current_seed = seed;
     model_init(&model, seed, n_workers, n_databases, n_users);
     model.acts_cb = after_call;
+    model.pin_cb = after_pin;
     memset(seen, 0, sizeof(seen));
     for (current_step = 0; current_step < steps; current_step++) {
         step();

@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "ops_harness.h"
 #include "wire/codec.h"
+#include "stats/leaks.h"
 
 static const char small_ini[] =
     "[databases]\n"
@@ -239,6 +240,8 @@ struct harness *harness_new(const char *ini)
         h->instance.shards[i] = xcalloc(1, sizeof(struct shard));
     h->instance.registry = registry_new(HARNESS_WORKERS);
     h->instance.errors = xcalloc(1, sizeof(struct stats_errors));
+    h->instance.leaks = xcalloc(1, sizeof(struct leaks));
+    leaks_init(h->instance.leaks);
     add_pool(h, "other", "alice", 4);
     add_pool(h, "app", "bob", 7);
     add_pool(h, "app", "alice", 3);
@@ -257,6 +260,8 @@ void harness_free(struct harness *h)
     for (int i = 0; i < HARNESS_WORKERS; i++)
         free(h->instance.shards[i]);
     free(h->instance.errors);
+    leaks_destroy(h->instance.leaks);
+    free(h->instance.leaks);
     config_unref(h->config.config);
     buf_free(&h->out);
     buf_free(&h->calls);

@@ -26,10 +26,10 @@ static void test_layout(void **state)
         {0xffffffffffffffff, 0, 0, 0x01ffffffffffffff}, /* the process id is positive */
         {0x0000000000000000, 63, 0, 0x7e00000000000000},
         {0xffffffffffffffff, 63, 0, 0x7fffffffffffffff},
-        {0x00000000deadbeef, 0, 0, 0x00000001deadbeef}, /* ... and not 0 */
+        {0x00000000deadbeef, 0, 0, 0x01000000deadbeef}, /* ... and no server's */
         {0x0000000000000000, 5, 515, 0x0a03020000000003},
         {0xffffffffffffffff, 5, 515, 0x0b0302ffffffffff},
-        {0x0000000000000000, 0, 1, 0x0001000000000003},
+        {0x0000000000000000, 0, 1, 0x0101000000000003},
         {0xfffffffffffffffc, 1, 16383, 0x03ff3fffffffffff},
     };
     (void)state;
@@ -37,6 +37,7 @@ static void test_layout(void **state)
         uint64_t key = cancel_key_make(rows[i].random, rows[i].worker, rows[i].peer_id);
         assert_int_equal(key, rows[i].key);
         assert_int_equal(cancel_key_worker(key), rows[i].worker);
+        assert_false(cancel_key_may_be_servers(key));
         if (rows[i].peer_id == 0)
             continue;
         assert_int_equal(byte_at(key, 1) + (byte_at(key, 2) << 8), rows[i].peer_id);
@@ -47,6 +48,35 @@ static void test_layout(void **state)
             assert_int_equal(cancel_key_original(key - hop), key);
             assert_int_equal(cancel_key_peer(key - hop), rows[i].peer_id);
         }
+    }
+}
+
+static void test_servers_pid(void **state)
+{
+    static const struct {
+        uint64_t random;
+        uint32_t pid;
+        int peer_id;
+        bool ok;
+        uint64_t key;
+    } rows[] = {
+        {0x0123456789abcdec, 12345, 0, true, 0x0000303989abcdec},
+        {0x0123456789abcdec, 12345, 7, true, 0x0000303989abcdef}, /* the hops */
+        {0xffffffff00000000, 1, 0, true, 0x0000000100000000},
+        {0, 0, 0, false, 0},
+        {0, 0x00ffffff, 1, true, 0x00ffffff00000003},
+        {0, 0x01000000, 1, false, 0}, /* another pooler's: could be one of our own */
+        {0, 0x7f000000, 0, true, 0x7f00000000000000},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        uint64_t key;
+        assert_int_equal(cancel_key_make_servers(rows[i].random, rows[i].pid, rows[i].peer_id, &key),
+                         rows[i].ok);
+        if (rows[i].ok)
+            assert_int_equal(key, rows[i].key);
+        if (rows[i].ok && rows[i].peer_id > 0)
+            assert_true(cancel_key_may_be_servers(key) && cancel_key_hops(key) == 3);
     }
 }
 
@@ -93,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_servers_pid),
         cmocka_unit_test(test_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

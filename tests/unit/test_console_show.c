@@ -194,10 +194,10 @@ static void test_pools(void **state)
     pool_checkout(p, &ticket, h->now_us, &acts);
     h->now_us += 2 * USEC_PER_SEC + 7;
     check_rows(h, "SHOW POOLS",
-               "D app,alice,0,0,0,0,0,0,0,0,0,0,0,0,0,transaction,round-robin,0,0,3,0.000,0,0\n"
-               "D app,bob,2,1,0,0,0,0,0,0,0,0,1,2,7,transaction,round-robin,0,0,7,0.000,0,0\n"
-               "D other,alice,0,0,0,0,0,0,0,0,0,0,0,0,0,session,~,0,0,4,0.000,0,0\n"
-               "D pgbouncer,pgbouncer,1,0,0,0,0,0,0,0,0,0,0,0,0,statement,~,0,0,0,0.000,0,0\n");
+               "D app,alice,0,0,0,0,0,0,0,0,0,0,0,0,0,transaction,round-robin,0,0,3,0.000,0,0,0,0\n"
+               "D app,bob,2,1,0,0,0,0,0,0,0,0,1,2,7,transaction,round-robin,0,0,7,0.000,0,0,0,0\n"
+               "D other,alice,0,0,0,0,0,0,0,0,0,0,0,0,0,session,~,0,0,4,0.000,0,0,0,0\n"
+               "D pgbouncer,pgbouncer,1,0,0,0,0,0,0,0,0,0,0,0,0,statement,~,0,0,0,0.000,0,0,0,0\n");
     registry_retire(registry, registry_find_pool(registry, "other", "alice"));
     check_rows(h, "SHOW UTILIZATION",
                "D app,alice,3,0,0,0,0.000,0.000,0.000,0.000,0.000,0,0.000,0,0\n"
