@@ -59,6 +59,9 @@ struct pool *registry_get_pool(struct registry *r, const char *database, const c
 /* The one that runs auth_query as this user; beside the user's own, under the same limits. */
 struct pool *registry_get_lookup_pool(struct registry *r, const char *database, const char *user,
                                       bool *is_new);
+/* The one whose server listens for this user's clients, likewise. */
+struct pool *registry_get_listen_pool(struct registry *r, const char *database, const char *user,
+                                      bool *is_new);
 struct pool *registry_find_pool(struct registry *r, const char *database, const char *user);
 struct pool_database *registry_get_database(struct registry *r, const char *name);
 struct pool_user *registry_get_user(struct registry *r, const char *name);

@@ -41,7 +41,7 @@ struct user_entry {
 struct pool_key {
     const struct pool_database *database;
     const struct pool_user *user;
-    uint64_t is_for_lookups; /* as wide as the others: a key has no gaps */
+    uint64_t purpose; /* enum pool_purpose, as wide as the others: a key has no gaps */
 };
 
 struct pool_entry {
@@ -245,14 +245,15 @@ struct pool_user *registry_get_user(struct registry *r, const char *name)
 /* Of two pools with one database and user, SHOW and metrics must know which is which. */
 static char *name_pool(const struct pool_key *key)
 {
-    static const char suffix[] = " (auth_query)";
+    static const char *const suffixes[] = {
+        [POOL_FOR_CLIENTS] = "", [POOL_FOR_LOOKUPS] = " (auth_query)", [POOL_FOR_LISTENING] = " (listen)"};
+    const char *suffix = suffixes[key->purpose];
     size_t n = strlen(key->user->name);
-    char *name = malloc(n + sizeof(suffix));
+    char *name = malloc(n + strlen(suffix) + 1);
 
     if (name != NULL) {
-        memcpy(name, key->user->name, n + 1);
-        if (key->is_for_lookups)
-            memcpy(name + n, suffix, sizeof(suffix));
+        memcpy(name, key->user->name, n);
+        memcpy(name + n, suffix, strlen(suffix) + 1);
     }
     return name;
 }
@@ -269,7 +270,7 @@ static struct pool_entry *pool_entry_new(struct registry *r, const struct pool_k
         return NULL;
     }
     e->key = *key;
-    e->pool.is_for_lookups = key->is_for_lookups != 0;
+    e->pool.purpose = (enum pool_purpose)key->purpose;
     e->pool.label = name_pool(key);
     if (e->pool.label == NULL) {
         pool_entry_free(e);
@@ -294,12 +295,12 @@ static bool insert_pool(struct registry *r, struct pool_entry *e)
     return true;
 }
 
-static struct pool *get_pool(struct registry *r, const char *database, const char *user, bool is_for_lookups,
-                             bool *is_new)
+static struct pool *get_pool(struct registry *r, const char *database, const char *user,
+                             enum pool_purpose purpose, bool *is_new)
 {
     struct pool_key key = {.database = registry_get_database(r, database),
                            .user = registry_get_user(r, user),
-                           .is_for_lookups = is_for_lookups};
+                           .purpose = purpose};
     struct pool_entry *e, *made = NULL;
 
     *is_new = false;
@@ -330,13 +331,19 @@ static struct pool *get_pool(struct registry *r, const char *database, const cha
 
 struct pool *registry_get_pool(struct registry *r, const char *database, const char *user, bool *is_new)
 {
-    return get_pool(r, database, user, false, is_new);
+    return get_pool(r, database, user, POOL_FOR_CLIENTS, is_new);
 }
 
 struct pool *registry_get_lookup_pool(struct registry *r, const char *database, const char *user,
                                       bool *is_new)
 {
-    return get_pool(r, database, user, true, is_new);
+    return get_pool(r, database, user, POOL_FOR_LOOKUPS, is_new);
+}
+
+struct pool *registry_get_listen_pool(struct registry *r, const char *database, const char *user,
+                                      bool *is_new)
+{
+    return get_pool(r, database, user, POOL_FOR_LISTENING, is_new);
 }
 
 struct pool *registry_find_pool(struct registry *r, const char *database, const char *user)
