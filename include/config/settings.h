@@ -191,6 +191,8 @@ struct settings {
     const char *http_listen;    /* list for address_next(), "" none */
     int max_logins_in_progress; /* TLS handshakes, of all workers together; 0 = no limit */
     int metrics_compat;         /* enum config_metrics_compat */
+    int listen;
+    int listen_queue_size; /* bytes */
     int sql_prepare;
     int timeout_action; /* enum config_timeout_action */
     int workers;        /* 0 = auto */

@@ -22,6 +22,7 @@ static void mail_gather_free(struct mail_gather *m)
     if (m == NULL)
         return;
     free(m->rows);
+    free(m->listeners);
     free(m);
 }
 
@@ -127,7 +128,7 @@ void console_on_gathered(struct console *c, struct mail_gather *m)
         return;
     }
     g->answers[m->worker] = m;
-    if (m->rows == NULL && m->n_rows > 0)
+    if ((m->rows == NULL && m->n_rows > 0) || (m->listeners == NULL && m->n_listeners > 0))
         g->is_incomplete = true;
     if (--g->outstanding > 0)
         return;

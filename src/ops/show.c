@@ -72,6 +72,11 @@ static const struct column latency_columns[] = {
     {"p90_us", 'q'}, {"p95_us", 'q'}, {"p99_us", 'q'}, {"p999_us", 'q'}, {"max_us", 'q'},
 };
 
+static const struct column listeners_columns[] = {
+    {"database", 's'}, {"user", 's'}, {"channel", 's'}, {"state", 's'}, {"clients", 'i'},
+    {"notifications", 'q'}, {"queued_bytes", 'q'}, {"worker", 'i'},
+};
+
 static const struct column lists_columns[] = {
     {"list", 's'}, {"items", 'i'},
 };
@@ -157,7 +162,8 @@ static const struct column version_columns[] = {
 
 static const struct column workers_columns[] = {
     {"worker", 'i'}, {"clients", 'i'}, {"servers", 'i'}, {"handoffs", 'q'}, {"steals", 'q'}, {"adopted", 'q'},
-    {"turns", 'q'}, {"busy_us", 'q'}, {"avg_turn_us", 'q'}, {"max_turn_us", 'q'},
+    {"turns", 'q'}, {"busy_us", 'q'}, {"avg_turn_us", 'q'}, {"max_turn_us", 'q'}, {"listeners", 'i'},
+    {"notifications", 'q'},
 };
 
 #define HAS(c) .columns = c, .n_columns = ARRAY_SIZE(c)
@@ -179,6 +185,8 @@ static const struct relation relations[] = {
     {.name = "ERRORS", HAS(errors_columns), .fill = show_errors,
      .help = "why connections were closed, and errors that servers sent"},
     {.name = "LATENCY", HAS(latency_columns), .fill = show_latency, .help = "how long things took, by pool"},
+    {.name = "LISTENERS", HAS(listeners_columns), .fill_gathered = show_listeners, .gather = GATHER_LISTENERS,
+     .help = "channels that clients listen to, where servers are shared"},
     {.name = "LISTS", HAS(lists_columns), .fill = show_lists, .help = "how many of everything there are"},
     {.name = "MEM", HAS(mem_columns), .fill_gathered = show_memory, .gather = GATHER_MEMORY,
      .help = "memory, by what it is used for"},

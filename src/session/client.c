@@ -73,6 +73,7 @@ void client_apply_config(struct client *c, const struct config *cfg)
         c->timeouts.query_us = c->timeouts.transaction_us = 0; /* a stream is one long query */
     }
     prepared_client_configure(c);
+    listen_client_configure(c);
 }
 
 void client_peer_text(const struct client *c, char *out, size_t size)
@@ -196,6 +197,7 @@ void client_free(struct client *c)
     client_drop_input(c);
     client_login_free(c);
     prepared_client_free(c);
+    listening_free(c);
     params_unref(c->params);
     c->params = NULL;
     free(c->console_user);
@@ -275,6 +277,7 @@ static void client_leave(struct client *c)
         console_gone(c);
     if (s != NULL)
         server_client_gone(s);
+    listening_free(c);
     places_give_back(c);
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "auth_int.h"
+#include "session/notifiers.h"
 
 /* ---- words of our own ---- */
 
@@ -145,6 +146,9 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     }
     s->client = c;
     c->server = s;
+    s->listen_is_watching = c->listen_is_watching;
+    if (likely(s->notifier != NULL))
+        notifier_link(s->notifier, (uint32_t)(c->cancel_key >> 32), now_us);
     if (unlikely(!c->maps_statements))
         s->unnamed_of = 0; /* its own is not looked at */
     s->was_ready = false;
@@ -246,6 +250,8 @@ struct client *server_detach_client(struct server *s)
     struct client *c = s->client;
     if (c == NULL)
         return NULL;
+    if (unlikely(c->listening != NULL))
+        listen_unlink(c);
     s->client = NULL;
     c->server = NULL;
     if (unlikely(s->prepared != NULL))
@@ -291,15 +297,18 @@ static void server_retire_client(struct server *s)
         server_give_back(s, CLOSE_REPLICATION_ENDED);
         return;
     }
-    if (!wants_reset(s)) {
+    const bool has_listened = s->has_listened;
+    s->runs_reset_query = wants_reset(s);
+    if (likely(!s->runs_reset_query && !has_listened)) {
         server_give_back(s, CLOSE_NONE);
         return;
     }
-    s->needs_reset = false;
+    s->needs_reset = s->has_listened = false;
     s->setup_failed = false;
     server_set_state(s, SERVER_RESET);
     pool_testing(s->pool, s->slot, s->shard->now_us);
-    if (!server_send_internal(s, shard_settings(s->shard)->server_reset_query))
+    if ((has_listened && !server_send_internal(s, "UNLISTEN *")) ||
+        (s->runs_reset_query && !server_send_internal(s, shard_settings(s->shard)->server_reset_query)))
         server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
 }
 
@@ -316,6 +325,11 @@ void server_release(struct server *s)
     server_retire_client(s);
     if (c == NULL || c->state != CLIENT_IDLE)
         return;
+    if (unlikely(c->listening != NULL)) {
+        listening_flush(c);
+        if (c->stream.fd < 0 || c->state != CLIENT_IDLE)
+            return;
+    }
     if (shard_ends_client(c->shard, c))
         client_close(c, CLOSE_SHUTDOWN, NULL);
     else if (c->input != NULL)
@@ -384,7 +398,7 @@ void server_after_batch(struct server *s)
         if (s->setup_failed)
             server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
         else
-            server_give_back(s, doubt_unreported(s) ? CLOSE_NONE : CLOSE_NO_MEMORY);
+            server_give_back(s, !s->runs_reset_query || doubt_unreported(s) ? CLOSE_NONE : CLOSE_NO_MEMORY);
         return;
     case SERVER_ACTIVE: break;
     case SERVER_IDLE:
@@ -433,6 +447,11 @@ void server_after_batch(struct server *s)
     if (is_quiet && must_close_fast(s)) {
         client_close(c, CLOSE_ADMIN, close_reason_text(CLOSE_CONFIG_CHANGED));
         return;
+    }
+    if (unlikely(c->listening != NULL)) {
+        listening_flush(c);
+        if (c->stream.fd < 0 || c->state == CLIENT_CLOSING)
+            return;
     }
     if (c->input != NULL)
         client_resume(c);
