@@ -206,6 +206,8 @@ struct settings {
     int max_logins_in_progress; /* TLS handshakes, of all workers together; 0 = no limit */
     int metrics_compat;         /* enum config_metrics_compat */
     int server_tls_channel_binding; /* enum config_channel_binding */
+    int listen;
+    int listen_queue_size; /* bytes */
     int sql_prepare;
     int max_pinned; /* -1: by the size of the pool */
     int64_t pin_idle_timeout_us;

@@ -62,8 +62,8 @@ struct pool {
     /* constant */
     struct pool_database *database;
     struct pool_user *user;
-    const char *label;   /* who, in SHOW and metrics: the user; "USER (auth_query)" for look-ups */
-    bool is_for_lookups; /* runs auth_query, and nothing else: no client is ever linked to its servers */
+    const char *label; /* who, in SHOW and metrics: the user; "USER (auth_query)", "USER (listen)" */
+    enum pool_purpose purpose;
     int n_workers;
     struct pool_stats stats; /* per-worker shards, each written by its worker */
 

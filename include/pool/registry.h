@@ -64,6 +64,9 @@ struct pool *registry_get_lookup_pool(struct registry *r, const char *database, 
 /* May it be asked for, of a database whose name a stranger has said and that only the * line is for? Not
  * while REGISTRY_MAX_UNREACHED pools of look-ups have never had a server, unless it is there. */
 bool registry_may_look_up(struct registry *r, const char *database, const char *user) must_check;
+/* The one whose server listens for this user's clients, likewise. */
+struct pool *registry_get_listen_pool(struct registry *r, const char *database, const char *user,
+                                      bool *is_new);
 struct pool *registry_find_pool(struct registry *r, const char *database, const char *user);
 struct pool_database *registry_get_database(struct registry *r, const char *name);
 struct pool_user *registry_get_user(struct registry *r, const char *name);

@@ -36,6 +36,14 @@
 struct pool;
 struct limits;
 
+/* What the servers of a pool are for. Only those of POOL_FOR_CLIENTS are linked to clients. */
+enum pool_purpose {
+    POOL_FOR_CLIENTS,
+    POOL_FOR_LOOKUPS, /* auth_query, and nothing else */
+    /* the one that listens for all clients: idle as the ledger sees it, but it does not give way to others */
+    POOL_FOR_LISTENING,
+};
+
 enum slot_state {
     SLOT_FREE,
     SLOT_CONNECTING,

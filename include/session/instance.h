@@ -28,6 +28,7 @@ struct derived;
 struct failures;
 struct leaks;
 struct lookups;
+struct notifiers;
 struct peer;
 struct scram_secret;
 struct server;
@@ -90,9 +91,10 @@ struct instance {
     struct loop *control;
     struct registry *registry;
     struct stats_errors *errors;
-    struct lookups *lookups;   /* answers of auth_query */
-    struct failures *failures; /* failed logins */
-    struct leaks *leaks;       /* who leaves state of a session behind */
+    struct lookups *lookups;     /* answers of auth_query */
+    struct failures *failures;   /* failed logins */
+    struct leaks *leaks;         /* who leaves state of a session behind */
+    struct notifiers *notifiers; /* whose notifications those of a server are */
     uint8_t scram_process_secret[32];
     int64_t started_wall_us;
 
@@ -124,6 +126,8 @@ enum mail_type {
     MAIL_LOOKED_UP,        /* worker: auth_query has told of a user that your client says it is */
     MAIL_PEER_NAMED,       /* helper: the operating-system user of one of your clients */
     MAIL_PASSWORD_CHECKED, /* checker: is the password of one of your clients right? */
+    MAIL_LISTEN,           /* worker: it wants to hear a channel, or not any more */
+    MAIL_LISTEN_NEWS,      /* worker: answers to that, and notifications */
     /* to the control thread */
     MAIL_CONSOLE_INPUT,  /* worker: messages of a console client, or its end */
     MAIL_GATHERED,       /* worker: rows */

@@ -85,7 +85,13 @@ struct mail_console_output {
 };
 
 /* Bits: what a gathering asks for. */
-enum gather_kind { GATHER_CLIENTS = 1, GATHER_SERVERS = 2, GATHER_MEMORY = 4, GATHER_PINS = 8 };
+enum gather_kind {
+    GATHER_CLIENTS = 1,
+    GATHER_SERVERS = 2,
+    GATHER_MEMORY = 4,
+    GATHER_PINS = 8,
+    GATHER_LISTENERS = 16,
+};
 
 /* What SHOW CLIENTS, SERVERS and SOCKETS tell of a connection. */
 struct session_row {
@@ -137,6 +143,18 @@ struct memory_row {
 
 #define GATHER_MAX_MEMORY 8
 
+/* A channel that clients of a worker listen to. */
+struct listen_row {
+    char database[64];
+    char user[64];
+    char channel[64];
+    const char *state; /* static text */
+    uint32_t clients;  /* whose LISTEN has taken effect */
+    uint64_t notifications;
+    uint64_t queued_bytes; /* of those clients, for all of their channels */
+    uint8_t worker;
+};
+
 /* MAIL_GATHER to each worker, MAIL_GATHERED back: the same object, rows filled (malloc'ed, NULL when memory
  * was out). */
 struct mail_gather {
@@ -150,6 +168,8 @@ struct mail_gather {
     uint32_t n_pins;
     struct memory_row memory[GATHER_MAX_MEMORY];
     uint32_t n_memory;
+    struct listen_row *listeners;
+    uint32_t n_listeners;
 };
 
 enum order_kind {

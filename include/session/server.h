@@ -18,6 +18,8 @@
 
 #define SERVER_KEY_MAX_BYTES 256
 
+struct listen_server;
+struct notifier;
 struct prepared;
 struct server_lookup;
 struct server_login;
@@ -45,15 +47,17 @@ struct server {
     struct slot *slot;     /* constant; NULL once the ledger has it back */
     struct client *client; /* linked */
     struct tracker tracker;
-    struct params *params;        /* what this connection has now, settable ones */
-    struct prepared *prepared;    /* statements under names of ours; NULL until there are any */
-    struct server_login *login;   /* while CONNECTING */
-    struct server_lookup *lookup; /* during STEP_LOOKUP */
-    struct dial dial;             /* while CONNECTING */
-    struct buf partial;           /* head of a message that has not arrived whole */
-    uint64_t id;                  /* for the log */
-    uint32_t remain_bytes;        /* of the message that is being passed on (or dropped) */
-    uint64_t unnamed_of;          /* id of the client whose unnamed statement this is; 0: nobody's, or none */
+    struct params *params;         /* what this connection has now, settable ones */
+    struct prepared *prepared;     /* statements under names of ours; NULL until there are any */
+    struct server_login *login;    /* while CONNECTING */
+    struct server_lookup *lookup;  /* during STEP_LOOKUP */
+    struct listen_server *listens; /* it listens for clients, and its stream is listen_server.c's */
+    struct notifier *notifier;     /* whose its notifications are: notifiers.c; NULL: not known */
+    struct dial dial;              /* while CONNECTING */
+    struct buf partial;            /* head of a message that has not arrived whole */
+    uint64_t id;                   /* for the log */
+    uint32_t remain_bytes;         /* of the message that is being passed on (or dropped) */
+    uint64_t unnamed_of; /* id of the client whose unnamed statement this is; 0: nobody's, or none */
     uint32_t backend_pid;
     uint8_t *key; /* cancel key */
     uint16_t key_bytes;
@@ -65,6 +69,7 @@ struct server {
     bool is_fresh;          /* has just connected: needs no check query */
     uint8_t step;           /* enum server_step */
     bool is_first;          /* linked, and nothing of its client's has been sent yet */
+    bool runs_reset_query;  /* RESET: server_reset_query, behind what else there is to remove */
     bool needs_reset;       /* its last client was in session mode: server_reset_query is due */
     char setup_sqlstate[6]; /* of that ErrorResponse */
     char setup_error[200];
@@ -86,6 +91,8 @@ struct server {
     struct cancel *cancel;       /* the cancel request under way against it, or queued; NULL: none */
     bool prepared_is_watching;   /* prepared statements have an interest in the next message: prepared.c */
     bool awaits_tags;            /* PREPARE or DEALLOCATE of its client's is under way: prepared_sql.c */
+    bool listen_is_watching;     /* its client's LISTEN or UNLISTEN is under way: listen.c */
+    bool has_listened;           /* ... and so it listens itself, until its client has done with it */
     uint8_t n_answers;           /* bytes of `answers` that go ahead of what is passed on next */
     uint8_t answers[60];
     enum close_reason close_reason;

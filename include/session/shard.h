@@ -19,6 +19,9 @@
 #include "session/deadlines.h"
 #include "session/instance.h"
 
+struct listen_server;
+struct listen_set;
+
 enum client_state {
     CLIENT_LOGIN,      /* start-up packet, authentication */
     CLIENT_LOGIN_WAIT, /* authenticated; waits for the pool's first server to learn its parameters */
@@ -104,15 +107,21 @@ struct shard {
     struct list cancels_queued; /* ... and those that wait for a place, oldest first */
     int n_cancel_clients;       /* clients in CLIENT_CANCEL */
     struct handshakes handshakes;
+    struct listen_set *listen_sets;       /* channels that its clients listen to: channels.c */
+    struct list listen_waiting;           /* struct listening: their LISTEN waits for a channel */
+    struct list listen_doomed;            /* ... that are to be closed */
+    struct listen_server *listen_servers; /* listening connections that are this worker's: listen_server.c */
 
     /* [atomic], written by the owner */
     _Atomic int n_clients;
     _Atomic int
         n_dispatched; /* mailed to us and not yet counted in n_clients; raised by the control thread */
     _Atomic int n_servers;
-    _Atomic uint64_t handoffs; /* servers mailed to another worker's waiter on release */
-    _Atomic uint64_t steals;   /* idle servers of other workers taken by our clients */
-    _Atomic uint64_t adopted;  /* servers that arrived */
+    _Atomic uint64_t handoffs;      /* servers mailed to another worker's waiter on release */
+    _Atomic uint64_t steals;        /* idle servers of other workers taken by our clients */
+    _Atomic uint64_t adopted;       /* servers that arrived */
+    _Atomic int n_listeners;        /* channels that its clients listen to, of all clients together */
+    _Atomic uint64_t notifications; /* kept for or sent to clients */
 };
 
 /* Boot; false when the system has no resources for it. on_mail gets all mail of the thread (loop->arg is the

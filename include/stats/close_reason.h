@@ -132,6 +132,12 @@ enum close_side {
       "57P01", "database removed", "The database is no longer in the pooler's configuration.") \
     X(CONFIG_CHANGED, config_changed, SERVER, "database configuration changed", NULL, NULL, NULL) \
     X(RECONNECT, reconnect, SERVER, "admin asked to reconnect", NULL, NULL, NULL) \
+    X(LISTEN_QUEUE_FULL, listen_queue_full, CLIENT, "too many notifications unread (listen_queue_size)", \
+      "53400", "too many notifications unread (listen_queue_size)", \
+      "Read notifications more quickly, keep transactions short, or raise listen_queue_size.") \
+    X(LISTEN_FAILED, listen_failed, CLIENT, "LISTEN failed", \
+      "08006", "LISTEN failed", "The server connection that listens could not be made: see the pooler's log.") \
+    X(LISTEN_ENDED, listen_ended, SERVER, "nobody listens any more", NULL, NULL, NULL) \
     X(PAUSED, paused, SERVER, "database paused", NULL, NULL, NULL) \
     X(OVER_LIMIT, over_limit, SERVER, "pool over its limit", NULL, NULL, NULL) \
     X(POOL_IDLE, pool_idle, SERVER, "pool idle timeout", NULL, NULL, NULL) \

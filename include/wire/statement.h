@@ -39,6 +39,8 @@ struct statement {
     uint32_t body_bytes;
     uint16_t variant;   /* equal ones in all else, where one server needs several */
     uint8_t kind;       /* enum statement_kind */
+    bool may_listen;    /* LISTEN, UNLISTEN or DISCARD may be in the text */
+    bool may_notify;    /* NOTIFY or pg_notify() may */
     uint8_t name_bytes; /* without the NUL */
     char name[31];      /* on servers */
 

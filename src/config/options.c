@@ -553,6 +553,20 @@ static const struct config_option options[] = {
          "prefer: where the server offers it; require: a server that lets us in otherwise is not used, nor "
          "one without TLS; disable. Also a key of [databases], by the name channel_binding."),
     BOOL(
+        listen, "1", R | OURS,
+        "LISTEN and UNLISTEN work with transaction and statement pooling: one server connection per database "
+        "and "
+        "user listens for all clients, counted in the limits, and notifications reach each client between "
+        "its "
+        "transactions, with the process id that the notifying client has from pgsluice. 0: such commands "
+        "concern the server connection that they happen to run on. Not seen are LISTEN inside of functions, "
+        "in "
+        "texts of more than 64 kB, and with a client_encoding of SJIS, BIG5, GBK, UHC, GB18030, JOHAB or "
+        "SHIFT_JIS_2004. Payloads come as UTF-8. Who LISTENs already is not concerned by a change."),
+    INT(listen_queue_size, "1048576", 16384, 8388608, R | OURS,
+        "Bytes of notifications that are kept for a client which is in a transaction or does not read. One "
+        "that exceeds it is disconnected."),
+    BOOL(
         sql_prepare, "1", R | OURS,
         "PREPARE, EXECUTE and DEALLOCATE in SQL work with transaction and statement pooling, where "
         "max_prepared_statements is not 0: names of statements are each client's own, and a server that "

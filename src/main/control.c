@@ -16,6 +16,7 @@
 #include "session/failures.h"
 #include "session/lookup.h"
 #include "stats/leaks.h"
+#include "session/notifiers.h"
 
 #define MAX_ARRIVING   256 /* connections beyond max_client_conn on their way to a worker */
 #define N_HELPERS      4   /* names without c-ares, and a query of the console */
@@ -273,6 +274,7 @@ bool control_init(struct control *ctl, const struct args *a, struct session_conf
     in->n_workers = s->workers > 0 ? s->workers : process_auto_workers();
     in->registry = registry_new(in->n_workers);
     in->lookups = lookups_new();
+    in->notifiers = notifiers_new();
     in->failures = failures_new();
     in->errors = xcalloc(1, sizeof(*in->errors));
     in->leaks = xcalloc(1, sizeof(*in->leaks));
@@ -342,6 +344,7 @@ bool control_destroy(struct control *ctl)
     loop_destroy(&ctl->loop);
     dial_cache_destroy();
     lookups_free(ctl->in.lookups);
+    notifiers_free(ctl->in.notifiers);
     failures_free(ctl->in.failures);
     registry_destroy(ctl->in.registry);
     free(ctl->in.errors);

@@ -44,7 +44,7 @@ static void retry_failed(struct control *ctl, struct pool *pool, int64_t now_us)
     struct pool_acts acts;
 
     if (atomic_load(&ctl->in.shutdown_mode) > SHUTDOWN_ANNOUNCED || atomic_load(&pool->is_retired) ||
-        registry_is_disabled(ctl->in.registry, pool->database))
+        pool->purpose == POOL_FOR_LISTENING || registry_is_disabled(ctl->in.registry, pool->database))
         return;
     if (pool_retry_failed(pool, (uint8_t)ctl->maintain_worker, now_us, &acts))
         pool->database->outage.is_likely = true;
@@ -120,6 +120,14 @@ static int64_t unused_timeout_us(const struct control *ctl, const struct pool *p
     return is_auto_database(ctl, pool) ? s->autodb_idle_timeout_us : s->pool_idle_timeout_us;
 }
 
+/* A listening connection, or somebody who waits for it. */
+static bool is_listening(struct pool *pool)
+{
+    return pool->purpose == POOL_FOR_LISTENING &&
+           (atomic_load_explicit(&pool->slots_hint, memory_order_relaxed) > 0 ||
+            atomic_load_explicit(&pool->waiting_hint, memory_order_relaxed) > 0);
+}
+
 /* A pool without clients closes its servers after the timeout and is then left out of SHOW. Returns when it
  * will be due, INT64_MAX when that is not in sight. */
 static int64_t forget_unused(struct control *ctl, struct pool *pool, int64_t now_us)
@@ -128,8 +136,10 @@ static int64_t forget_unused(struct control *ctl, struct pool *pool, int64_t now
     struct pool_numbers n;
     struct pool_acts acts;
 
-    if (atomic_load(&pool->clients) > 0) {
+    if (atomic_load(&pool->clients) > 0 || is_listening(pool)) {
         atomic_store(&pool->is_retired, false);
+        if (pool->purpose == POOL_FOR_LISTENING)
+            atomic_store(&pool->unused_since_us, 0);
         return INT64_MAX;
     }
     /* a pool of look-ups has no clients, but it may have some who wait */

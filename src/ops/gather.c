@@ -23,6 +23,7 @@ static void mail_gather_free(struct mail_gather *m)
         return;
     free(m->rows);
     free(m->pins);
+    free(m->listeners);
     free(m);
 }
 
@@ -128,7 +129,7 @@ void console_on_gathered(struct console *c, struct mail_gather *m)
         return;
     }
     g->answers[m->worker] = m;
-    if (m->rows == NULL && m->n_rows > 0)
+    if ((m->rows == NULL && m->n_rows > 0) || (m->listeners == NULL && m->n_listeners > 0))
         g->is_incomplete = true;
     if (--g->outstanding > 0)
         return;

@@ -90,6 +90,8 @@ const struct metric metrics_own[] = {
     {"pgsluice_worker_clients", "Clients of the worker thread.", WORKER, .column = "clients"},
     {"pgsluice_worker_servers", "Server connections of the worker thread.", WORKER, .column = "servers"},
     {"pgsluice_worker_handoffs_total", "Servers handed to a client of another worker.", WORKER, .is_counter = true, .column = "handoffs"},
+    {"pgsluice_worker_listeners", "Channels that clients listen to where servers are shared, of all clients together.", WORKER, .column = "listeners"},
+    {"pgsluice_worker_notifications_total", "Notifications for clients, counted for each of them.", WORKER, .is_counter = true, .column = "notifications"},
     {"pgsluice_worker_steals_total", "Idle servers taken from another worker.", WORKER, .is_counter = true, .column = "steals"},
     {"pgsluice_worker_adopted_total", "Servers that came from another worker.", WORKER, .is_counter = true, .column = "adopted"},
     {"pgsluice_worker_turns_total", "Turns of the event loop.", WORKER, .is_counter = true, .column = "turns"},

@@ -77,6 +77,11 @@ static const struct column leaks_columns[] = {
     {"statement", 's'}, {"count", 'q'}, {"abandoned", 'q'}, {"last_time", 'T'},
 };
 
+static const struct column listeners_columns[] = {
+    {"database", 's'}, {"user", 's'}, {"channel", 's'}, {"state", 's'}, {"clients", 'i'},
+    {"notifications", 'q'}, {"queued_bytes", 'q'}, {"worker", 'i'},
+};
+
 static const struct column lists_columns[] = {
     {"list", 's'}, {"items", 'i'},
 };
@@ -168,7 +173,8 @@ static const struct column version_columns[] = {
 
 static const struct column workers_columns[] = {
     {"worker", 'i'}, {"clients", 'i'}, {"servers", 'i'}, {"handoffs", 'q'}, {"steals", 'q'}, {"adopted", 'q'},
-    {"turns", 'q'}, {"busy_us", 'q'}, {"avg_turn_us", 'q'}, {"max_turn_us", 'q'},
+    {"turns", 'q'}, {"busy_us", 'q'}, {"avg_turn_us", 'q'}, {"max_turn_us", 'q'}, {"listeners", 'i'},
+    {"notifications", 'q'},
 };
 
 #define HAS(c) .columns = c, .n_columns = ARRAY_SIZE(c)
@@ -192,6 +198,8 @@ static const struct relation relations[] = {
     {.name = "LATENCY", HAS(latency_columns), .fill = show_latency, .help = "how long things took, by pool"},
     {.name = "LEAKS", HAS(leaks_columns), .fill = show_leaks,
      .help = "who leaves state of a session behind when a transaction ends, and how often"},
+    {.name = "LISTENERS", HAS(listeners_columns), .fill_gathered = show_listeners, .gather = GATHER_LISTENERS,
+     .help = "channels that clients listen to, where servers are shared"},
     {.name = "LISTS", HAS(lists_columns), .fill = show_lists, .help = "how many of everything there are"},
     {.name = "MEM", HAS(mem_columns), .fill_gathered = show_memory, .gather = GATHER_MEMORY,
      .help = "memory, by what it is used for"},

@@ -93,6 +93,7 @@ const struct relation *relation_find(const char *name);
 void relation_hint(const char *name, char *hint, size_t size);
 
 void show_active_sockets(struct console *c, struct result *r, struct mail_gather *const *answers, int n);
+void show_listeners(struct console *c, struct result *r, struct mail_gather *const *answers, int n);
 void show_clients(struct console *c, struct result *r, struct mail_gather *const *answers, int n);
 void show_config(struct console *c, struct result *r);
 void show_databases(struct console *c, struct result *r);

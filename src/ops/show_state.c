@@ -60,6 +60,8 @@ void show_workers(struct console *c, struct result *r)
         result_uint(r, busy_us);
         result_uint(r, turns > 0 ? busy_us / turns : 0);
         result_uint(r, relaxed(&sh->loop.max_turn_us));
+        result_int(r, atomic_load_explicit(&sh->n_listeners, memory_order_relaxed));
+        result_uint(r, relaxed(&sh->notifications));
         result_row_end(r);
     }
 }

@@ -252,7 +252,7 @@ static struct pool *member(struct limits *l, int i)
 /* [pool.lock] The slot that pool could give up, or NULL. */
 static struct slot *victim_of(struct pool *pool)
 {
-    return pool->n_waiters == 0 ? slot_find_longest_idle(pool) : NULL;
+    return pool->n_waiters == 0 && pool->purpose != POOL_FOR_LISTENING ? slot_find_longest_idle(pool) : NULL;
 }
 
 /* The pool that asked is not spared: if nobody waits there any more, others may starve for what it has. */

@@ -74,6 +74,8 @@ static void give_slot(struct pool *pool, struct slot *slot, struct ticket *ticke
 /* With nobody waiting here, a server is kept unless another pool starves under the same limit. */
 static enum close_reason must_give_way(struct pool *pool)
 {
+    if (pool->purpose == POOL_FOR_LISTENING)
+        return CLOSE_NONE;
     if (limits_is_starved(&pool->database->limits) || limits_is_starved(&pool->user->limits))
         return CLOSE_OVER_LIMIT;
     return CLOSE_NONE;

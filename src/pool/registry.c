@@ -41,7 +41,7 @@ struct user_entry {
 struct pool_key {
     const struct pool_database *database;
     const struct pool_user *user;
-    uint64_t is_for_lookups; /* as wide as the others: a key has no gaps */
+    uint64_t purpose; /* enum pool_purpose, as wide as the others: a key has no gaps */
 };
 
 struct pool_entry {
@@ -247,14 +247,15 @@ struct pool_user *registry_get_user(struct registry *r, const char *name)
 /* Of two pools with one database and user, SHOW and metrics must know which is which. */
 static char *name_pool(const struct pool_key *key)
 {
-    static const char suffix[] = " (auth_query)";
+    static const char *const suffixes[] = {
+        [POOL_FOR_CLIENTS] = "", [POOL_FOR_LOOKUPS] = " (auth_query)", [POOL_FOR_LISTENING] = " (listen)"};
+    const char *suffix = suffixes[key->purpose];
     size_t n = strlen(key->user->name);
-    char *name = malloc(n + sizeof(suffix));
+    char *name = malloc(n + strlen(suffix) + 1);
 
     if (name != NULL) {
-        memcpy(name, key->user->name, n + 1);
-        if (key->is_for_lookups)
-            memcpy(name + n, suffix, sizeof(suffix));
+        memcpy(name, key->user->name, n);
+        memcpy(name + n, suffix, strlen(suffix) + 1);
     }
     return name;
 }
@@ -271,7 +272,7 @@ static struct pool_entry *pool_entry_new(struct registry *r, const struct pool_k
         return NULL;
     }
     e->key = *key;
-    e->pool.is_for_lookups = key->is_for_lookups != 0;
+    e->pool.purpose = (enum pool_purpose)key->purpose;
     e->pool.label = name_pool(key);
     if (e->pool.label == NULL) {
         pool_entry_free(e);
@@ -293,17 +294,17 @@ static bool insert_pool(struct registry *r, struct pool_entry *e)
     limits_add_member(&e->pool.database->limits, &e->pool);
     limits_add_member(&e->pool.user->limits, &e->pool);
     r->pool_order.items[r->pool_order.n++] = e;
-    if (e->pool.is_for_lookups && r->n_unreached < REGISTRY_MAX_UNREACHED)
+    if (e->pool.purpose == POOL_FOR_LOOKUPS && r->n_unreached < REGISTRY_MAX_UNREACHED)
         r->unreached[r->n_unreached++] = &e->pool;
     return true;
 }
 
-static struct pool *get_pool(struct registry *r, const char *database, const char *user, bool is_for_lookups,
-                             bool *is_new)
+static struct pool *get_pool(struct registry *r, const char *database, const char *user,
+                             enum pool_purpose purpose, bool *is_new)
 {
     struct pool_key key = {.database = registry_get_database(r, database),
                            .user = registry_get_user(r, user),
-                           .is_for_lookups = is_for_lookups};
+                           .purpose = purpose};
     struct pool_entry *e, *made = NULL;
 
     *is_new = false;
@@ -334,25 +335,31 @@ static struct pool *get_pool(struct registry *r, const char *database, const cha
 
 struct pool *registry_get_pool(struct registry *r, const char *database, const char *user, bool *is_new)
 {
-    return get_pool(r, database, user, false, is_new);
+    return get_pool(r, database, user, POOL_FOR_CLIENTS, is_new);
 }
 
 struct pool *registry_get_lookup_pool(struct registry *r, const char *database, const char *user,
                                       bool *is_new)
 {
-    return get_pool(r, database, user, true, is_new);
+    return get_pool(r, database, user, POOL_FOR_LOOKUPS, is_new);
+}
+
+struct pool *registry_get_listen_pool(struct registry *r, const char *database, const char *user,
+                                      bool *is_new)
+{
+    return get_pool(r, database, user, POOL_FOR_LISTENING, is_new);
 }
 
 /* [lock] */
 static struct pool_entry *find_by_names(struct registry *r, const char *database, const char *user,
-                                        bool is_for_lookups)
+                                        enum pool_purpose purpose)
 {
     const struct database_entry *d = find_database(r, database);
     const struct user_entry *u = find_user(r, user);
 
     if (d == NULL || u == NULL)
         return NULL;
-    struct pool_key key = {.database = &d->database, .user = &u->user, .is_for_lookups = is_for_lookups};
+    struct pool_key key = {.database = &d->database, .user = &u->user, .purpose = purpose};
     return find_pool(r, &key);
 }
 
@@ -361,7 +368,7 @@ struct pool *registry_find_pool(struct registry *r, const char *database, const 
     struct pool_entry *e;
 
     lock_acquire(&r->lock);
-    e = find_by_names(r, database, user, false);
+    e = find_by_names(r, database, user, POOL_FOR_CLIENTS);
     lock_release(&r->lock);
     return e != NULL ? &e->pool : NULL;
 }
@@ -387,7 +394,8 @@ bool registry_may_look_up(struct registry *r, const char *database, const char *
     bool may;
 
     lock_acquire(&r->lock);
-    may = r->n_unreached < REGISTRY_MAX_UNREACHED || find_by_names(r, database, user, true) != NULL;
+    may =
+        r->n_unreached < REGISTRY_MAX_UNREACHED || find_by_names(r, database, user, POOL_FOR_LOOKUPS) != NULL;
     if (!may) {
         look_at_unreached(r);
         may = r->n_unreached < REGISTRY_MAX_UNREACHED;

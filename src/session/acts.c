@@ -97,6 +97,10 @@ static void server_hand_off(struct shard *sh, struct server *s, uint8_t worker)
 
 static void perform_link(struct shard *sh, struct pool *pool, const struct pool_act *act)
 {
+    if (unlikely(pool->purpose == POOL_FOR_LISTENING)) {
+        listen_server_link(sh, pool, act->slot);
+        return;
+    }
     struct client *c = handle_get(&sh->clients, act->grant.client);
     struct server *s = act->slot->server;
 
@@ -113,6 +117,10 @@ static void perform_link(struct shard *sh, struct pool *pool, const struct pool_
 
 static void fail_client(struct shard *sh, struct pool *pool, const struct grant *grant)
 {
+    if (pool->purpose == POOL_FOR_LISTENING) {
+        listen_server_failed(sh, pool, grant);
+        return;
+    }
     struct client *c = handle_get(&sh->clients, grant->client);
     if (c == NULL || c->ticket.number != grant->number || c->server != NULL ||
         (c->state != CLIENT_WAITING && c->state != CLIENT_LOGIN_WAIT))
@@ -144,7 +152,10 @@ static void perform_act(struct shard *sh, struct pool *pool, const struct pool_a
 
     switch (act->kind) {
     case POOL_ACT_LINK: perform_link(sh, pool, act); return;
-    case POOL_ACT_IDLE: return;
+    case POOL_ACT_IDLE:
+        if (unlikely(pool->purpose == POOL_FOR_LISTENING))
+            listen_server_idle(sh, pool, act->slot);
+        return;
     case POOL_ACT_HANDOFF: server_hand_off(sh, act->slot->server, act->worker); return;
     case POOL_ACT_CONNECT:
         if (is_mine)
@@ -210,8 +221,10 @@ void shard_perform(struct shard *sh, struct pool *pool, struct pool_acts *acts)
 
 /* ---- the other end of the mail ---- */
 
-static struct ticket *grant_ticket(struct shard *sh, const struct grant *g)
+static struct ticket *grant_ticket(struct shard *sh, const struct pool *pool, const struct grant *g)
 {
+    if (unlikely(pool->purpose == POOL_FOR_LISTENING))
+        return listen_server_ticket(sh, pool, g);
     struct client *c = handle_get(&sh->clients, g->client);
     bool is_waiting = c != NULL && c->ticket.number == g->number &&
                       (c->state == CLIENT_WAITING || c->state == CLIENT_LOGIN_WAIT);
@@ -230,7 +243,7 @@ static void on_adopt(struct shard *sh, struct server *s)
     atomic_fetch_add_explicit(&sh->adopted, 1, memory_order_relaxed);
     struct grant grant = s->slot->grant;
     struct pool *pool = s->pool;
-    struct ticket *t = grant_ticket(sh, &grant);
+    struct ticket *t = grant_ticket(sh, pool, &grant);
     if (is_attached) {
         pool_adopt(pool, s->slot, t, sh->now_us, &acts);
         shard_perform(sh, pool, &acts);
@@ -251,7 +264,7 @@ static void on_yield(struct shard *sh, struct server *s)
 {
     struct pool_acts acts;
     struct grant failed = {0};
-    struct ticket *t = grant_ticket(sh, &s->slot->grant);
+    struct ticket *t = grant_ticket(sh, s->pool, &s->slot->grant);
     /* an idle server that is not quiet has words of TLS under way: it cannot be moved now */
     bool is_alive = !s->is_dead && s->partial.len == 0 && stream_is_quiet(&s->stream);
     struct pool *pool = s->pool;
@@ -282,7 +295,7 @@ static void on_yield(struct shard *sh, struct server *s)
 static void on_grant_failed(struct shard *sh, struct mail_slot *m)
 {
     struct pool_acts acts;
-    struct ticket *t = grant_ticket(sh, &m->grant);
+    struct ticket *t = grant_ticket(sh, m->pool, &m->grant);
     if (t == NULL)
         return;
     pool_requeue(m->pool, t, &m->grant, sh->now_us, &acts);

@@ -284,7 +284,8 @@ void cancel_on_mail(struct shard *sh, struct mail_cancel *m)
     if (c->state == CLIENT_CONSOLE)
         console_cancel(c);
     else if (client_has_unsent(c) &&
-             (c->state == CLIENT_WAITING || (c->state == CLIENT_ACTIVE && s->state == SERVER_SETUP)))
+             (c->state == CLIENT_WAITING || (c->state == CLIENT_ACTIVE && s->state == SERVER_SETUP) ||
+              listening_cancel(c)))
         client_cancel_unsent(c, "canceling statement due to user request");
     cancel_answer(sh, m, CLOSE_CANCEL_DONE);
 }

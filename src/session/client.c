@@ -76,6 +76,7 @@ void client_apply_config(struct client *c, const struct config *cfg)
     c->watches_state = c->pool_mode != POOL_MODE_SESSION;
     client_keeps_configure(c);
     prepared_client_configure(c);
+    listen_client_configure(c);
 }
 
 void client_keeps_configure(struct client *c)
@@ -245,6 +246,7 @@ void client_free(struct client *c)
     client_drop_input(c);
     client_login_free(c);
     prepared_client_free(c);
+    listening_free(c);
     params_unref(c->params);
     c->params = NULL;
     free(c->console_user);
@@ -329,6 +331,7 @@ static void client_leave(struct client *c)
         console_gone(c);
     if (s != NULL)
         server_client_gone(s);
+    listening_free(c);
     places_give_back(c);
 }
 

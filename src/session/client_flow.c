@@ -12,7 +12,9 @@
 #include <string.h>
 
 #include "base/secret.h"
+#include "listen_int.h"
 #include "pin_watch.h"
+#include "session/notifiers.h"
 
 static void client_on_read(struct stream *st);
 static void client_on_drain(struct stream *st);
@@ -133,7 +135,13 @@ static inline enum prepared_step take_unnamed_parse(struct client *c, struct ser
         return PREPARED_LOST;
     s->unnamed_of = 0; /* until it goes: who is held back may go on with another server */
     o->unnamed_at = OUTGOING_NO_UNNAMED;
-    if (unlikely(c->maps_sql && !is_plain_sql(o->data + at, WIRE_HEADER_BYTES + 1, here, len))) {
+    const bool is_plain = is_plain_sql(o->data + at, WIRE_HEADER_BYTES + 1, here, len);
+    if (unlikely(c->maps_listen && (!is_plain || c->listen_is_watching))) {
+        enum prepared_step step = listen_message(c, s, o, at, len_bytes);
+        if (step != PREPARED_PLAIN)
+            return step;
+    }
+    if (unlikely(c->maps_sql && !is_plain)) {
         enum prepared_step step = prepared_unnamed_parse(c, s, o, at, len_bytes, used);
         if (step == PREPARED_TAKEN)
             s->unnamed_of = c->id;
@@ -160,9 +168,14 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
         s->unnamed_of = 0;
         if (unlikely(c->unnamed != NULL) && !unnamed_forget(c, s, o, at))
             return PREPARED_LOST;
-        if (!c->maps_sql || likely(is_plain_sql(message, WIRE_HEADER_BYTES, here, len)))
+        if (likely(is_plain_sql(message, WIRE_HEADER_BYTES, here, len) && !c->listen_is_watching))
             return PREPARED_PLAIN;
-        return prepared_query(c, s, o, at, len_bytes, used);
+        if (c->maps_listen) {
+            enum prepared_step step = listen_message(c, s, o, at, len_bytes);
+            if (step != PREPARED_PLAIN)
+                return step;
+        }
+        return c->maps_sql ? prepared_query(c, s, o, at, len_bytes, used) : PREPARED_PLAIN;
     case 'P':
         if (statement_is_named(message, here))
             return prepared_message(c, s, o, at, len_bytes, used);
@@ -170,6 +183,11 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
     case 'B':
         if (statement_is_named(message, here))
             return prepared_message(c, s, o, at, len_bytes, used);
+        if (unlikely(c->listen_is_watching)) {
+            enum prepared_step step = listen_bind_unnamed(c, s, o, at);
+            if (step != PREPARED_PLAIN)
+                return step;
+        }
         o->unnamed_at = OUTGOING_NO_UNNAMED;
         return likely(s->unnamed_of == c->id) ? PREPARED_PLAIN : unnamed_use(c, s, o, at, len_bytes);
     case 'D':
@@ -194,11 +212,25 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
     }
 }
 
+/* The same without prepared statements of ours: it may be about LISTEN. */
+static enum prepared_step take_listen(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                      uint32_t len_bytes, uint8_t type, uint32_t len)
+{
+    if (type != 'Q' && type != 'P')
+        return type == 'B' && c->listen_is_watching ? listen_bind_unnamed(c, s, o, at) : PREPARED_PLAIN;
+    if (type == 'Q' && !c->listen_is_watching &&
+        is_plain_sql(o->data + at, WIRE_HEADER_BYTES, len_bytes - at, len))
+        return PREPARED_PLAIN;
+    return listen_message(c, s, o, at, len_bytes);
+}
+
 /* One message, whose header at data[at..] is right: told to the tracker, and prepared statements put in. */
 static inline enum prepared_step take_request(struct client *c, struct server *s, struct outgoing *o,
                                               uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
                                               uint32_t *used)
 {
+    if (unlikely(s->notifier != NULL && notifier_is_heard(s->notifier)))
+        notify_look(c, s, o->data + at, len_bytes - at);
     if (c->watches_state && (type == 'Q' || type == 'P' || type == 'B')) {
         enum prepared_step step = pin_watch_message(c, s, o, at, len_bytes, type, len, used);
         if (unlikely(step != PREPARED_PLAIN)) {
@@ -209,6 +241,10 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
     }
     if (c->maps_statements) {
         enum prepared_step step = take_statement(c, s, o, at, len_bytes, type, len, used);
+        if (step != PREPARED_PLAIN)
+            return step;
+    } else if (unlikely(c->maps_listen)) {
+        enum prepared_step step = take_listen(c, s, o, at, len_bytes, type, len);
         if (step != PREPARED_PLAIN)
             return step;
     }
@@ -414,6 +450,8 @@ static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t le
         c->is_dropping = c->remain_bytes > 0;
         return WIRE_HEADER_BYTES;
     }
+    if (unlikely(c->maps_listen) && c->state == CLIENT_IDLE && listen_waits_first(c, data, len_bytes))
+        return 0;
     struct pool_acts acts;
     pool_checkout(c->pool, &c->ticket, c->shard->now_us, &acts);
     if (likely(acts.n == 1 && !acts.more && acts.act[0].kind == POOL_ACT_LINK)) {
@@ -552,6 +590,11 @@ static void client_on_drain(struct stream *st)
     struct client *c = container_of(st, struct client, stream);
 
     shard_touch(c->shard);
+    if (unlikely(c->listening != NULL)) {
+        listening_flush(c);
+        if (is_gone(c))
+            return;
+    }
     if (c->server != NULL && !c->server->stream.is_reading) {
         struct server *s = c->server;
         if (!stream_read_start(&s->stream))

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "auth_int.h"
+#include "session/notifiers.h"
 #include "session/pin.h"
 
 /* ---- words of our own ---- */
@@ -173,6 +174,9 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     }
     s->client = c;
     c->server = s;
+    s->listen_is_watching = c->listen_is_watching;
+    if (likely(s->notifier != NULL))
+        notifier_link(s->notifier, (uint32_t)(c->cancel_key >> 32), now_us);
     if (unlikely(!c->maps_statements))
         s->unnamed_of = 0; /* its own is not looked at */
     s->was_ready = false;
@@ -280,6 +284,8 @@ struct client *server_detach_client(struct server *s)
     struct client *c = s->client;
     if (c == NULL)
         return NULL;
+    if (unlikely(c->listening != NULL))
+        listen_unlink(c);
     s->client = NULL;
     c->server = NULL;
     if (unlikely(s->prepared != NULL))
@@ -324,6 +330,26 @@ static void start_reset(struct server *s, const char *sql)
         server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
 }
 
+/* Removes the next of what the last client has left. False: there is no more. */
+static bool clean_next(struct server *s)
+{
+    const char *sql = unlikely(s->left != 0) ? pin_cleaning_sql(s->left) : NULL;
+
+    s->left = 0;
+    if (sql == NULL && unlikely(s->has_listened)) {
+        s->has_listened = false;
+        sql = "UNLISTEN *";
+    }
+    if (sql == NULL && !s->runs_reset_query && wants_reset(s)) {
+        s->needs_reset = false;
+        s->runs_reset_query = true;
+        sql = shard_settings(s->shard)->server_reset_query;
+    }
+    if (sql != NULL)
+        start_reset(s, sql);
+    return sql != NULL;
+}
+
 /* No client any more, nothing owed: clean up and give back. */
 static void server_retire_client(struct server *s)
 {
@@ -343,18 +369,9 @@ static void server_retire_client(struct server *s)
         server_give_back(s, CLOSE_STATE_LEFT);
         return;
     }
-    const char *cleaning = unlikely(s->left != 0) ? pin_cleaning_sql(s->left) : NULL;
-    if (cleaning != NULL) {
-        start_reset(s, cleaning);
-        return;
-    }
-    s->left = 0;
-    if (!wants_reset(s)) {
+    s->runs_reset_query = false;
+    if (!clean_next(s))
         server_give_back(s, CLOSE_NONE);
-        return;
-    }
-    s->needs_reset = false;
-    start_reset(s, shard_settings(s->shard)->server_reset_query);
 }
 
 void server_release(struct server *s)
@@ -370,6 +387,11 @@ void server_release(struct server *s)
     server_retire_client(s);
     if (c == NULL || c->state != CLIENT_IDLE)
         return;
+    if (unlikely(c->listening != NULL)) {
+        listening_flush(c);
+        if (c->stream.fd < 0 || c->state != CLIENT_IDLE)
+            return;
+    }
     if (shard_ends_client(c->shard, c))
         client_close(c, CLOSE_SHUTDOWN, NULL);
     else if (c->input != NULL)
@@ -423,20 +445,13 @@ static bool doubt_unreported(struct server *s)
     return ok;
 }
 
-/* The query that removes what the last client has left has been answered. */
+/* A query that removes something of what the last client has left has been answered. */
 static void reset_done(struct server *s)
 {
-    const bool was_pinned = s->left != 0;
-
-    s->left = 0;
-    if (s->setup_failed) {
+    if (s->setup_failed)
         server_close(s, CLOSE_RESET_QUERY_FAILED, NULL);
-    } else if (was_pinned && wants_reset(s)) {
-        s->needs_reset = false;
-        start_reset(s, shard_settings(s->shard)->server_reset_query);
-    } else {
-        server_give_back(s, doubt_unreported(s) ? CLOSE_NONE : CLOSE_NO_MEMORY);
-    }
+    else if (!clean_next(s))
+        server_give_back(s, !s->runs_reset_query || doubt_unreported(s) ? CLOSE_NONE : CLOSE_NO_MEMORY);
 }
 
 void server_after_batch(struct server *s)
@@ -509,6 +524,11 @@ void server_after_batch(struct server *s)
     if (is_quiet && must_close_fast(s)) {
         client_close(c, CLOSE_ADMIN, close_reason_text(CLOSE_CONFIG_CHANGED));
         return;
+    }
+    if (unlikely(c->listening != NULL)) {
+        listening_flush(c);
+        if (c->stream.fd < 0 || c->state == CLIENT_CLOSING)
+            return;
     }
     if (c->input != NULL)
         client_resume(c);

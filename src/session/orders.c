@@ -104,6 +104,7 @@ void shard_close_all(struct shard *sh, enum close_reason why)
     struct list *node;
 
     sh->is_stopping = true;
+    listen_servers_stop(sh);
     /* closing one may move or close others, so each time the first that is left */
     for (int state = 0; state < CLIENT_CLOSING; state++)
         while ((node = sh->client_lists[state].next) != &sh->client_lists[state])

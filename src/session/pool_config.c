@@ -57,9 +57,16 @@ void session_configure_pool(struct instance *in, struct shard *sh, const struct 
     if (db == NULL)
         return;
     session_pool_config(cfg, db, user, &pc);
-    if (pool->is_for_lookups) {
+    if (pool->purpose != POOL_FOR_CLIENTS) {
         pc.min_size = 0;
         pc.keep_min_without_clients = false;
+    }
+    if (pool->purpose == POOL_FOR_LISTENING) {
+        /* one, which is never idle in truth, and of which each renewal costs notifications */
+        pc.limit = 1;
+        pc.reserve = 0;
+        pc.lifetime_us = pc.idle_timeout_us = 0;
+        pc.is_for_one_use = false;
     }
     limits_set_max(&pool->database->limits, config_max_db_connections(cfg, db), &acts[0]);
     limits_set_max(&pool->user->limits, config_max_user_connections(cfg, user), &acts[1]);

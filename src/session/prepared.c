@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "listen_int.h"
 #include "pin_watch.h"
 
 /* ---- what there is ---- */
@@ -209,6 +210,13 @@ static enum prepared_step take_use(struct client *c, struct server *s, struct ou
         enum prepared_step watched = pin_watch_bind(c, s, o, at, len_bytes, m->len, text, used);
         if (unlikely(watched != PREPARED_PLAIN))
             return watched;
+    }
+    if (unlikely(m->type == 'B' && c->maps_listen &&
+                 (name->statement->may_listen || c->listen_is_watching))) {
+        const char *text = (const char *)name->statement->body;
+        enum prepared_step first = listen_text(c, s, o, at, text, (uint32_t)strlen(text));
+        if (first != PREPARED_PLAIN)
+            return first;
     }
     enum prepared_step step =
         name->source == NULL ? prepared_follow_settings(c, name)
@@ -405,6 +413,11 @@ enum prepared_step prepared_message(struct client *c, struct server *s, struct o
     case STATEMENT_NONE: /* a Bind may have a named portal of the unnamed one */
         if (m.type != 'B')
             return PREPARED_PLAIN;
+        if (unlikely(c->listen_is_watching)) {
+            enum prepared_step step = listen_bind_unnamed(c, s, o, at);
+            if (step != PREPARED_PLAIN)
+                return step;
+        }
         o->unnamed_at = OUTGOING_NO_UNNAMED;
         return unnamed_use(c, s, o, at, len_bytes);
     case STATEMENT_MORE: return PREPARED_MORE;

@@ -16,6 +16,7 @@
 
 #include "base/str.h"
 #include "auth_int.h"
+#include "session/notifiers.h"
 
 /* [from] bit set of the states that may follow */
 #define TO(s) (1u << SERVER_##s)
@@ -113,6 +114,10 @@ void server_free(struct server *s)
     struct shard *sh = s->shard;
 
     cancel_server_gone(s);
+    if (s->listens != NULL)
+        listen_server_lost(s);
+    notifiers_remove(sh->instance->notifiers, s->notifier);
+    s->notifier = NULL;
     list_del(&s->node);
     dial_cancel(&s->dial);
     server_login_free(s);
@@ -177,6 +182,8 @@ void server_say_goodbye(struct server *s)
 
 void server_begin_close(struct server *s, enum close_reason why)
 {
+    if (s->listens != NULL)
+        listen_server_lost(s);
     server_log_close(s, why, NULL);
     server_say_goodbye(s);
 }
@@ -218,6 +225,8 @@ void server_close(struct server *s, enum close_reason why, const char *detail)
     }
     if (unlikely(s->lookup != NULL))
         lookup_server_lost(s, why);
+    if (unlikely(s->listens != NULL))
+        listen_server_lost(s);
     struct client *c = s->client;
     bool was_checking =
         s->state == SERVER_SETUP && (s->step == STEP_CHECK || (c != NULL && c->state == CLIENT_LOGIN_WAIT));

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "listen_int.h"
 #include "pin_watch.h"
 
 /* Messages of these types are looked into up to this size; a larger one is passed on as it comes. */
@@ -141,7 +142,9 @@ static inline uint32_t look_of(const struct server *s, uint8_t type, uint32_t le
     if (len > MAX_INSPECTED_BYTES)
         return 0;
     if (type == 'C')
-        return prepared_is_telling(s, len) || unlikely(s->has_pin) ? LOOK_WHOLE | LOOK_TAG : 0;
+        return prepared_is_telling(s, len) || unlikely(s->has_pin || s->listen_is_watching)
+                   ? LOOK_WHOLE | LOOK_TAG
+                   : 0;
     return LOOK_WHOLE;
 }
 
@@ -256,6 +259,20 @@ static bool take_refusal(struct server *s, struct batch *b, const uint8_t *body,
     return true;
 }
 
+/* The client's LISTEN or UNLISTEN is under way. */
+static void listen_is_told(struct server *s, uint8_t type, const uint8_t *body, uint32_t len_bytes,
+                           uint32_t facts)
+{
+    if ((facts & TRACKER_INTERNAL) != 0)
+        return;
+    if ((facts & LOOK_TAG) != 0)
+        listen_on_complete(s, body, len_bytes);
+    else if (type == 'E')
+        listen_on_error(s);
+    else if ((facts & TRACKER_READY) != 0)
+        listen_on_ready(s);
+}
+
 /* An error, and what it means for prepared statements. False: the server is lost. */
 static bool take_error(struct server *s, struct batch *b, const uint8_t *body, uint32_t len_bytes,
                        uint32_t facts, bool *is_for_client)
@@ -304,8 +321,12 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         prepared_on_complete(s, body, len - 4, (facts & TRACKER_INTERNAL) != 0);
     if (unlikely(s->has_pin) && (facts & (LOOK_TAG | TRACKER_INTERNAL)) == LOOK_TAG)
         pin_on_complete(s, body, len - 4);
+    if (unlikely(s->listen_is_watching))
+        listen_is_told(s, type, body, len - 4, facts);
     if (type == 'E')
         return take_error(s, b, is_whole ? body : NULL, len - 4, facts, is_for_client);
+    if (type == 'A' && s->client != NULL && s->client->maps_listen)
+        *is_for_client = false; /* comes by the listening connection, if it is this client's at all */
     if (type == 'S' && is_whole)
         *is_for_client = on_parameter(s, body, len - 4);
     else if (type == 'D' && is_whole && s->step == STEP_PINS)

@@ -24,6 +24,7 @@
 #include "base/secret.h"
 #include "base/str.h"
 #include "login_int.h"
+#include "session/notifiers.h"
 #include "server_login_int.h"
 
 static const struct stream_ops login_stream_ops;
@@ -473,6 +474,7 @@ static void login_done(struct server *s)
     server_set_state(s, SERVER_IDLE);
     struct params *mine = params_ref(welcome);
     server_login_free(s);
+    s->notifier = notifiers_add(s->shard->instance->notifiers, s->slot->endpoint, s->backend_pid);
     if (s->replication != REPLICATION_NONE) {
         replication_ready(s, mine);
         params_unref(mine);

@@ -246,6 +246,7 @@ void console_output(struct shard *sh, struct mail_console_output *m);
 void console_cancel(struct client *c);
 void console_gone(struct client *c);
 
+#include "listening_int.h"
 #include "timeouts_int.h"
 
 #endif

@@ -15,6 +15,7 @@
 
 #include "auth_int.h"
 #include "client_tls_int.h"
+#include "listen_int.h"
 #include "session_int.h"
 
 static bool has_deadlines(const struct shard *sh)
@@ -28,7 +29,8 @@ static bool has_deadlines(const struct shard *sh)
            !list_is_empty(&sh->server_lists[SERVER_SETUP]) ||
            !list_is_empty(&sh->server_lists[SERVER_RESET]) ||
            !list_is_empty(&sh->server_lists[SERVER_CLOSING]) || !list_is_empty(&sh->cancels) ||
-           !list_is_empty(&sh->cancels_queued);
+           !list_is_empty(&sh->cancels_queued) || !list_is_empty(&sh->listen_waiting) ||
+           listen_servers_have_deadlines(sh);
 }
 
 static bool is_empty(const struct shard *sh)
@@ -76,6 +78,8 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
     server_tick(sh, now_us);
     timeouts_tick(sh, now_us);
     cancel_tick(sh, now_us);
+    channels_tick(sh, now_us);
+    listen_servers_tick(sh, now_us);
     bool is_ending = orders_tick(sh, now_us);
     if (sh->is_stopping)
         stop_tick(sh, now_us);
@@ -123,6 +127,8 @@ bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct ses
     list_init(&sh->cancels);
     list_init(&sh->cancels_queued);
     list_init(&sh->held_back);
+    list_init(&sh->listen_waiting);
+    list_init(&sh->listen_doomed);
     cancel_table_init(&sh->cancel_keys);
     handshakes_init(sh);
     if (!loop_init(&sh->loop, on_mail, sh))
@@ -138,6 +144,8 @@ void shard_destroy(struct shard *sh)
 {
     event_del(&sh->tick_event);
     loop_destroy(&sh->loop);
+    channels_destroy(sh);
+    listen_servers_destroy(sh);
     handle_table_destroy(&sh->clients);
     cancel_table_destroy(&sh->cancel_keys);
     slab_destroy(&sh->client_slab);
@@ -176,6 +184,8 @@ bool shard_on_mail(struct shard *sh, struct mail *m)
     case MAIL_LOOKED_UP: client_lookup_on_mail(sh, m); return true;
     case MAIL_PEER_NAMED: client_peer_on_mail(sh, m); return true;
     case MAIL_PASSWORD_CHECKED: client_check_on_mail(sh, m); return true;
+    case MAIL_LISTEN: listen_on_mail(sh, container_of(m, struct mail_listen, mail)); return true;
+    case MAIL_LISTEN_NEWS: listen_on_news(sh, container_of(m, struct mail_listen_news, mail)); return true;
     default: return false;
     }
 }

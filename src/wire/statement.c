@@ -21,6 +21,7 @@
 #include "base/hash.h"
 #include "base/lock.h"
 #include "wire/codec.h"
+#include "wire/listen_sql.h"
 
 #define BUCKETS 16384
 #define SHARDS  16
@@ -154,6 +155,10 @@ static struct statement *make(const struct identity *id)
     s->name_bytes = (uint8_t)snprintf(s->name, sizeof(s->name), STATEMENT_PREFIX "%" PRIu64, s->number);
     atomic_init(&s->refs, 1);
     memcpy(s->body, id->body, id->body_bytes);
+    s->may_listen = id->body_bytes < LISTEN_LOOK_BYTES &&
+                    listen_may_have_command((const char *)s->body, id->body_bytes, true);
+    s->may_notify =
+        id->body_bytes < LISTEN_LOOK_BYTES && listen_may_notify((const char *)s->body, id->body_bytes);
     return s;
 }
 

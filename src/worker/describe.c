@@ -17,6 +17,7 @@
 #include "session/cancel.h"
 #include "session/client.h"
 #include "session/pin.h"
+#include "session/listen.h"
 #include "session/server.h"
 #include "wire/params.h"
 #include "worker/worker.h"
@@ -369,6 +370,8 @@ void worker_describe(struct shard *sh, struct mail_gather *m)
         describe_pins(sh, m);
     if ((m->kinds & GATHER_MEMORY) != 0)
         describe_memory(sh, m);
+    if ((m->kinds & GATHER_LISTENERS) != 0 && !listen_describe(sh, &m->listeners, &m->n_listeners))
+        m->n_listeners = UINT32_MAX; /* memory was out */
     m->mail.type = MAIL_GATHERED;
     loop_post(sh->instance->control, &m->mail);
 }

@@ -297,7 +297,7 @@ def compare_java(jar, source):
     """compare() with a client in one file of Java and this driver."""
     java, javac = need_program("java"), need_program("javac")
     classes = build_directory(f"java-{os.path.basename(os.path.realpath(jar))}")
-    subprocess.run([javac, "-d", classes, source], check=True, timeout=300)
+    subprocess.run([javac, "-cp", jar, "-d", classes, source], check=True, timeout=300)
     print(os.path.basename(os.path.realpath(jar)))
     name = os.path.splitext(os.path.basename(source))[0]
     compare(java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{classes}:{jar}", name)

@@ -32,6 +32,8 @@ COLUMNS = {
                   ("disabled", I)],
     "DNS_HOSTS": [("hostname", S), ("ttl", Q), ("addrs", S)],
     "DNS_ZONES": [("zonename", S), ("serial", Q), ("count", I)],
+    "LISTENERS": [("database", S), ("user", S), ("channel", S), ("state", S), ("clients", I), ("notifications", Q),
+                  ("queued_bytes", Q), ("worker", I)],
     "LISTS": [("list", S), ("items", I)],
     "MEM": [("name", S), ("size", I), ("used", I), ("free", I), ("memtotal", I)],
     "POOLS": [("database", S), ("user", S), ("cl_active", I), ("cl_waiting", I), ("cl_active_cancel_req", I), ("cl_waiting_cancel_req", I),
@@ -70,7 +72,7 @@ OWN_COLUMNS = {
                     ("utilization_1m", N), ("utilization_5m", N), ("utilization_15m", N), ("utilization_60m", N), ("peak", I),
                     ("saturated_seconds", N), ("reserve", I), ("reserve_used", I)],
     "WORKERS": [("worker", I), ("clients", I), ("servers", I), ("handoffs", Q), ("steals", Q), ("adopted", Q), ("turns", Q),
-                ("busy_us", Q), ("avg_turn_us", Q), ("max_turn_us", Q)],
+                ("busy_us", Q), ("avg_turn_us", Q), ("max_turn_us", Q), ("listeners", I), ("notifications", Q)],
 }
 
 CONFIG_ORDER = """admin_users application_name_add_host auth_dbname auth_file auth_hba_file auth_ident_file auth_ldap_options auth_query

@@ -371,7 +371,9 @@ static void test_process(void **state)
     atomic_store(&sh->loop.turns, 10);
     atomic_store(&sh->loop.busy_us, 75);
     atomic_store(&sh->loop.max_turn_us, 20);
-    check_rows(h, "SHOW WORKERS", "D 0,0,0,0,0,0,0,0,0,0\nD 1,5,4,3,2,1,10,75,7,20\n");
+    atomic_store(&sh->n_listeners, 6);
+    atomic_store(&sh->notifications, 7);
+    check_rows(h, "SHOW WORKERS", "D 0,0,0,0,0,0,0,0,0,0,0,0\nD 1,5,4,3,2,1,10,75,7,20,6,7\n");
 
     check_rows(h, "SHOW ERRORS", "");
     stats_errors_count_close(h->instance.errors, 1, CLOSE_QUERY_WAIT_TIMEOUT);

@@ -59,8 +59,27 @@ async function work(n) {
   say(n, '+ cursor', read.join(' '));
   const several = await client.query(`SELECT ${n} AS a; BEGIN; SELECT ${n} + 1 AS a; COMMIT`);
   say(n, '+ several', several.map((one) => one.rows.map((row) => row.a).join()).join());
+  await listen(client, n);
   say(n, 'end', await value('END', n));
   await client.end();
+}
+
+// Notifications of its own: all, in order, and by whom; none after a rollback or UNLISTEN.
+async function listen(client, n) {
+  const heard = [];
+  const end = new Promise((resolve) => client.on('notification', (message) => {
+    heard.push(`${message.payload}${message.processId === client.processID ? '' : ' of somebody else'}`);
+    if (message.payload === 'end') resolve();
+  }));
+  await client.query('BEGIN');
+  await client.query(`LISTEN rolled_back_${n}`);
+  await client.query('ROLLBACK');
+  await client.query(`LISTEN own_${n}`);
+  for (let i = 0; i < 3; i++) await client.query('SELECT pg_notify($1, $2)', [`own_${n}`, `${i}`]);
+  await client.query(`LISTEN end_${n}; UNLISTEN own_${n}`);
+  await client.query(`NOTIFY rolled_back_${n}, 'rolled back'; NOTIFY own_${n}, 'late'; NOTIFY end_${n}, 'end'`);
+  await end;
+  say(n, '+ heard', heard.join(', '));
 }
 
 function take(cursor, count) {

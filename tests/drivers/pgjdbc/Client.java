@@ -12,6 +12,8 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.postgresql.PGConnection;
+import org.postgresql.PGNotification;
 
 /** The work with pgjdbc: each client in one of its ways to send queries. */
 public final class Client implements AutoCloseable {
@@ -185,6 +187,49 @@ public final class Client implements AutoCloseable {
       }
     }
     changes.close();
+    listen();
+  }
+
+  /** Notifications of its own: all, in order, and by whom; none after a rollback or UNLISTEN. */
+  private void listen() throws SQLException {
+    PGConnection own = connection.unwrap(PGConnection.class);
+    List<String> heard = new ArrayList<>();
+    try (Statement statement = connection.createStatement();
+        PreparedStatement notify = connection.prepareStatement("SELECT pg_notify(?, ?)")) {
+      connection.setAutoCommit(false);
+      statement.execute("LISTEN rolled_back_" + n);
+      connection.rollback();
+      connection.setAutoCommit(true);
+      for (int i = 0; i < 7; i++) {
+        statement.execute("LISTEN own_" + n);
+      }
+      for (int i = 0; i < 7; i++) {
+        notify.setString(1, "own_" + n);
+        notify.setString(2, "" + i);
+        notify.execute();
+      }
+      hear(own, heard, 7);
+      statement.execute("UNLISTEN own_" + n);
+      statement.execute("LISTEN end_" + n);
+      statement.execute("NOTIFY rolled_back_" + n + ", 'rolled back'");
+      statement.execute("NOTIFY own_" + n + ", 'late'");
+      statement.execute("NOTIFY end_" + n + ", 'end'");
+      hear(own, heard, 8);
+    }
+    say("+ heard", heard);
+  }
+
+  private static void hear(PGConnection own, List<String> heard, int count) throws SQLException {
+    while (heard.size() < count) {
+      PGNotification[] more = own.getNotifications(10000);
+      if (more == null || more.length == 0) {
+        heard.add("nothing in ten seconds");
+        return;
+      }
+      for (PGNotification one : more) {
+        heard.add(one.getParameter() + (one.getPID() == own.getBackendPID() ? "" : " of somebody else"));
+      }
+    }
   }
 
   @Override
