@@ -151,18 +151,6 @@ void server_log_close(struct server *s, enum close_reason why, const char *detai
 void server_tick(struct shard *sh, int64_t now_us);
 struct stats_shard *server_stats(struct server *s);
 
-/* server_role.c */
-/* in_hot_standby or default_transaction_read_only was reported. */
-void server_role_reported(struct server *s, const char *name, const char *value);
-void server_role_error(struct server *s, const char *sqlstate, bool is_fatal);
-void server_role_row(struct server *s, const uint8_t *body, uint32_t len_bytes);
-/* After a batch: what it has told of the role is acted upon. */
-void server_role_act(struct server *s);
-/* Quiet, in use: asks the server itself. Its client's input waits. */
-void server_verify_begin(struct server *s);
-void server_verify_done(struct server *s);
-/* All servers of s's pool at its endpoint are replaced as they come free. */
-void server_role_recycle(struct server *s);
 /* What is kept for a session that has `all`: the settable part, without the server's own read-only default.
  * own: what the server reported at its login. NULL when memory is out. */
 struct params *session_params(struct params *all, const struct params *own) must_check;
@@ -247,6 +235,7 @@ void console_cancel(struct client *c);
 void console_gone(struct client *c);
 
 #include "listening_int.h"
+#include "server_role_int.h"
 #include "timeouts_int.h"
 
 #endif
