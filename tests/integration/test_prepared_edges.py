@@ -299,7 +299,7 @@ def test_one_that_is_held_back_is_not_the_servers(make_pooler, pg):
     pooler = make_pooler(settings={"default_pool_size": 2})
     with pg.connect() as lock, pooler.wire() as owner, pooler.wire() as client, pooler.wire() as busy, pooler.wire() as next_one:
         lock.execute("SELECT pg_advisory_lock(77)")
-        prepare(client, "lock", "SELECT pg_advisory_lock(77)")
+        prepare(client, "lock", "SELECT pg_advisory_xact_lock(77)")
         prepare(client, "a", "SELECT 'its own'")
         for other in (busy, next_one):
             prepare(other, "begin", "BEGIN")

@@ -200,7 +200,7 @@ def test_query_that_waits_is_cancelled(make_pooler, mode, protocol):
             messages = client.until("Z")
             assert states(messages) == ["57014", "I"]
             assert messages[0].fields()["S"] == "ERROR" and messages[0].text == "canceling statement due to query_timeout"
-            assert 1 <= time.monotonic() - started < 2
+            assert 0.95 <= time.monotonic() - started < 2  # it is told some time after the next one began to wait
             started = time.monotonic()
         holder.query("COMMIT")
         if mode == "session":
