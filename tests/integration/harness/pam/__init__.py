@@ -63,7 +63,7 @@ class Pam:
         options = os.environ.get("TSAN_OPTIONS")
         if options is not None:
             more["TSAN_OPTIONS"] = f"{options}:suppressions=" + util.write_file(f"{self.directory}/suppressed", SUPPRESSED)
-        return {"LD_PRELOAD": f"{self.directory}/confdir.so", "PGSLUICE_TEST_PAM_DIR": self.directory, **more}
+        return {"LD_PRELOAD": f"{self.directory}/confdir.so", "PGS_TEST_PAM_DIR": self.directory, **more}
 
     def destroy(self):
         self.go_on()

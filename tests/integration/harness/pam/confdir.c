@@ -7,5 +7,5 @@
 
 int pam_start(const char *service, const char *user, const struct pam_conv *conv, pam_handle_t **pam)
 {
-    return pam_start_confdir(service, user, conv, getenv("PGSLUICE_TEST_PAM_DIR"), pam);
+    return pam_start_confdir(service, user, conv, getenv("PGS_TEST_PAM_DIR"), pam);
 }
