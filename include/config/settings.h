@@ -28,6 +28,13 @@ enum config_pool_mode { POOL_MODE_SESSION, POOL_MODE_TRANSACTION, POOL_MODE_STAT
 /* "not set here": databases and users inherit. */
 #define POOL_MODE_INHERIT (-1)
 
+/* What becomes of what a client's session has and a transaction does not take back, where servers are shared.
+ */
+enum config_session_state {
+    SESSION_STATE_TRACK,  /* the client keeps its server */
+    SESSION_STATE_IGNORE, /* it stays with the server */
+};
+
 /* Which lines of auth_file count for a user that stands there more than once. */
 enum config_passwords { PASSWORDS_LAST, PASSWORDS_ALL };
 
@@ -212,6 +219,7 @@ struct settings {
     int max_pinned; /* -1: by the size of the pool */
     int64_t pin_idle_timeout_us;
     int session_link;   /* enum config_session_link */
+    int session_state;  /* enum config_session_state */
     int timeout_action; /* enum config_timeout_action */
     int workers;        /* 0 = auto */
 

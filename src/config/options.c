@@ -98,6 +98,12 @@ static const struct config_option_name pool_modes[] = {
     {NULL, 0, NULL},
 };
 
+static const struct config_option_name session_states[] = {
+    {"track", SESSION_STATE_TRACK, NULL},
+    {"ignore", SESSION_STATE_IGNORE, NULL},
+    {NULL, 0, NULL},
+};
+
 static const struct config_option_name sigterm_actions[] = {
     {"wait_for_clients", SIGTERM_WAIT_FOR_CLIENTS, NULL},
     {"wait_for_servers", SIGTERM_WAIT_FOR_SERVERS, NULL},
@@ -531,6 +537,11 @@ static const struct config_option options[] = {
          "would, for query_wait_timeout at most; client_login_timeout is for the part before, in which the "
          "client proves who it is. A client that has logged in and says nothing has a server all the same. A "
          "change counts for clients that log in later."),
+    ENUM(session_state, "track", session_states, R | OURS,
+         "With transaction and statement pooling, what becomes of what belongs to a session: advisory locks, "
+         "temporary tables, cursors WITH HOLD, libraries from LOAD. track: the client keeps its server "
+         "connection while they live, see max_pinned; ignore: they stay with the server connection, whoever "
+         "uses it next, as in PgBouncer."),
     INT(shutdown_rate, "500", 0, 1000000, R | OURS,
         "SHUTDOWN DRAIN closes no more than this many clients in a second, so that those to whom they turn "
         "next "

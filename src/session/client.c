@@ -73,7 +73,8 @@ void client_apply_config(struct client *c, const struct config *cfg)
         c->pool_mode = POOL_MODE_SESSION;
         c->timeouts.query_us = c->timeouts.transaction_us = 0; /* a stream is one long query */
     }
-    c->watches_state = c->pool_mode != POOL_MODE_SESSION;
+    c->watches_state = c->pool_mode != POOL_MODE_SESSION &&
+                       (shard_settings(c->shard)->session_state != SESSION_STATE_IGNORE || c->pin != NULL);
     client_keeps_configure(c);
     prepared_client_configure(c);
     listen_client_configure(c);

@@ -600,3 +600,21 @@ def test_psycopg(make_pinning):
         conn.execute("DROP TABLE mine")
         conn.commit()
         wait_pinned(pooler, 0)
+
+
+def test_ignored(make_pinning):
+    """session_state = ignore: what a session has stays with the server, as in PgBouncer; who is pinned when that is set goes on so."""
+    pooler = make_pinning(size=1, settings={"session_state": "ignore"})
+    with pooler.wire() as client, pooler.wire() as other:
+        assert not errors(client.query("CREATE TEMP TABLE mine (x int)"))
+        assert other.value("SELECT count(*) FROM mine") == "0", "it is on the one server"
+        assert pinned(pooler) == 0 and pooler.show("PINNED") == []
+        assert not errors(client.query("DROP TABLE mine"))
+        pooler.admin("SET max_pinned = 1")
+        pooler.admin("SET session_state = track")
+        assert not errors(client.query("CREATE TEMP TABLE mine (x int)"))
+        wait_pinned(pooler, 1)
+        pooler.admin("SET session_state = ignore")
+        assert not errors(client.query("DROP TABLE mine"))
+        wait_pinned(pooler, 0)
+        assert other.value("SELECT 1") == "1"
