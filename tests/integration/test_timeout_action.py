@@ -81,7 +81,8 @@ def test_pipeline_goes_on_behind_a_cancelled_query(make_pooler):
         client.send(wire.query("SELECT pg_sleep(60)"), wire.query("SELECT pg_sleep(0.3)"), wire.query("SELECT pg_sleep(60)"),
                     wire.query("SELECT 'last'"))
         assert states(client.until("Z")) == ["57014", "I"]
-        assert states(client.until("Z")) == ["I"]
+        # PostgreSQL signals the process, then its group: the second signal may come when the next one runs already
+        assert states(client.until("Z")) in (["I"], ["57014", "I"])
         assert states(client.until("Z")) == ["57014", "I"]
         assert client.trace() == "TDCZ"
 
