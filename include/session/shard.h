@@ -86,6 +86,7 @@ struct shard {
     struct list server_lists[SERVER_STATES];
     struct deadlines idle;   /* of the clients in IDLE */
     struct deadlines linked; /* of the servers in ACTIVE and BARRED */
+    int n_pinned;            /* clients with a pin: pin.h */
     struct event tick_event; /* runs only while some deadline may come */
     int64_t tick_at_us;      /* when it will; 0: not armed */
     int64_t now_us;          /* time of the event that is being handled: shard_touch() */

@@ -24,7 +24,7 @@ void deadlines_walk_see(struct deadlines *d, int64_t deadline_us)
 
 void deadlines_walk_end(struct deadlines *d, bool is_empty, int64_t now_us)
 {
-    if (is_empty)
+    if (is_empty || d->shortest_us <= 0) /* which may have become so by what a timeout has done */
         d->due_us = 0;
     else
         deadlines_walk_see(d, now_us + d->shortest_us);

@@ -100,9 +100,11 @@ static void note_living(struct client *c)
 
 /* ---- coming and going ---- */
 
+/* There was none, or there is none now. */
 static void set_pin(struct client *c, struct pin *pin)
 {
     c->pin = pin;
+    shard_count_pin(c->shard, pin != NULL ? 1 : -1);
     client_keeps_configure(c);
     if (c->server != NULL)
         c->server->has_pin = pin != NULL;

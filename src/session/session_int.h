@@ -39,6 +39,8 @@ static inline int64_t shard_touch(struct shard *sh)
 void shard_arm_tick(struct shard *sh);
 /* The next tick comes in time for sh->idle and sh->linked. */
 void shard_arm_deadlines(struct shard *sh);
+/* n more clients have a pin (or fewer): pin_idle_timeout wakes the loop only while there are any. */
+void shard_count_pin(struct shard *sh, int n);
 
 /* orders.c */
 void orders_on_mail(struct shard *sh, struct mail_order *m);

@@ -201,11 +201,23 @@ static void apply_timeouts(struct shard *sh, const struct config *cfg)
     struct config_timeouts t;
 
     config_shortest_timeouts(cfg, &t);
-    int64_t linked_us =
-        shorter(shorter(shorter(t.query_us, t.transaction_us), t.idle_transaction_us), t.pin_idle_us);
+    int64_t linked_us = shorter(shorter(t.query_us, t.transaction_us), t.idle_transaction_us);
+    if (sh->n_pinned > 0)
+        linked_us = shorter(linked_us, t.pin_idle_us);
     deadlines_configure(&sh->idle, t.client_idle_us, sh->now_us);
     deadlines_configure(&sh->linked, shorter(linked_us, t.client_idle_us), sh->now_us);
     shard_arm_deadlines(sh);
+}
+
+void shard_count_pin(struct shard *sh, int n)
+{
+    bool had_any = sh->n_pinned > 0;
+
+    sh->n_pinned += n;
+    if (had_any == (sh->n_pinned > 0))
+        return;
+    apply_timeouts(sh, sh->config->config);
+    shard_arm_tick(sh); /* which comes sooner than what has been armed */
 }
 
 void shard_apply_config(struct shard *sh)

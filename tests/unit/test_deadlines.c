@@ -52,6 +52,19 @@ static void test_walks_are_put_off(void **state)
     assert_int_equal(d.due_us, 2220); /* what begins from now on is not due before */
 }
 
+/* The last one whose timeout it was has gone by it. */
+static void test_no_timeout_is_left_behind_a_walk(void **state)
+{
+    (void)state;
+    struct deadlines d = {.shortest_us = 100, .due_us = 2100};
+
+    deadlines_walk_begin(&d);
+    deadlines_configure(&d, 0, 2100);
+    deadlines_walk_see(&d, DEADLINE_NEVER);
+    deadlines_walk_end(&d, false, 2100);
+    assert_int_equal(d.due_us, 0);
+}
+
 /* One that has waited for a server brings along when it began. */
 static void test_joins_late(void **state)
 {
@@ -198,9 +211,13 @@ static void test_walks_are_rare(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_in_force), cmocka_unit_test(test_walks_are_put_off),
-        cmocka_unit_test(test_joins_late),       cmocka_unit_test(test_turned_off),
-        cmocka_unit_test(test_earliest),         cmocka_unit_test(test_model),
+        cmocka_unit_test(test_nothing_in_force),
+        cmocka_unit_test(test_walks_are_put_off),
+        cmocka_unit_test(test_no_timeout_is_left_behind_a_walk),
+        cmocka_unit_test(test_joins_late),
+        cmocka_unit_test(test_turned_off),
+        cmocka_unit_test(test_earliest),
+        cmocka_unit_test(test_model),
         cmocka_unit_test(test_walks_are_rare),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
