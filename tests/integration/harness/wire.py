@@ -236,7 +236,10 @@ class Wire:
 
     def receive(self):
         head = self.receive_bytes(5)
-        return Msg(chr(head[0]), self.receive_bytes(struct.unpack("!I", head[1:])[0] - 4))
+        try:
+            return Msg(chr(head[0]), self.receive_bytes(struct.unpack("!I", head[1:])[0] - 4))
+        except Closed as error:
+            raise Closed(f"{error} in the message {head!r}, of which came {self.buffer[:200]!r}") from error
 
     def until(self, kinds="Z"):
         """All messages up to and including the first of these kinds."""
