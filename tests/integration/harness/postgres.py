@@ -144,8 +144,10 @@ class Postgres:
     def freeze(self):
         """As on a machine that has stopped: the kernel still accepts connections, and nothing is ever answered."""
         self.process.send_signal(signal.SIGSTOP)  # first, so that there are no more backends
+        util.wait_until(lambda: util.is_stopped(self.process.pid), "the postmaster to have stopped")  # it may be in fork()
         for pid in self._processes():
             os.kill(pid, signal.SIGSTOP)
+        util.wait_until(lambda: all(util.is_stopped(pid) for pid in self._processes()), "all of PostgreSQL to have stopped")
 
     def thaw(self):
         for pid in reversed(self._processes()):

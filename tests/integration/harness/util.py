@@ -30,11 +30,20 @@ def wait_until(condition, what="a condition", timeout=10.0, every=0.02):
         time.sleep(every)
 
 
+def is_stopped(pid):
+    """By SIGSTOP, or it has gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] in "TZX"
+    except OSError:
+        return True
+
+
 _handed_out = set()
 
 # Processes of one test run take ports from ranges of their own: between the choice of a port and its use another might take it.
 PROCESS = os.environ.get("PYTEST_XDIST_WORKER")  # gw0, gw1, ...
-PORTS = range(15000, 31000) if PROCESS is None else range(15000, 31000)[int(PROCESS[2:]) % 4 * 4000:][:4000]
+PORTS = range(15000, 31000) if PROCESS is None else range(15000, 31000)[int(PROCESS[2:]) % 8 * 2000:][:2000]
 
 
 def free_port():
