@@ -100,11 +100,12 @@ bool places_take_over(struct shard *sh, int family, const uint8_t *addr)
 
     LIST_FOR_EACH (it, &sh->client_lists[CLIENT_LOGIN]) {
         struct client *other = list_entry(it, struct client, node);
+        int n = crowd.n;
         if (!other->is_counted)
             continue;
-        all[crowd.n] = other;
         if (!crowd_add(&crowd, address_key(other->peer_family, other->peer_addr)))
             break;
+        all[n] = other;
     }
     int i = crowd_yields(&crowd, address_key(family, addr));
     if (i < 0)

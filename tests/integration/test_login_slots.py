@@ -124,6 +124,15 @@ def self_is_in(client):
         return False
 
 
+@pytest.mark.sanitizer
+def test_more_of_one_worker_than_are_looked_at(make):
+    """The oldest 256 logins of a worker are looked at for who gives way; there may be more."""
+    pooler = make(workers=1, max_client_conn=400)
+    with many(pooler, 400, CROWD, b"\0"):
+        for _ in range(3):
+            pooler.wire(password=PASSWORD).goodbye()
+
+
 def test_operator(make):
     """The console needs no place, but a connection that may become one does."""
     pooler = make()
