@@ -297,10 +297,10 @@ static int receive(struct stream *s, struct tls_buffers *b, int room, struct inp
 }
 
 /* Keeps what has not been opened. */
-static bool keep(struct stream_tls *t, const struct input *in)
+static bool keep(struct stream_tls *t, const struct tls_buffers *b, const struct input *in)
 {
-    if (t->kept != NULL && t->kept_len == in->len && t->kept_at == 0 && in->len > 0)
-        return true; /* nothing has happened to it */
+    if (t->kept != NULL && in->at == b->in && in->len == t->kept_len && t->kept_at == 0)
+        return true; /* none has been opened, and none has come */
     free(t->kept);
     t->kept = NULL;
     t->kept_at = t->kept_len = 0;
@@ -350,7 +350,7 @@ static int tls13_recv(struct stream *s, void *buf, int len_bytes)
     if (result <= 0)
         return result;
     int total = open_records(s, b, &in, buf, len_bytes, &result);
-    if (!keep(t, &in) || !tls_flush(s, b))
+    if (!keep(t, b, &in) || !tls_flush(s, b))
         result = STREAM_ERROR;
     if (unlikely(t->result != NULL)) /* a login: it may have been a password */
         secret_wipe(b->in, (size_t)(in.at - b->in));
@@ -464,32 +464,42 @@ static struct tls_handshake *result_new(const struct stream *s, SSL *ssl)
     return r;
 }
 
+bool tls13_begin(struct stream *s, const struct tls13_suite *suite, const struct tls_secrets *x,
+                 uint32_t n_sent)
+{
+    struct tls13 *c = calloc(1, sizeof(*c));
+
+    if (c == NULL)
+        return false;
+    c->suite = suite;
+    c->max_records = TLS13_MAX_RECORDS;
+    c->out.seq = n_sent;
+    if (tls13_keys_set(&c->in, suite, x->of_client) && tls13_keys_set(&c->out, suite, x->of_server)) {
+        s->tls->compact = c;
+        s->transport = &tls13_transport;
+        return true;
+    }
+    secret_wipe(c, sizeof(*c));
+    free(c);
+    return false;
+}
+
 void tls13_take_over(struct stream *s, uint32_t n_sent)
 {
     struct stream_tls *t = s->tls;
     const struct tls_secrets *x = t->secrets;
     const SSL_CIPHER *cipher = SSL_get_current_cipher(t->ssl);
-    const struct tls13_suite *suite =
-        x != NULL && cipher != NULL ? tls13_suite_find(SSL_CIPHER_get_id(cipher)) : NULL;
-    struct tls13 *c = suite != NULL ? calloc(1, sizeof(*c)) : NULL;
-    struct tls_handshake *r = c != NULL ? result_new(s, t->ssl) : NULL;
+    const struct tls13_suite *suite = cipher != NULL ? tls13_suite_find(SSL_CIPHER_get_id(cipher)) : NULL;
 
-    if (r != NULL && SSL_version(t->ssl) == TLS1_3_VERSION && SSL_pending(t->ssl) == 0 &&
+    if (suite != NULL && SSL_version(t->ssl) == TLS1_3_VERSION && SSL_pending(t->ssl) == 0 &&
         x->client_len == tls13_suite_secret_bytes(suite) && x->server_len == x->client_len &&
-        tls13_keys_set(&c->in, suite, x->of_client) && tls13_keys_set(&c->out, suite, x->of_server)) {
-        c->suite = suite;
-        c->out.seq = n_sent;
-        c->max_records = TLS13_MAX_RECORDS;
-        t->result = r;
-        t->compact = c;
-        SSL_free(t->ssl);
-        t->ssl = NULL;
-        s->transport = &tls13_transport;
-    } else {
-        if (r != NULL)
-            X509_free(r->verified);
-        free(r);
-        free(c);
+        (t->result = result_new(s, t->ssl)) != NULL) {
+        if (tls13_begin(s, suite, x, n_sent)) {
+            SSL_free(t->ssl);
+            t->ssl = NULL;
+        } else {
+            tls_result_free(t);
+        }
     }
     tls_secrets_free(t);
 }
