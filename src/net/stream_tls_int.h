@@ -46,6 +46,8 @@ struct tls13 {
     uint64_t max_records; /* by one key of ours */
     uint8_t *plain; /* opened, and too much for the reader: plain_len bytes from plain_at on; NULL: none */
     uint32_t plain_at, plain_len;
+    uint8_t n_without_data; /* records in a row */
+    bool owes_update;       /* the peer has asked us to change our keys */
     bool has_sent_end;
 };
 

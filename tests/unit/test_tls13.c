@@ -212,6 +212,29 @@ static uint32_t peer_seal(struct ours *o, enum tls13_type type, const void *data
     return n;
 }
 
+static void peer_send(struct ours *o, enum tls13_type type, const void *data, uint32_t len)
+{
+    uint8_t record[600];
+    uint32_t n = peer_seal(o, type, data, len, record);
+    assert_int_equal(write(o->peer_fd, record, n), n);
+}
+
+/* The type of the next record that we have sent, with its first bytes; 0: none. */
+static uint8_t peer_next(struct ours *o, uint8_t first[8])
+{
+    uint8_t record[600], type = 0;
+
+    if (recv(o->peer_fd, record, TLS13_HEADER_BYTES, MSG_DONTWAIT) != TLS13_HEADER_BYTES)
+        return 0;
+    ssize_t n = (ssize_t)record[3] << 8 | record[4];
+    assert_int_equal(recv(o->peer_fd, record + TLS13_HEADER_BYTES, (size_t)n, MSG_WAITALL), n);
+    assert_true(tls13_open(&o->peer, o->suite, &o->in, record, TLS13_HEADER_BYTES + (uint32_t)n, &type) >= 0);
+    memcpy(first, record + TLS13_HEADER_BYTES, 8);
+    if (type == TLS13_HANDSHAKE)
+        assert_true(tls13_keys_update(&o->in, o->suite));
+    return type;
+}
+
 /* All that is there: bytes, or why there will be no more. */
 static int take_all(struct ours *o, uint8_t *buf, int room, int piece)
 {
@@ -250,6 +273,59 @@ static void test_cut_anywhere(void **state)
                 assert_int_equal(total, 2 * LEN);
                 assert_memory_equal(got, sent, sizeof(sent));
             }
+        ours_end(&o);
+    }
+}
+
+static const uint8_t update[] = {24, 0, 0, 1, 0}, update_both[] = {24, 0, 0, 1, 1};
+
+static void test_key_updates_at_once(void **state)
+{
+    uint8_t buf[64], first[8];
+    struct ours o;
+    (void)state;
+
+    ours_begin(&o);
+    for (int i = 0; i < 5; i++)
+        peer_send(&o, TLS13_HANDSHAKE, update_both, sizeof(update_both));
+    peer_send(&o, TLS13_DATA, "hello", 5);
+    assert_int_equal(take_all(&o, buf, sizeof(buf), sizeof(buf)), 5);
+    assert_true(stream_send(&o.stream, "answered", 8));
+    assert_int_equal(peer_next(&o, first), TLS13_HANDSHAKE);
+    assert_memory_equal(first, update, sizeof(update)); /* once, and not asked back */
+    assert_int_equal(peer_next(&o, first), TLS13_DATA);
+    assert_memory_equal(first, "answered", 8);
+    assert_int_equal(peer_next(&o, first), 0);
+    ours_end(&o);
+}
+
+/* What costs us work and brings nothing has a bound; what comes between data has none. */
+static void test_nothing_but_noise(void **state)
+{
+    enum { BOUND = 32 };
+    static const struct {
+        enum tls13_type type;
+        uint8_t data[5];
+        uint32_t len;
+    } rows[] = {{TLS13_HANDSHAKE, {24, 0, 0, 1, 0}, 5}, {TLS13_DATA, {0}, 0}, {TLS13_ALERT, {1, 90}, 2}};
+    uint8_t buf[200], first[8];
+    (void)state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct ours o;
+        ours_begin(&o);
+        for (int turn = 0; turn < 3; turn++) {
+            for (int n = 0; n < BOUND; n++)
+                peer_send(&o, rows[i].type, rows[i].data, rows[i].len);
+            peer_send(&o, TLS13_DATA, "x", 1);
+            assert_int_equal(take_all(&o, buf, sizeof(buf), sizeof(buf)), 1);
+        }
+        for (int n = 0; n <= BOUND; n++)
+            peer_send(&o, rows[i].type, rows[i].data, rows[i].len);
+        assert_int_equal(take_all(&o, buf, sizeof(buf), sizeof(buf)), STREAM_ERROR);
+        assert_string_equal(stream_tls_error(), "too many records without data");
+        assert_int_equal(peer_next(&o, first), TLS13_ALERT);
+        assert_int_equal(first[1], SSL_AD_UNEXPECTED_MESSAGE);
         ours_end(&o);
     }
 }
@@ -643,6 +719,8 @@ int main(void)
         cmocka_unit_test(test_forged),
         cmocka_unit_test(test_contexts_in_turn),
         cmocka_unit_test(test_cut_anywhere),
+        cmocka_unit_test(test_key_updates_at_once),
+        cmocka_unit_test(test_nothing_but_noise),
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_forged_records),
         cmocka_unit_test(test_spoken_out_of_turn),
