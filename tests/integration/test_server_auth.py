@@ -45,7 +45,6 @@ def test_scram_keys_of_the_client_are_passed_on(make_pooler, pg):
 
 
 @pytest.mark.own
-@pytest.mark.own
 def test_scram_keys_are_of_their_own_user_only(make_pooler, pg):
     """Who logs in to a database with a forced user leaves that user's keys, of the user's own login, alone."""
     pooler = make_pooler(settings={"auth_type": "scram-sha-256"},
@@ -59,6 +58,7 @@ def test_scram_keys_are_of_their_own_user_only(make_pooler, pg):
         assert own.value("SELECT current_user") == "scramuser"
 
 
+@pytest.mark.own
 def test_saslprep_of_a_password_for_the_server(make_pooler, pg):
     pooler = make_pooler(databases={"app": f"{pg.dsn} dbname=app user=saslprep password='{PASSWORDS['saslprep']}'"})
     assert who(pooler) == "saslprep"
