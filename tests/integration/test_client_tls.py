@@ -370,7 +370,8 @@ def test_console_and_show(make_tls):
         assert all(row["tls"].startswith("TLSv1.3/TLS_") for row in rows if row["user"] == "admin")
         sockets = pooler.admin("SHOW SOCKETS", sslmode="require")
         assert any(row["tls"].startswith("TLSv1.3/TLS_") for row in sockets if row["database"] == "app" and row["type"] == "C")
-    assert pooler.log_lines("login attempt: db=app user=app tls=TLSv1.3/TLS_") and pooler.log_lines("login attempt: db=app user=app tls=no")
+    pooler.wait_log("login attempt: db=app user=app tls=TLSv1.3/TLS_")
+    pooler.wait_log("login attempt: db=app user=app tls=no")
 
 
 # ---- settings --------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def test_server_lifetime(make_pooler):
     with pooler.wire() as client:
         first = client.value("SELECT pg_backend_pid()")
         wait_until(lambda: client.value("SELECT pg_backend_pid()") != first, "another server", 10, every=0.1)
-    assert pooler.log_lines("server lifetime over")
+    pooler.wait_log("server lifetime over")
 
 
 def test_server_lifetime_of_zero_means_one_use(make_pooler):
@@ -133,7 +133,7 @@ def test_server_lifetime_of_zero_means_one_use(make_pooler):
         assert client.value("SELECT pg_backend_pid()") == client.value("SELECT pg_backend_pid()")
         client.query("COMMIT")
         wait_until(lambda: [row["state"] for row in pooler.servers()] == ["idle"], "a server for min_pool_size, which stays", 10)
-        assert len(pooler.log_lines("server lifetime over")) >= 6
+        pooler.wait_log("server lifetime over", 6)
 
 
 def test_server_idle_timeout(make_pooler):

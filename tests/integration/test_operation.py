@@ -19,8 +19,10 @@ def test_pause_and_resume_under_load(pooler, pg):
         for _ in range(3):
             pooler.admin("PAUSE")
             assert not [s for s in pooler.servers() if s["state"] == "active"]
+            # each has had what was under way to it, and would be served, as there is room for five servers
+            wait_until(lambda: pooler.pool()["cl_waiting"] == len(load.threads), "all clients to wait")
             before = load.answers
-            time.sleep(0.05)
+            assert pooler.pool()["cl_waiting"] == len(load.threads)
             assert load.answers == before
             pooler.admin("RESUME")
             load.more()
@@ -251,8 +253,7 @@ def test_shutdown_modes(pooler, mode):
     with pooler.raw() as admin:
         admin.login("admin", "pgbouncer")
         admin.send(wire.query(f"SHUTDOWN {mode}"))
-        time.sleep(0.2)
-        assert pooler.is_running()
+        wait_until(lambda: not pooler.is_listening_now(), "the order to be taken")
         assert client.value("SELECT 1") == "1"
         client.query("COMMIT")
         if mode == "WAIT_FOR_CLIENTS":

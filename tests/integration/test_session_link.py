@@ -142,7 +142,7 @@ def test_how_long_a_login_waits(make_linked, setting):
             errors = [m for m in late.expect_closed() if m.kind == "E"]
             assert [(m.sqlstate, m.text) for m in errors] == [("53300", "query_wait_timeout")]
             assert busy.value("SELECT 1") == "1"
-            assert pooler.pool()["cl_waiting"] == 0
+            wait_until(lambda: pooler.pool()["cl_waiting"] == 0, "the queue to be empty")
         else:
             with pooler.raw() as silent:
                 silent.send(b"\0")  # the beginning of a start-up packet
