@@ -607,7 +607,7 @@ class Flood:
     def __exit__(self, *exc):
         self.stopping.set()
         for thread in self.threads:
-            thread.join(20)
+            thread.join(20 * util.PATIENCE)
 
     def _work(self):
         while not self.stopping.is_set():

@@ -9,7 +9,7 @@ import pytest
 
 from harness import wire
 from harness.load import Load
-from harness.util import wait_until
+from harness.util import PATIENCE, wait_until
 
 pytestmark = pytest.mark.sanitizer
 
@@ -40,13 +40,15 @@ def test_pause_waits_for_the_transaction(pooler):
 
         thread = threading.Thread(target=pause)
         thread.start()
-        assert not done.wait(0.3)
+        wait_until(lambda: pooler.show("DATABASES")[0]["paused"] == 1, "the order to be taken")
+        other.send(wire.query("SELECT 2"))
+        wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the other to wait")
+        assert not done.is_set()
         assert client.value("SELECT 1") == "1"
         client.query("COMMIT")
-        assert done.wait(10)
+        assert done.wait(10 * PATIENCE)
         thread.join()
-        other.send(wire.query("SELECT 2"))
-        assert other.silent_for(0.2)
+        assert pooler.pool()["cl_waiting"] == 1
         pooler.admin("RESUME app")
         assert other.trace() == "TDCZ"
 
@@ -56,8 +58,9 @@ def test_pause_of_one_database_leaves_the_other_alone(pooler):
         one.query("SELECT 1")
         pooler.admin("PAUSE app")
         one.send(wire.query("SELECT 1"))
-        assert one.silent_for(0.1)
+        wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the client to wait")
         assert two.value("SELECT 1") == "1"
+        assert pooler.pool()["cl_waiting"] == 1
         pooler.admin("RESUME app")
         assert one.trace() == "TDCZ"
 

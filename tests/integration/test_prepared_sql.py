@@ -12,7 +12,7 @@ import pytest
 from harness import wire
 from harness.util import wait_until
 import test_prepared
-from test_prepared import ADD, B, C, D, E, H, P, Q, S, TEXT, answers_of_postgres, direct, normal, play, play_random, use
+from test_prepared import ADD, B, C, D, E, H, P, Q, S, TEXT, answers_of_postgres, normal, play, play_random, use
 
 pytestmark = [pytest.mark.sanitizer, pytest.mark.own]
 

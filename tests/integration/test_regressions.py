@@ -118,7 +118,7 @@ def test_more_requests_in_flight_than_can_be_remembered(pooler):
         thread = threading.Thread(target=client.send, args=(batch,))
         thread.start()
         assert client.trace() == "12TDC" + "1" + "2TDC" * count + "Z"
-        thread.join(10)
+        thread.join(10 * PATIENCE)
         assert client.value("SELECT 1") == "1"
 
 
@@ -447,13 +447,13 @@ def test_server_held_for_a_cancel_request(make_pooler, fake, end):
             conn.accept_login()
         except wire.Closed:
             cancelled.set()
-            release.wait(10)
+            release.wait(10 * PATIENCE)
             return
         talks.append(conn)
 
         def answer(sql):
             if sql == "SELECT slow":
-                cancelled.wait(10)
+                cancelled.wait(10 * PATIENCE)
             return one_row(sql)
 
         conn.serve_queries(answer)
@@ -521,7 +521,7 @@ def test_cancel_storm_spares_the_others(single):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(40)
+        thread.join(40 * PATIENCE)
     assert not problems and not hit, (problems[:3], hit[:3])
     assert counts["served"] > 10 and counts["asked"] > 5, counts  # how many were cancelled depends on the machine
 
@@ -562,6 +562,6 @@ def test_last_words_right_behind_the_login(make_pooler, fake, certs, is_tls):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(40)
+        thread.join(40 * PATIENCE)
     assert not wrong
     assert len(made) > 8

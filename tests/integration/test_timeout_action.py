@@ -101,13 +101,13 @@ def test_next_statement_is_not_hit(make_pooler, fake, mode):
             conversation.accept_login()
         except wire.Closed:  # the cancel request
             has_arrived.set()
-            may_end.wait(20)
+            may_end.wait(20 * PATIENCE)
             raise
         conversation.serve_queries(answer)
 
     def answer(sql):
         if sql == "long":
-            has_arrived.wait(20)
+            has_arrived.wait(20 * PATIENCE)
         if sql == "BEGIN":
             return wire.message("C", wire.cstr("BEGIN")) + ready(b"T")
         return one_row(sql)[:-1] + b"T"
