@@ -179,7 +179,7 @@ def test_log_format(pooler):
     line = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+ \[\d+\] (FATAL|ERROR|WARNING|LOG|DEBUG|NOISE) ")
     for text in pooler.log().splitlines():
         assert line.match(text), text
-    assert pooler.log_lines(r" C-\S+: app/app@127\.0\.0\.1:\d+ login attempt: db=app user=app tls=no")
+    pooler.wait_log(r" C-\S+: app/app@127\.0\.0\.1:\d+ login attempt: db=app user=app tls=no")
 
 
 @pytest.mark.own  # PgBouncer logs the lines of its ini at -v -v -v

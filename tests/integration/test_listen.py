@@ -4,12 +4,11 @@ import signal
 import struct
 import threading
 
-import psycopg
 import pytest
 
 from harness import util
 from harness.util import wait_until
-from harness.wire import Closed, bind, describe, execute, flush, parse, query, simple_extended, sync
+from harness.wire import bind, describe, execute, flush, parse, query, simple_extended, sync
 
 pytestmark = pytest.mark.own
 
