@@ -35,8 +35,8 @@ def pam():
 @pytest.fixture
 def make(make_pooler, pg, pam):
     """A pooler with auth_type = pam, see make_checking()."""
-    def start(rules=None, **kwargs):
-        return make_checking(make_pooler, pg, {"auth_type": "pam"}, rules, env=pam.environment(), **kwargs)
+    def start(rules=None, env=None, **kwargs):
+        return make_checking(make_pooler, pg, {"auth_type": "pam"}, rules, env={**pam.environment(), **(env or {})}, **kwargs)
     return start
 
 
@@ -103,7 +103,10 @@ def test_as_a_rule(make, pam):
 
 
 def test_a_service_that_is_not_there(make, pam):
-    pooler = make(rules="host all all all pam pamservice=nowhere\n", settings={"auth_failure_limit": 2})
+    # libpam 1.5 keeps the handlers of a service for which pam_start() has failed
+    allowed = util.write_file(f"{pam.directory}/leaks", "leak:libpam.so\n")
+    pooler = make(rules="host all all all pam pamservice=nowhere\n", settings={"auth_failure_limit": 2},
+                  env={"LSAN_OPTIONS": f"suppressions={allowed}:print_suppressions=0"})
     for _ in range(3):
         assert attempt(pooler, password="app secret") == UNAVAILABLE
     pooler.wait_log("password of user app cannot be checked: PAM service nowhere: pam_start: ", 3)
