@@ -345,6 +345,38 @@ def test_bound_is_set(make_pinning):
     assert pooler.show("CONFIG")
 
 
+def test_pool_of_one(make_pinning):
+    """None is left to be kept, by default; what is said then helps."""
+    pooler = make_pinning(size=1)
+    with pooler.wire() as client:
+        (error,) = [m.fields() for m in client.query("CREATE TEMP TABLE mine (x int)") if m.kind == "E"]
+        assert error["C"] == "53400" and "a pool of one has none to spare" in error["D"]
+        assert all(word in error["H"] for word in ("max_pinned", "pool_size", "session_state = ignore"))
+        assert not errors(client.query("BEGIN; CREATE TEMP TABLE mine (x int) ON COMMIT DROP; COMMIT"))
+        pooler.admin("SET max_pinned = 1")
+        assert not errors(client.query("CREATE TEMP TABLE mine (x int)"))
+        assert client.value("SELECT count(*) FROM mine") == "0"
+
+
+def test_operators_of_the_client(make_pinning, pg):
+    """Whether something lives is asked with PostgreSQL's own operators, whatever comes first in search_path."""
+    with pg.connect() as conn:
+        conn.execute("CREATE SCHEMA evil; GRANT USAGE ON SCHEMA evil TO PUBLIC")
+        try:
+            for kind in ("oid", "text", "int4"):
+                conn.execute(f"CREATE FUNCTION evil.never({kind}, {kind}) RETURNS bool LANGUAGE sql AS 'SELECT false'; "
+                             f"CREATE OPERATOR evil.= (LEFTARG = {kind}, RIGHTARG = {kind}, FUNCTION = evil.never)")
+            pooler = make_pinning()
+            for begin in ("CREATE TEMP TABLE mine (x int)", "SELECT pg_advisory_lock(42)"):
+                with pooler.wire() as client:
+                    assert not errors(client.query(f"SET search_path = evil, pg_catalog; {begin}"))
+                    mine = backend(client)  # behind the question
+                    assert pinned(pooler) == 1 and backend(client) == mine
+                    assert not errors(client.query("RESET search_path"))
+        finally:
+            conn.execute("DROP SCHEMA evil CASCADE")
+
+
 def test_bound_follows_what_the_pool_may_have(make_pinning, pg):
     pooler = make_pinning(databases={"app": f"{pg.dsn} dbname=app pool_size=9 max_db_connections=3", "app2": f"{pg.dsn} dbname=app2 pool_size=1"})
     for database in ("app", "app2"):
