@@ -238,7 +238,9 @@ void pin_answered(struct server *s)
     struct client *c = s->client;
 
     s->step = STEP_NONE;
-    if (c == NULL) {
+    if (c == NULL) { /* it has left pin_leave() what was known then */
+        if (s->pins_known && !s->setup_failed)
+            s->left |= s->pins_found;
         server_release(s);
         return;
     }

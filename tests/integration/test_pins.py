@@ -249,6 +249,33 @@ def test_client_that_leaves(make_pinning, how, always):
 
 
 @pytest.mark.sanitizer
+def test_client_that_leaves_while_the_server_is_asked(make_pinning, pg):
+    """What a function has made, which only the answer tells, is removed as well."""
+    with pg.connect() as conn:
+        conn.execute("CREATE FUNCTION hidden() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_lock(4713)'")
+        try:
+            pooler = make_pinning(size=1, settings={"max_pinned": 1})
+            client = pooler.wire()
+            assert not errors(client.query("CREATE TEMP TABLE mine (x int)"))
+            mine = backend(client)
+            conn.autocommit = False
+            conn.execute("LOCK TABLE pg_catalog.pg_cursors IN ACCESS EXCLUSIVE MODE")
+            assert not errors(client.query("SELECT hidden(); DROP TABLE mine"))
+            wait_until(lambda: pg.backends(f"pid = {mine} AND wait_event_type = 'Lock'") == 1, "the question")
+            client.reset()
+            wait_until(lambda: not pooler.clients(), "the client to be gone")
+            conn.rollback()
+            conn.autocommit = True
+            with pooler.wire() as other:
+                assert other.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4713") == "0"
+                assert backend(other) == mine
+        finally:
+            conn.rollback()
+            conn.autocommit = True
+            conn.execute("DROP FUNCTION hidden")
+
+
+@pytest.mark.sanitizer
 def test_load(make_pinning, pg):
     """LOAD cannot be undone: the client keeps its server, which goes with it."""
     pooler = make_pinning(size=2)
