@@ -18,7 +18,7 @@
 #include "pool/pool.h"
 
 #define REGISTRY_MAX_UNREACHED 1000
-#define REGISTRY_MAX_FORGOTTEN 20000
+#define REGISTRY_MAX_FORGOTTEN 5000 /* of 20 kB each */
 
 /* What the log has said about a database that cannot be reached: reach.h. */
 struct outage {

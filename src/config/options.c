@@ -186,7 +186,13 @@ static const struct config_option options[] = {
         "1: append the client's address to its application_name."),
     STR(auth_dbname, "", R | UNSET,
         "Database (of [databases]) in which auth_query runs; unset: the one that the client asks for. Also a "
-        "key of [databases]. Without it auth_query does not find users of the console."),
+        "key of [databases]. Without it auth_query does not find users of the console. Set it where there is "
+        "a "
+        "line for *: without it each database that a stranger names is connected to before he has proved who "
+        "he is, and when 1000 of them could not be reached, further ones are refused until some have not "
+        "been "
+        "asked for during autodb_idle_timeout. With it no database is connected to before the user is "
+        "known."),
     STR(auth_file, "", R | UNSET,
         "File of user names and secrets: plain passwords, md5 hashes or SCRAM verifiers."),
     STR(auth_hba_file, "", R,
@@ -517,7 +523,10 @@ static const struct config_option options[] = {
         "beyond their transactions, since an advisory lock of the session, a temporary table, a cursor WITH "
         "HOLD or a library from LOAD is there. Beyond it statements that would make one more fail (53400). "
         "-1: all but one of those that pool_size, max_db_connections and max_user_connections allow, so that "
-        "the others' transactions go on; 0: no client may."),
+        "the others' transactions go on; 0: no client may. So with a pool_size of 1 nobody may by default: "
+        "raise "
+        "pool_size, or set max_pinned = 1, with which one client can keep the others waiting until "
+        "pin_idle_timeout; or say session_state = ignore to have it as in PgBouncer."),
     ENUM(metrics_compat, "none", metrics_compats, R | OURS,
          "pgbouncer: /metrics shows the figures under the names of the usual PgBouncer exporter as well, so "
          "that its "

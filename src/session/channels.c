@@ -251,10 +251,12 @@ bool listening_apply(struct listening *l)
         if (change->kind == LISTEN_OFF_ALL) {
             LIST_FOR_EACH (s, &l->subscriptions)
                 set_committed(list_entry(s, struct subscription, client_node), false);
+            l->is_unsure = true;
         } else if (change->kind != LISTEN_SAVEPOINT) {
             struct subscription *x = listening_find(l, change->name);
             if (x != NULL)
                 set_committed(x, change->kind == LISTEN_ON);
+            l->is_unsure = l->is_unsure || change->kind != LISTEN_ON;
             if (change->kind == LISTEN_ON)
                 is_right = is_right && x != NULL && x->channel->state == CHANNEL_STANDING;
         }
@@ -290,8 +292,9 @@ static void prune_queue(struct listening *l)
 
 void listening_settle(struct listening *l, bool keep)
 {
-    if (l->queue.len > 0)
+    if (unlikely(l->is_unsure)) /* not else: with many channels and a long queue that takes long */
         prune_queue(l);
+    l->is_unsure = false;
     LIST_FOR_EACH_SAFE (it, &l->subscriptions) {
         struct subscription *x = list_entry(it, struct subscription, client_node);
         if (!x->is_committed && !(keep && is_changing(l, x->channel->name)))
@@ -383,6 +386,8 @@ static void on_notification(struct listen_set *set, const uint8_t *message, uint
         if (!x->is_committed && !may_be_committing(x->client))
             continue;
         atomic_fetch_add_explicit(&set->shard->notifications, 1, memory_order_relaxed);
+        if (!x->is_committed)
+            x->client->listening->is_unsure = true;
         put_message(x->client, message, len);
     }
 }

@@ -49,6 +49,7 @@ struct listening {
     int64_t waits_since_us;
     /* notifications that could not be passed on yet: whole messages */
     struct buf queue;
+    bool is_unsure;          /* there may be some in it that it has no right to */
     struct list doomed_node; /* it does not read, or cannot be written to: closed after the batch */
     bool is_overflowing;
     uint64_t warned_at; /* listen_set.n_losses of which it has been told */

@@ -22,11 +22,12 @@
 
 /* Outside of a transaction only a session's locks are there. A session that has never had a temporary object
  * needs no search for one. */
+#define IS " OPERATOR(pg_catalog.=) " /* the client's search_path may have another */
 #define IN_TEMP(catalog, schema)                                                                             \
-    "EXISTS (SELECT FROM pg_catalog." catalog " WHERE " schema " = pg_catalog.pg_my_temp_schema())"
-static const char question[] = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory'"
-                               " AND pid = pg_catalog.pg_backend_pid()),"
-                               " CASE WHEN pg_catalog.pg_my_temp_schema() = 0 THEN false ELSE "
+    "EXISTS (SELECT FROM pg_catalog." catalog " WHERE " schema IS "pg_catalog.pg_my_temp_schema())"
+static const char question[] = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype" IS "'advisory'"
+                               " AND pid" IS "pg_catalog.pg_backend_pid()),"
+                               " CASE WHEN pg_catalog.pg_my_temp_schema()" IS "0 THEN false ELSE "
     /* clang-format off */
                                IN_TEMP("pg_class", "relnamespace") " OR "
                                IN_TEMP("pg_proc", "pronamespace") " OR "
@@ -237,7 +238,9 @@ void pin_answered(struct server *s)
     struct client *c = s->client;
 
     s->step = STEP_NONE;
-    if (c == NULL) {
+    if (c == NULL) { /* it has left pin_leave() what was known then */
+        if (s->pins_known && !s->setup_failed)
+            s->left |= s->pins_found;
         server_release(s);
         return;
     }

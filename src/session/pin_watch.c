@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "wire/sql_session.h"
 
 #define REFUSED_NAME      "pgsluice_max_pinned"
@@ -131,15 +132,24 @@ bool pin_watch_error(struct server *s, const uint8_t *body, uint32_t len_bytes, 
     if (!wire_parse_error(body, len_bytes, &e) || strstr(e.message, REFUSED_NAME) == NULL)
         return false;
     pool_read(s->pool, 0, s->shard->now_us, &n);
-    snprintf(detail, sizeof(detail),
-             "The statement would keep the server connection beyond its transaction, and %d of this pool, "
-             "of at most %d, are kept by clients already.",
-             n.pinned, n.max_pinned);
+    if (n.max_pinned <= 0)
+        (void)str_copy(
+            detail,
+            "The statement would keep the server connection beyond its transaction, and of this pool "
+            "no client may do that: by default a pool of one has none to spare.",
+            sizeof(detail));
+    else
+        snprintf(
+            detail, sizeof(detail),
+            "The statement would keep the server connection beyond its transaction, and %d of this pool, "
+            "of at most %d, are kept by clients already.",
+            n.pinned, n.max_pinned);
     buf_init(instead, 4096);
     wire_put_error(
         instead, "ERROR", "53400", "too many pinned server connections (max_pinned)", detail,
         "Release advisory locks, temporary tables and the like, raise max_pinned and pool_size, or "
-        "use pool_mode = session.");
+        "use pool_mode = session (or session_state = ignore, which leaves them to whoever comes next, as "
+        "PgBouncer does).");
     return true;
 }
 

@@ -249,6 +249,33 @@ def test_client_that_leaves(make_pinning, how, always):
 
 
 @pytest.mark.sanitizer
+def test_client_that_leaves_while_the_server_is_asked(make_pinning, pg):
+    """What a function has made, which only the answer tells, is removed as well."""
+    with pg.connect() as conn:
+        conn.execute("CREATE FUNCTION hidden() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_lock(4713)'")
+        try:
+            pooler = make_pinning(size=1, settings={"max_pinned": 1})
+            client = pooler.wire()
+            assert not errors(client.query("CREATE TEMP TABLE mine (x int)"))
+            mine = backend(client)
+            conn.autocommit = False
+            conn.execute("LOCK TABLE pg_catalog.pg_cursors IN ACCESS EXCLUSIVE MODE")
+            assert not errors(client.query("SELECT hidden(); DROP TABLE mine"))
+            wait_until(lambda: pg.backends(f"pid = {mine} AND wait_event_type = 'Lock'") == 1, "the question")
+            client.reset()
+            wait_until(lambda: not pooler.clients(), "the client to be gone")
+            conn.rollback()
+            conn.autocommit = True
+            with pooler.wire() as other:
+                assert other.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4713") == "0"
+                assert backend(other) == mine
+        finally:
+            conn.rollback()
+            conn.autocommit = True
+            conn.execute("DROP FUNCTION hidden")
+
+
+@pytest.mark.sanitizer
 def test_load(make_pinning, pg):
     """LOAD cannot be undone: the client keeps its server, which goes with it."""
     pooler = make_pinning(size=2)
@@ -343,6 +370,38 @@ def test_bound_is_set(make_pinning):
         with pooler.wire() as other:
             assert errors(other.query("CREATE TEMP TABLE mine (x int)")) == ["53400"]
     assert pooler.show("CONFIG")
+
+
+def test_pool_of_one(make_pinning):
+    """None is left to be kept, by default; what is said then helps."""
+    pooler = make_pinning(size=1)
+    with pooler.wire() as client:
+        (error,) = [m.fields() for m in client.query("CREATE TEMP TABLE mine (x int)") if m.kind == "E"]
+        assert error["C"] == "53400" and "a pool of one has none to spare" in error["D"]
+        assert all(word in error["H"] for word in ("max_pinned", "pool_size", "session_state = ignore"))
+        assert not errors(client.query("BEGIN; CREATE TEMP TABLE mine (x int) ON COMMIT DROP; COMMIT"))
+        pooler.admin("SET max_pinned = 1")
+        assert not errors(client.query("CREATE TEMP TABLE mine (x int)"))
+        assert client.value("SELECT count(*) FROM mine") == "0"
+
+
+def test_operators_of_the_client(make_pinning, pg):
+    """Whether something lives is asked with PostgreSQL's own operators, whatever comes first in search_path."""
+    with pg.connect() as conn:
+        conn.execute("CREATE SCHEMA evil; GRANT USAGE ON SCHEMA evil TO PUBLIC")
+        try:
+            for kind in ("oid", "text", "int4"):
+                conn.execute(f"CREATE FUNCTION evil.never({kind}, {kind}) RETURNS bool LANGUAGE sql AS 'SELECT false'; "
+                             f"CREATE OPERATOR evil.= (LEFTARG = {kind}, RIGHTARG = {kind}, FUNCTION = evil.never)")
+            pooler = make_pinning()
+            for begin in ("CREATE TEMP TABLE mine (x int)", "SELECT pg_advisory_lock(42)"):
+                with pooler.wire() as client:
+                    assert not errors(client.query(f"SET search_path = evil, pg_catalog; {begin}"))
+                    mine = backend(client)  # behind the question
+                    assert pinned(pooler) == 1 and backend(client) == mine
+                    assert not errors(client.query("RESET search_path"))
+        finally:
+            conn.execute("DROP SCHEMA evil CASCADE")
 
 
 def test_bound_follows_what_the_pool_may_have(make_pinning, pg):
