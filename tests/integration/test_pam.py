@@ -110,6 +110,7 @@ def test_a_service_that_is_not_there(make, pam):
     for _ in range(3):
         assert attempt(pooler, password="app secret") == UNAVAILABLE
     pooler.wait_log("password of user app cannot be checked: PAM service nowhere: pam_start: ", 3)
+    assert pooler.stop() is None
 
 
 def test_the_pause_of_a_module_is_not_kept(make):
