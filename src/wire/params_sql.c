@@ -13,24 +13,8 @@
 #include "wire/params.h"
 
 #include <string.h>
-#include <strings.h>
 
-/* SET takes 'a, b' for one name here; set_config() takes the text as it is. */
-static const char *const name_lists[] = {
-    "search_path",
-    "temp_tablespaces",
-    "local_preload_libraries",
-    "session_preload_libraries",
-};
-
-static bool is_name_list(const char *name)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(name_lists); i++) {
-        if (strcasecmp(name, name_lists[i]) == 0)
-            return true;
-    }
-    return false;
-}
+#include "wire/sql_session.h"
 
 static bool has_high_bytes(const char *s)
 {
@@ -110,7 +94,7 @@ static void put_pieces(struct buf *sql, const char *value)
 static void put_setting(struct buf *sql, const char *name, const char *value)
 {
     bool needs_pieces = strchr(value, '\\') && has_high_bytes(value);
-    if (!needs_pieces && !is_name_list(name)) {
+    if (!needs_pieces && !sql_is_name_list(name)) { /* SET takes 'a, b' for one name there */
         buf_append_str(sql, "SET ");
         put_name(sql, name);
         buf_append_byte(sql, '=');
