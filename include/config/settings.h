@@ -28,6 +28,16 @@ enum config_pool_mode { POOL_MODE_SESSION, POOL_MODE_TRANSACTION, POOL_MODE_STAT
 /* "not set here": databases and users inherit. */
 #define POOL_MODE_INHERIT (-1)
 
+/* What becomes of settings that a client changes for its session, where servers are shared. */
+enum config_session_state {
+    SESSION_STATE_TRACK,  /* they follow it */
+    SESSION_STATE_PIN,    /* it keeps its server */
+    SESSION_STATE_WARN,   /* as ignore, and the log says so */
+    SESSION_STATE_ERROR,  /* refused */
+    SESSION_STATE_IGNORE, /* they stay with the server */
+};
+#define SESSION_STATE_INHERIT (-1)
+
 /* Which lines of auth_file count for a user that stands there more than once. */
 enum config_passwords { PASSWORDS_LAST, PASSWORDS_ALL };
 
@@ -191,7 +201,9 @@ struct settings {
     const char *http_listen;    /* list for address_next(), "" none */
     int max_logins_in_progress; /* TLS handshakes, of all workers together; 0 = no limit */
     int metrics_compat;         /* enum config_metrics_compat */
+    int session_state;          /* enum config_session_state */
     int sql_prepare;
+    int strict;
     int timeout_action; /* enum config_timeout_action */
     int workers;        /* 0 = auto */
 
@@ -202,6 +214,7 @@ struct settings {
 /* Names as in the ini file; NULL when the value is out of range. */
 const char *config_auth_type_name(int auth_type);
 const char *config_pool_mode_name(int pool_mode);
+const char *config_session_state_name(int session_state);
 const char *config_sslmode_name(int sslmode);
 const char *config_load_balance_hosts_name(int value);
 const char *config_target_session_attrs_name(int value);

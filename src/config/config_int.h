@@ -25,6 +25,7 @@ bool option_is_refused(const struct config_option *o, const struct settings *s);
 /* Appends why, when the option was given this value. */
 void option_refusal(const struct config_option *o, const char *value, struct buf *out);
 const struct config_option_name *config_pool_mode_names(void);
+const struct config_option_name *config_session_state_names(void);
 const struct config_option_name *config_load_balance_hosts_names(void);
 const struct config_option_name *config_target_session_attrs_names(void);
 const struct config_option_name *config_sslmode_names(void);

@@ -82,6 +82,12 @@ static const struct config_option_name pool_modes[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name session_states[] = {
+    {"track", SESSION_STATE_TRACK, false},   {"pin", SESSION_STATE_PIN, true},
+    {"warn", SESSION_STATE_WARN, false},     {"error", SESSION_STATE_ERROR, false},
+    {"ignore", SESSION_STATE_IGNORE, false}, {NULL, 0, false},
+};
+
 static const struct config_option_name sigterm_actions[] = {
     {"wait_for_clients", SIGTERM_WAIT_FOR_CLIENTS, false},
     {"wait_for_servers", SIGTERM_WAIT_FOR_SERVERS, false},
@@ -454,6 +460,18 @@ static const struct config_option options[] = {
          "SHUTDOWN DRAIN closes the clients that are left after this time, also in the middle of a "
          "transaction; 0: never. With sigterm_action = wait_then_drain: how long clients may take to leave. "
          "Together with drain_grace_time it should be less than what an orchestrator gives, usually 30 s."),
+    ENUM(session_state, "track", session_states, R | OURS,
+         "What becomes of settings that a client changes for its session (SET, SET ROLE, SET SESSION "
+         "AUTHORIZATION, RESET, set_config()) with transaction and statement pooling. track: they follow the "
+         "client: a server gets them back ahead of its next statement there, and is rid of them before "
+         "another client's; what a rollback takes back is taken back, and RESET gives the values that the "
+         "client came with. warn: they stay with the server, whoever uses it next, as in PgBouncer, and the "
+         "log says so, once for each application_name and setting; error: refused, SET LOCAL is not; ignore: "
+         "as warn, without a word. "
+         "Settings that functions change are not seen, see strict; nor are those in texts with a "
+         "client_encoding of SJIS, BIG5, GBK, UHC, GB18030, JOHAB or SHIFT_JIS_2004 that are not ASCII, nor "
+         "what stands behind the first 4 kB of a text that does not begin with one. Also a key of "
+         "[databases] and [users]; a user's counts first."),
     ENUM(
         sigterm_action, "wait_for_clients", sigterm_actions, R | OURS,
         "What SIGTERM does. wait_for_clients, as in PgBouncer: ends when the last client has gone; drain: "
@@ -477,6 +495,11 @@ static const struct config_option options[] = {
         "a command at the beginning. pg_prepared_statements shows names of servers. In a "
         "failed transaction nothing can be prepared, so what follows its end in the same text (ROLLBACK; "
         "EXECUTE a) needs a server that has it already."),
+    BOOL(strict, "0", R | OURS,
+         "With session_state = track, the server is asked after each transaction which settings its session "
+         "has (pg_settings), so that those changed by functions follow the client, too. It costs a query to "
+         "the server for each transaction, some hundred microseconds of work there, during which the "
+         "server serves nobody; the client has its answer before."),
     ENUM(timeout_action, "disconnect", timeout_actions, R | OURS,
          "What query_timeout, transaction_timeout and idle_transaction_timeout do to a client that has a "
          "server connection: disconnect; or cancel: the query is canceled (57014) and the client keeps its "
@@ -540,6 +563,11 @@ const char *config_pool_mode_name(int pool_mode)
     return name_of(pool_modes, pool_mode);
 }
 
+const char *config_session_state_name(int session_state)
+{
+    return name_of(session_states, session_state);
+}
+
 const char *config_sslmode_name(int sslmode)
 {
     return name_of(sslmodes, sslmode);
@@ -558,6 +586,11 @@ const char *config_target_session_attrs_name(int value)
 const struct config_option_name *config_pool_mode_names(void)
 {
     return pool_modes;
+}
+
+const struct config_option_name *config_session_state_names(void)
+{
+    return session_states;
 }
 
 const struct config_option_name *config_load_balance_hosts_names(void)

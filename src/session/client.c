@@ -17,6 +17,7 @@
 
 #include "base/str.h"
 #include "auth_int.h"
+#include "tracking.h"
 #include "client_tls_int.h"
 #include "session_int.h"
 
@@ -72,6 +73,8 @@ void client_apply_config(struct client *c, const struct config *cfg)
         c->pool_mode = POOL_MODE_SESSION;
         c->timeouts.query_us = c->timeouts.transaction_us = 0; /* a stream is one long query */
     }
+    c->session_state = (uint8_t)config_session_state(cfg, db, user);
+    tracking_configure(c);
     prepared_client_configure(c);
 }
 
@@ -196,6 +199,7 @@ void client_free(struct client *c)
     client_drop_input(c);
     client_login_free(c);
     prepared_client_free(c);
+    tracking_client_free(c);
     params_unref(c->params);
     c->params = NULL;
     free(c->console_user);

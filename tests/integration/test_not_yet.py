@@ -8,6 +8,9 @@ SETTINGS = [
     ("pgbouncer", "auth_ldap_options", "ldapserver=127.0.0.1"),
     ("pgbouncer", "auth_type", "ldap"),
     ("pgbouncer", "auth_type", "pam"),
+    ("pgbouncer", "session_state", "pin"),
+    ("databases", "session_state", "pin"),
+    ("users", "session_state", "pin"),
 ]
 
 
