@@ -15,6 +15,7 @@
 #include "listen_int.h"
 #include "pin_watch.h"
 #include "session/notifiers.h"
+#include "tracking.h"
 
 static void client_on_read(struct stream *st);
 static void client_on_drain(struct stream *st);
@@ -225,9 +226,9 @@ static enum prepared_step take_listen(struct client *c, struct server *s, struct
 }
 
 /* One message, whose header at data[at..] is right: told to the tracker, and prepared statements put in. */
-static inline enum prepared_step take_request(struct client *c, struct server *s, struct outgoing *o,
-                                              uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
-                                              uint32_t *used)
+static inline enum prepared_step take_unwatched(struct client *c, struct server *s, struct outgoing *o,
+                                                uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
+                                                uint32_t *used)
 {
     if (unlikely(s->notifier != NULL && notifier_is_heard(s->notifier)))
         notify_look(c, s, o->data + at, len_bytes - at);
@@ -257,6 +258,28 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
     c->remain_bytes = len - 4;
     *used = WIRE_HEADER_BYTES;
     return PREPARED_TAKEN;
+}
+
+/* The same for one that may do something to the client's settings. */
+static enum prepared_step take_watched(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                       uint32_t len_bytes, uint8_t type, uint32_t len, uint32_t *used)
+{
+    enum prepared_step step = tracking_take(c, s, o, at, len_bytes, used);
+
+    if (step == PREPARED_PLAIN)
+        step = take_unwatched(c, s, o, at, len_bytes, type, len, used);
+    else
+        return step;
+    return step == PREPARED_TAKEN && !tracking_sent(c, s) ? PREPARED_NO_MEMORY : step;
+}
+
+static inline enum prepared_step take_request(struct client *c, struct server *s, struct outgoing *o,
+                                              uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
+                                              uint32_t *used)
+{
+    if (c->watches_settings && tracking_may_matter(c, o->data + at, len_bytes - at, type, len))
+        return take_watched(c, s, o, at, len_bytes, type, len, used);
+    return take_unwatched(c, s, o, at, len_bytes, type, len, used);
 }
 
 /* The message at `at` cannot go: what came before it is the server's first. False: the client has gone. */

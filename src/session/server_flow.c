@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "listen_int.h"
 #include "pin_watch.h"
+#include "tracking.h"
 
 /* Messages of these types are looked into up to this size; a larger one is passed on as it comes. */
 #define MAX_INSPECTED_BYTES 32768u
@@ -51,8 +52,8 @@ static bool on_parameter(struct server *s, const uint8_t *body, uint32_t len_byt
         server_role_reported(s, name, value);
         return c != NULL && s->state == SERVER_ACTIVE;
     }
-    if (!params_is_settable(name))
-        return c != NULL;
+    if (!params_is_settable(name)) /* a role that is given back with its settings is nothing new */
+        return c != NULL && s->state != SERVER_SETUP;
     if (!set_param(&s->params, name, value))
         server_log(s, LOG_LVL_WARNING, "parameter %s cannot be kept", name);
     if (c == NULL)
@@ -108,6 +109,7 @@ void server_query_answered(struct server *s)
     }
     bool has_more = tracker_is_busy(&s->tracker) || s->tracker.is_open;
     s->turn_us = now_us;
+    s->is_compared = false;
     s->query_start_us = has_more ? now_us : 0;
     if (status == 'I')
         s->xact_start_us = has_more ? now_us : 0;
@@ -131,7 +133,7 @@ enum {
 
 static inline bool asks_rows(const struct server *s)
 {
-    return s->step == STEP_VERIFY || s->step == STEP_PINS;
+    return s->step == STEP_VERIFY || s->step == STEP_PINS || s->step == STEP_STRICT;
 }
 
 /* Rows need nothing but passing on, unless they answer a question of our own. */
@@ -142,7 +144,7 @@ static inline uint32_t look_of(const struct server *s, uint8_t type, uint32_t le
     if (len > MAX_INSPECTED_BYTES)
         return 0;
     if (type == 'C')
-        return prepared_is_telling(s, len) || unlikely(s->has_pin || s->listen_is_watching)
+        return prepared_is_telling(s, len) || unlikely(s->has_pin || s->listen_is_watching || s->is_tracked)
                    ? LOOK_WHOLE | LOOK_TAG
                    : 0;
     return LOOK_WHOLE;
@@ -285,6 +287,14 @@ static bool take_error(struct server *s, struct batch *b, const uint8_t *body, u
     if (body != NULL)
         on_error(s, body, len_bytes, facts);
     s->unnamed_of = 0; /* a Parse behind the error may have been skipped */
+    if (unlikely(s->is_tracked) && tracking_takes_error(s, &instead)) {
+        *is_for_client = false;
+        batch_flush(s, b);
+        if (!instead.failed)
+            pass_on(s, instead.data, instead.len);
+        buf_free(&instead);
+        return true;
+    }
     if (s->prepared == NULL || (facts & TRACKER_INTERNAL) != 0)
         return true;
     switch (prepared_on_error(s, body, len_bytes, &instead)) {
@@ -300,6 +310,24 @@ static bool take_error(struct server *s, struct batch *b, const uint8_t *body, u
     case PREPARED_ERROR_LOST: break;
     }
     return close_for(s, b, CLOSE_SERVER_CRASHED, NULL);
+}
+
+/* A request of a client whose settings change has ended. */
+static void settle_tracked(struct server *s, struct batch *b, bool is_internal)
+{
+    tracking_on_ready(s, is_internal);
+    struct client *c = s->client;
+    if (c == NULL || c->tracking == NULL)
+        return;
+    if (c->tracking->told.len > 0) {
+        struct buf told = c->tracking->told;
+        buf_init(&c->tracking->told, told.max_bytes);
+        batch_flush(s, b);
+        pass_on(s, told.data, told.len);
+        buf_free(&told);
+    }
+    if (s->client != NULL)
+        tracking_trim(c);
 }
 
 /* What is more than a part of a result. Sets *is_for_client; false: it cannot be, the server is closed. */
@@ -331,10 +359,14 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         *is_for_client = on_parameter(s, body, len - 4);
     else if (type == 'D' && is_whole && s->step == STEP_PINS)
         pin_row(s, body, len - 4);
+    else if (type == 'D' && is_whole && s->step == STEP_STRICT)
+        strict_on_row(s, body, len - 4);
     else if (type == 'D' && is_whole)
         server_role_row(s, body, len - 4);
     else if ((facts & TRACKER_READY) != 0)
         on_ready(s, facts);
+    if (unlikely(s->is_tracked) && (facts & TRACKER_READY) != 0)
+        settle_tracked(s, b, (facts & TRACKER_INTERNAL) != 0);
     if (unlikely(s->awaits_tags) && (facts & (TRACKER_READY | TRACKER_INTERNAL)) == TRACKER_READY)
         prepared_sql_ready(s);
     return true;
@@ -347,11 +379,16 @@ static inline bool take_message(struct server *s, struct batch *b, uint8_t type,
     if (unlikely(s->prepared_is_watching))
         before_message(s, b, type);
     uint32_t from = b->at;
+    const uint32_t position = s->tracker.head;
+    if (unlikely(s->is_tracked))
+        tracking_on_message(s, type, look != 0 ? b->data + from + WIRE_HEADER_BYTES : NULL, len - 4);
     uint32_t facts =
         tracker_server(&s->tracker, type, look != 0 && len > 4 ? b->data[from + WIRE_HEADER_BYTES] : 0) |
         (look & LOOK_TAG);
     bool is_for_client = true;
 
+    if (unlikely(s->is_tracked) && (facts & TRACKER_COPY_BEGIN) != 0)
+        tracking_on_copy(s, position);
     if ((facts & ~(uint32_t)TRACKER_COPY_BEGIN) != 0 &&
         !take_special(s, b, type, len, look != 0, facts, &is_for_client))
         return false;

@@ -66,13 +66,30 @@ void statement_names_free(struct statement_names *n)
     free(n);
 }
 
+/* Settings that change nothing in what a statement is. */
+static bool means_nothing(const char *setting)
+{
+    static const char *const names[] = {"application_name",
+                                        "statement_timeout",
+                                        "lock_timeout",
+                                        "transaction_timeout",
+                                        "idle_in_transaction_session_timeout",
+                                        "idle_session_timeout"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcasecmp(setting, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static struct istr *make_settings(const struct params *params)
 {
     struct buf text;
 
     buf_init(&text, 0);
     for (uint32_t i = 0; i < params_count(params); i++) {
-        if (strcasecmp(params_name(params, i), "application_name") == 0)
+        if (means_nothing(params_name(params, i)))
             continue;
         buf_append(&text, params_name(params, i), (uint32_t)strlen(params_name(params, i)) + 1);
         buf_append(&text, params_value(params, i), (uint32_t)strlen(params_value(params, i)) + 1);
