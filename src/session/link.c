@@ -379,7 +379,8 @@ static void server_retire_client(struct server *s)
         return;
     }
     s->runs_reset_query = false;
-    if (!clean_next(s))
+    const bool is_clean = s->left == 0 && !s->has_listened && !wants_reset(s);
+    if (likely(is_clean) || !clean_next(s))
         server_give_back(s, CLOSE_NONE);
 }
 
