@@ -99,6 +99,7 @@ struct client {
     bool keeps_server;        /* in session mode, or pinned: a server stays with it when a transaction ends */
     bool watches_state;       /* what it sends is looked at for what would tie it to a server: pin_watch.c */
     bool watches_settings;    /* and for what it does to its settings: tracking.c */
+    bool is_strict;           /* ... and the server is asked, too: strict.c */
     bool maps_statements;     /* named statements stand for others: prepared.c */
     bool maps_sql;            /* and those of PREPARE in SQL */
     bool maps_listen;         /* LISTEN is ours: listen.c */

@@ -78,7 +78,7 @@ static struct effects read_effects(const struct client *c, const char *text, uin
 
 static struct effects look(const struct client *c, const char *text, uint32_t len_bytes)
 {
-    if (likely(sql_session_look(text, len_bytes) != SQL_LOOK_CLOSELY))
+    if ((sql_look(text, len_bytes) & SQL_LOOK_CLOSELY) == 0)
         return (struct effects){0};
     return read_effects(c, text, len_bytes);
 }
@@ -250,10 +250,10 @@ enum prepared_step pin_watch_bind(struct client *c, struct server *s, struct out
     uint8_t known = atomic_load_explicit(&statement->session_look, memory_order_relaxed);
 
     if (unlikely(known == 0)) {
-        known = 1 + (uint8_t)sql_session_look(text, (uint32_t)strlen(text));
+        known = 1 + (uint8_t)sql_look(text, (uint32_t)strlen(text));
         atomic_store_explicit(&statement->session_look, known, memory_order_relaxed);
     }
-    if (likely(known != 1 + SQL_LOOK_CLOSELY))
+    if (likely(((known - 1) & SQL_LOOK_CLOSELY) == 0))
         return PREPARED_PLAIN;
     const uint32_t n = (uint32_t)strnlen(text, SQL_LOOK_MAX_BYTES);
     const struct effects e = read_effects(c, text, n);

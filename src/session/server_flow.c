@@ -142,7 +142,7 @@ static inline uint32_t look_of(const struct server *s, uint8_t type, uint32_t le
     if (likely(!inspected_types[type]))
         return type == 'D' && unlikely(asks_rows(s)) && len <= MAX_INSPECTED_BYTES ? LOOK_WHOLE : 0;
     if (len > MAX_INSPECTED_BYTES)
-        return 0;
+        return type == 'Z' ? LOOK_WHOLE : 0; /* which it cannot be */
     if (type == 'C')
         return prepared_is_telling(s, len) || unlikely(s->has_pin || s->listen_is_watching || s->is_tracked)
                    ? LOOK_WHOLE | LOOK_TAG
@@ -201,7 +201,7 @@ static void batch_skip(struct server *s, struct batch *b, uint32_t from)
 
 /* What prepared statements want to know of a message ahead of the tracker; answers of ours whose turn has
  * come go ahead of it. */
-static void before_message(struct server *s, struct batch *b, uint8_t type)
+static void before_watched(struct server *s, struct batch *b, uint8_t type)
 {
     uint8_t answers[PREPARED_ANSWER_BYTES];
     uint32_t n;
@@ -214,6 +214,14 @@ static void before_message(struct server *s, struct batch *b, uint8_t type)
         s->n_answers = (uint8_t)n;
     }
     prepared_on_message(s, type);
+}
+
+static void before_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, uint32_t look)
+{
+    if (s->prepared_is_watching)
+        before_watched(s, b, type);
+    if (s->is_tracked)
+        tracking_on_message(s, type, look != 0 ? b->data + b->at + WIRE_HEADER_BYTES : NULL, len - 4);
 }
 
 /* The server cannot be trusted any more. A client that has all its answers is not concerned. */
@@ -326,8 +334,9 @@ static void settle_tracked(struct server *s, struct batch *b, bool is_internal)
         pass_on(s, told.data, told.len);
         buf_free(&told);
     }
-    if (s->client != NULL)
-        tracking_trim(c);
+    if (s->client == NULL)
+        return;
+    tracking_trim(c);
 }
 
 /* What is more than a part of a result. Sets *is_for_client; false: it cannot be, the server is closed. */
@@ -343,6 +352,11 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         return false;
     }
     *is_for_client = (facts & TRACKER_INTERNAL) == 0;
+    if (likely(facts == TRACKER_READY && !s->has_pin && !s->listen_is_watching && !s->is_tracked &&
+               !s->awaits_tags)) {
+        on_ready(s, facts);
+        return true;
+    }
     if ((facts & TRACKER_STATEMENT) != 0)
         prepared_on_performed(s);
     if ((facts & LOOK_TAG) != 0)
@@ -376,22 +390,21 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
  * closed. */
 static inline bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, uint32_t look)
 {
-    if (unlikely(s->prepared_is_watching))
-        before_message(s, b, type);
-    uint32_t from = b->at;
-    const uint32_t position = s->tracker.head;
-    if (unlikely(s->is_tracked))
-        tracking_on_message(s, type, look != 0 ? b->data + from + WIRE_HEADER_BYTES : NULL, len - 4);
+    if (unlikely(s->prepared_is_watching || s->is_tracked))
+        before_message(s, b, type, len, look);
+    const uint32_t from = b->at, position = s->tracker.head;
     uint32_t facts =
         tracker_server(&s->tracker, type, look != 0 && len > 4 ? b->data[from + WIRE_HEADER_BYTES] : 0) |
         (look & LOOK_TAG);
     bool is_for_client = true;
 
-    if (unlikely(s->is_tracked) && (facts & TRACKER_COPY_BEGIN) != 0)
-        tracking_on_copy(s, position);
-    if ((facts & ~(uint32_t)TRACKER_COPY_BEGIN) != 0 &&
-        !take_special(s, b, type, len, look != 0, facts, &is_for_client))
-        return false;
+    if (facts != 0) {
+        if (unlikely((facts & TRACKER_COPY_BEGIN) != 0) && s->is_tracked)
+            tracking_on_copy(s, position);
+        if ((facts & ~(uint32_t)TRACKER_COPY_BEGIN) != 0 &&
+            !take_special(s, b, type, len, look != 0, facts, &is_for_client))
+            return false;
+    }
     if (s->client == NULL)
         is_for_client = false;
     uint32_t left = b->len - from - WIRE_HEADER_BYTES;
@@ -434,13 +447,17 @@ static bool take_messages(struct server *s, struct batch *b)
             break;
         uint8_t type = b->data[b->at];
         uint32_t len = wire_u32(b->data + b->at + 1);
-        if (len < 4 || len > INT32_MAX || (type == 'Z' && len != 5))
+        if (unlikely(len - 4 > INT32_MAX - 4u)) /* less than 4, too */
             return close_for(s, b, CLOSE_PROTOCOL_SERVER, "bad length");
         if (unlikely(len >= max_len)) /* as for clients, the type counts */
             return close_for(s, b, CLOSE_PACKET_TOO_LARGE, NULL);
         uint32_t look = look_of(s, type, len);
-        if (look != 0 && left < 1 + len)
-            break;
+        if (look != 0) {
+            if (unlikely(type == 'Z' && len != 5))
+                return close_for(s, b, CLOSE_PROTOCOL_SERVER, "bad length");
+            if (left < 1 + len)
+                break;
+        }
         if (!take_message(s, b, type, len, look))
             return false;
     }

@@ -21,14 +21,6 @@ static const char question[] =
     "WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none' "
     "UNION ALL SELECT 'session_authorization', session_user";
 
-bool strict_is_due(const struct server *s)
-{
-    const struct client *c = s->client;
-
-    return c->watches_settings && c->session_state == SESSION_STATE_TRACK && !s->is_compared &&
-           (shard_settings(s->shard)->strict || (c->tracking != NULL && c->tracking->is_doubtful));
-}
-
 void strict_begin(struct server *s)
 {
     s->is_compared = true;
@@ -112,14 +104,20 @@ static bool follow(struct params **set, const struct params *found, const struct
     return ok;
 }
 
-/* The client has its answer: it goes on with another server. */
+/* The client has its answer: it goes on with another server, unless this one has more of its. */
 static void part(struct server *s)
 {
+    static const char why[] = "it did not say which settings it has";
+
+    if (s->client != NULL && s->client->keeps_server) {
+        server_close(s, CLOSE_UNCLEAN, why);
+        return;
+    }
     struct client *c = server_detach_client(s);
 
     if (c != NULL)
         client_set_state(c, CLIENT_IDLE);
-    server_close(s, CLOSE_UNCLEAN, "it did not say which settings it has");
+    server_close(s, CLOSE_UNCLEAN, why);
     if (c != NULL)
         client_resume(c);
 }

@@ -96,6 +96,8 @@ void tracking_configure(struct client *c)
 {
     c->watches_settings =
         c->pool_mode != POOL_MODE_SESSION && c->session_state != SESSION_STATE_IGNORE && c->startup != NULL;
+    c->is_strict = c->watches_settings && c->session_state == SESSION_STATE_TRACK &&
+                   shard_settings(c->shard)->strict;
 }
 
 void tracking_unlink(struct server *s, struct client *c)
@@ -270,7 +272,7 @@ static enum prepared_step look(struct client *c, const struct server *s, const u
         return PREPARED_MORE;
     }
     const uint32_t n = (uint32_t)strnlen(text, (here < wanted ? here : wanted) - head_bytes);
-    if (sql_session_look(text, n) == SQL_LOOK_NOTHING)
+    if ((sql_look(text, n) & (SQL_LOOK_CLOSELY | SQL_LOOK_TRANSACTION)) == 0)
         return PREPARED_PLAIN;
     if (here < wanted) {
         c->wanted_bytes = wanted;

@@ -76,19 +76,18 @@ struct tracked_name *tracking_find_name(const struct client *c, bool is_portal, 
 void tracking_drop_name(struct client *c, struct tracked_name *n);
 void tracking_drop_request(struct tracked_request *r);
 
-/* The quick look: may the message do anything to the session, as far as its head says? */
+/* May the message do anything to the session, as far as its head says? look: at its text, bits of sql_look().
+ */
 static inline bool tracking_may_matter(const struct client *c, const uint8_t *message, uint32_t here_bytes,
-                                       uint8_t type, uint32_t len)
+                                       uint8_t type, unsigned look)
 {
-    if (type != 'Q' && type != 'P')
-        return unlikely(c->tracking != NULL) && (type == 'B' || type == 'E' || type == 'C');
-    /* a Parse of a named statement may be of one that is used when there is something to be taken back */
-    const uint32_t head_bytes = WIRE_HEADER_BYTES + (type == 'P');
-    if (unlikely(len < head_bytes) || unlikely(here_bytes <= len) ||
-        unlikely(type == 'P' && message[WIRE_HEADER_BYTES] != 0))
-        return true;
-    const enum sql_session_look look = sql_session_look((const char *)message + head_bytes, len - head_bytes);
-    return unlikely(c->tracking != NULL) ? true : unlikely(look == SQL_LOOK_CLOSELY);
+    if (unlikely(c->tracking != NULL))
+        return type == 'Q' || type == 'P' || type == 'B' || type == 'E' || type == 'C';
+    if (likely((look & (SQL_LOOK_CLOSELY | SQL_LOOK_TRANSACTION)) == 0))
+        return false;
+    /* a named statement may be used when there is something to be taken back */
+    return (look & SQL_LOOK_CLOSELY) != 0 ||
+           (type == 'P' && here_bytes > WIRE_HEADER_BYTES && message[WIRE_HEADER_BYTES] != 0);
 }
 
 /* tracking_answers.c: what the server answers, while server->is_tracked */
@@ -108,7 +107,11 @@ void tracking_restore_done(struct server *s);
 struct params *tracking_params(struct client *c) must_check;
 
 /* strict.c: what the server says that its session has set, compared with what is kept */
-bool strict_is_due(const struct server *s) must_check;
+static inline bool strict_is_due(const struct server *s)
+{
+    const struct client *c = s->client;
+    return unlikely(c->is_strict || (c->tracking != NULL && c->tracking->is_doubtful)) && !s->is_compared;
+}
 void strict_begin(struct server *s);
 void strict_on_row(struct server *s, const uint8_t *body, uint32_t len_bytes);
 void strict_done(struct server *s);

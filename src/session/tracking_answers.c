@@ -155,8 +155,10 @@ void tracking_on_ready(struct server *s, bool is_internal)
 
     if (t == NULL)
         return;
-    if (is_internal) { /* of a batch that is sent again, perhaps */
+    if (is_internal) { /* of a batch that is sent again, perhaps, or the end of a transaction by a timeout */
         t->has_failed = false;
+        if (has_ended)
+            session_changes_roll_back(&t->changes);
         return;
     }
     if (has_ended && t->has_failed)

@@ -142,6 +142,7 @@ static bool insert(struct statement_names *n, struct statement_name *name)
         return false;
     }
     statement_table_insert(&n->table, &name->link);
+    n->has_listen = n->has_listen || name->statement->may_listen;
     n->bytes += cost(name);
     atomic_fetch_add_explicit(&name->statement->n_clients, 1, memory_order_relaxed);
     return true;
@@ -205,6 +206,7 @@ void statement_names_change(struct statement_names *n, struct statement_name *na
     n->bytes -= cost(name);
     atomic_fetch_sub_explicit(&before->n_clients, 1, memory_order_relaxed);
     name->statement = statement;
+    n->has_listen = n->has_listen || statement->may_listen;
     n->bytes += cost(name);
     atomic_fetch_add_explicit(&statement->n_clients, 1, memory_order_relaxed);
     statement_unref(before);
