@@ -85,13 +85,13 @@ static struct effects look(const struct client *c, const char *text, uint32_t le
 
 /* ---- refusing ---- */
 
-/* In place of the message at data[at..]. */
-static enum prepared_step refuse(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                                 uint32_t len_bytes, uint8_t type, uint32_t len, uint32_t *used)
+enum prepared_step pin_watch_refuse(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                    uint32_t len_bytes, uint8_t type, uint32_t len, uint32_t *used)
 {
     static const char query[] = "Q\0\0\0\x18" REFUSED_NAME;
     static const char parse[] = "P\0\0\0\x1b\0" REFUSED_NAME "\0\0";
     static const char bind[] = "B\0\0\0\x1f\0" REFUSED_NAME "\0\0\0\0\0\0";
+    static const char execute[] = "E\0\0\0\x1c" REFUSED_NAME "\0\0\0\0";
 
     if (len >= REFUSED_MAX_BYTES) {
         client_close(c, CLOSE_MAX_PINNED, NULL);
@@ -111,6 +111,8 @@ static enum prepared_step refuse(struct client *c, struct server *s, struct outg
         outgoing_put(o, query, sizeof(query));
     else if (type == 'P')
         outgoing_put(o, parse, sizeof(parse));
+    else if (type == 'E')
+        outgoing_put(o, execute, sizeof(execute));
     else
         outgoing_put(o, bind, sizeof(bind));
     o->start = at + 1 + len;
@@ -159,7 +161,7 @@ static enum prepared_step apply(struct client *c, struct server *s, struct outgo
     case PIN_NO_MEMORY: return PREPARED_NO_MEMORY;
     case PIN_REFUSED: break;
     }
-    return refuse(c, s, o, at, len_bytes, type, len, used);
+    return pin_watch_refuse(c, s, o, at, len_bytes, type, len, used);
 }
 
 static void forget_unnamed(struct client *c)

@@ -337,6 +337,8 @@ static void settle_tracked(struct server *s, struct batch *b, bool is_internal)
     if (s->client == NULL)
         return;
     tracking_trim(c);
+    if (s->tracker.tx_status == 'I')
+        tracking_unpin(c);
 }
 
 /* What is more than a part of a result. Sets *is_for_client; false: it cannot be, the server is closed. */

@@ -145,6 +145,7 @@ void strict_done(struct server *s)
     if (c->tracking != NULL)
         c->tracking->is_doubtful = false;
     tracking_trim(c);
+    tracking_unpin(c);
     server_set_state(s, SERVER_ACTIVE);
     server_after_batch(s);
 }

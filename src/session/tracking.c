@@ -5,11 +5,13 @@
  */
 #include "tracking.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "once.h"
+#include "pin_watch.h"
 
 #define MAX_READ_BYTES                                                                                       \
     65536u                    /* of a text that begins with something; what stands behind is not looked at   \
@@ -92,11 +94,24 @@ void tracking_trim(struct client *c)
     c->startup = startup;
 }
 
+static bool is_pinned(const struct client *c)
+{
+    return c->pin != NULL && (c->pin->reasons & PIN_SETTINGS) != 0;
+}
+
+/* enum config_session_state; who is pinned for its settings stays so, whatever has been set meanwhile. */
+static int policy(const struct client *c)
+{
+    return is_pinned(c) ? SESSION_STATE_PIN : c->session_state;
+}
+
 void tracking_configure(struct client *c)
 {
+    const int state = policy(c);
+
     c->watches_settings =
-        c->pool_mode != POOL_MODE_SESSION && c->session_state != SESSION_STATE_IGNORE && c->startup != NULL;
-    c->is_strict = c->watches_settings && c->session_state == SESSION_STATE_TRACK &&
+        c->pool_mode != POOL_MODE_SESSION && state != SESSION_STATE_IGNORE && c->startup != NULL;
+    c->is_strict = c->watches_settings && (state == SESSION_STATE_TRACK || state == SESSION_STATE_PIN) &&
                    shard_settings(c->shard)->strict;
 }
 
@@ -196,8 +211,13 @@ static bool is_needed(const struct session_ops *ops, bool with_savepoints)
     return false;
 }
 
-/* A setting of the session that would stay with the server; NULL: none. What servers report follows its
- * client whatever session_state says. */
+/* What servers report follows its client whatever session_state says. */
+static bool stays_behind(const struct params *reported, const char *name)
+{
+    return params_get(reported, name) == NULL || strcasecmp(name, "session_authorization") == 0;
+}
+
+/* A setting of the session that would stay with the server; NULL: none. */
 static const char *find_left_behind(const struct client *c, const struct session_ops *ops)
 {
     struct params *reported = pool_welcome(c->pool);
@@ -205,8 +225,7 @@ static const char *find_left_behind(const struct client *c, const struct session
 
     for (uint32_t i = 0; i < ops->n && found == NULL; i++) {
         const struct session_op *op = &ops->items[i];
-        if (is_setting(op) && !op->is_local &&
-            (params_get(reported, op->name) == NULL || strcasecmp(op->name, "session_authorization") == 0))
+        if (is_setting(op) && !op->is_local && stays_behind(reported, op->name))
             found = op->name[0] != '\0' ? op->name : "set_config()";
     }
     params_unref(reported);
@@ -336,19 +355,78 @@ static enum prepared_step refuse(struct client *c, struct server *s, struct outg
     return PREPARED_TAKEN;
 }
 
+/* ---- pinning ---- */
+
+/* session_state = pin, and the message at data[at..] is about to do that; text: NULL where it is not known
+ * any more. */
+static enum prepared_step pin(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                              uint32_t len_bytes, const struct session_ops *ops, const char *text,
+                              uint32_t text_bytes, uint32_t *used)
+{
+    const char *setting = find_left_behind(c, ops);
+    char command[SQL_SETTING_NAME_BYTES + 8];
+
+    if (setting == NULL)
+        return PREPARED_PLAIN;
+    if (text == NULL) {
+        text = command;
+        text_bytes = (uint32_t)snprintf(command, sizeof(command), "SET %s", setting);
+        text_bytes = text_bytes < sizeof(command) ? text_bytes : (uint32_t)sizeof(command) - 1;
+    }
+    switch (pin_request(c, PIN_SETTINGS, false, text, text_bytes)) {
+    case PIN_GRANTED: return PREPARED_PLAIN;
+    case PIN_NO_MEMORY: return PREPARED_NO_MEMORY;
+    case PIN_REFUSED: break;
+    }
+    return pin_watch_refuse(c, s, o, at, len_bytes, o->data[at], wire_u32(o->data + at + 1), used);
+}
+
+/* Has its session a setting that is not as it came, or may it have one? */
+static bool has_settings(const struct client *c)
+{
+    const struct tracking *t = c->tracking;
+    bool found =
+        t != NULL && (!list_is_empty(&t->sent) || !session_changes_is_empty(&t->changes) || t->is_doubtful);
+    struct params *reported = pool_welcome(c->pool);
+
+    for (uint32_t i = 0; i < params_count(c->params) && !found; i++) {
+        const char *name = params_name(c->params, i), *came_with = params_get(c->startup, name);
+        found = stays_behind(reported, name) &&
+                (came_with == NULL || strcmp(came_with, params_value(c->params, i)) != 0);
+    }
+    params_unref(reported);
+    return found;
+}
+
+void tracking_unpin(struct client *c)
+{
+    if (likely(!is_pinned(c)) || has_settings(c))
+        return;
+    pin_gone(c, PIN_SETTINGS);
+    tracking_configure(c);
+}
+
 /* What session_state says to the text. TAKEN: it is done with. */
 static enum prepared_step judge(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                 uint32_t len_bytes, uint32_t *used, struct session_ops **ops)
 {
+    const int state = policy(c);
     enum prepared_step step = PREPARED_PLAIN;
 
-    if (*ops == NULL || c->session_state == SESSION_STATE_TRACK)
+    if (*ops == NULL || state == SESSION_STATE_TRACK)
         return step;
-    if (c->session_state == SESSION_STATE_ERROR && find_left_behind(c, *ops) != NULL)
+    /* what a Parse has brought pins when it is executed */
+    if (state == SESSION_STATE_PIN && o->data[at] == 'Q') {
+        const uint32_t text_bytes = wire_u32(o->data + at + 1) - 4, here = len_bytes - at - WIRE_HEADER_BYTES;
+        const char *text = (const char *)o->data + at + WIRE_HEADER_BYTES;
+        step = pin(c, s, o, at, len_bytes, *ops, text,
+                   (uint32_t)strnlen(text, here < text_bytes ? here : text_bytes), used);
+    } else if (state == SESSION_STATE_ERROR && find_left_behind(c, *ops) != NULL) {
         step = refuse(c, s, o, at, len_bytes, used);
-    else if (c->session_state == SESSION_STATE_WARN)
+    } else if (state == SESSION_STATE_WARN) {
         warn(c, *ops);
-    if (step != PREPARED_PLAIN || c->session_state == SESSION_STATE_WARN) {
+    }
+    if (step != PREPARED_PLAIN || state == SESSION_STATE_WARN) {
         session_ops_unref(*ops);
         *ops = NULL;
     }
@@ -459,8 +537,8 @@ static enum prepared_step take_bind(struct client *c, const struct outgoing *o, 
     return ops != NULL ? add_name(c, true, portal, portal_bytes, ops) : PREPARED_NO_MEMORY;
 }
 
-static enum prepared_step take_execute(struct client *c, const struct outgoing *o, uint32_t at,
-                                       uint32_t len_bytes)
+static enum prepared_step take_execute(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                       uint32_t len_bytes, uint32_t *used)
 {
     uint32_t rest = WIRE_HEADER_BYTES, n_bytes;
     bool is_more;
@@ -469,8 +547,14 @@ static enum prepared_step take_execute(struct client *c, const struct outgoing *
     if (portal == NULL)
         return no_string(c, is_more, len_bytes - at);
     const struct tracked_name *n = tracking_find_name(c, true, portal, n_bytes);
-    if (n != NULL)
-        c->tracking->next = session_ops_ref(n->ops);
+    if (n == NULL)
+        return PREPARED_PLAIN;
+    if (policy(c) == SESSION_STATE_PIN) {
+        enum prepared_step step = pin(c, s, o, at, len_bytes, n->ops, NULL, 0, used);
+        if (step != PREPARED_PLAIN)
+            return step;
+    }
+    c->tracking->next = session_ops_ref(n->ops);
     return PREPARED_PLAIN;
 }
 
@@ -498,7 +582,7 @@ enum prepared_step tracking_take(struct client *c, struct server *s, struct outg
     case 'Q': return take_query(c, s, o, at, len_bytes, used);
     case 'P': return take_parse(c, s, o, at, len_bytes, used);
     case 'B': return take_bind(c, o, at, len_bytes);
-    case 'E': return take_execute(c, o, at, len_bytes);
+    case 'E': return take_execute(c, s, o, at, len_bytes, used);
     case 'C': return take_close(c, o, at, len_bytes);
     default: return PREPARED_PLAIN;
     }

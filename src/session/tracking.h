@@ -66,6 +66,8 @@ enum prepared_step tracking_take(struct client *c, struct server *s, struct outg
                                  uint32_t len_bytes, uint32_t *used) must_check;
 /* It has been noted by the tracker as the last one. False: no memory. */
 bool tracking_sent(struct client *c, struct server *s) must_check;
+/* session_state = pin: has the client reset what pinned it? Then that reason is gone. */
+void tracking_unpin(struct client *c);
 /* Client and server part. */
 void tracking_unlink(struct server *s, struct client *c);
 /* Nothing to watch for? Then the client is as one that never changed anything. */

@@ -288,6 +288,149 @@ def test_a_reload_changes_it_for_those_who_are_there(make_pooler):
         assert one.value("SHOW work_mem") == "5MB"
 
 
+# ---- pin ----
+
+RESETS = {
+    "a setting": ("SET work_mem = '5MB'", "RESET work_mem"),
+    "DEFAULT": ("SET work_mem = '5MB'", "SET work_mem TO DEFAULT"),
+    "two": ("SET work_mem = '5MB'; SET geqo = off", "RESET geqo; RESET work_mem"),
+    "all": ("SET work_mem = '5MB'; SET geqo = off", "RESET ALL"),
+    "discard": ("SET work_mem = '5MB'", "DISCARD ALL"),
+    "a role": ("SET ROLE other", "RESET ROLE"),
+    "the value that it came with": ("SET work_mem = '5MB'", "SET work_mem = '6MB'"),
+    "a call": ("SELECT set_config('work_mem', '5MB', false)", "RESET work_mem"),
+    "an expression": ("SELECT set_config('work_mem', (5 * 1024)::text, false)", "RESET work_mem"),
+}
+PINNING = {"default_pool_size": 2, "session_state": "pin"}
+
+
+@pytest.fixture
+def pinning(make_pooler):
+    return make_pooler(settings=PINNING)
+
+
+def reasons(pooler):
+    return [row["reason"] for row in pooler.show("PINNED")]
+
+
+def wait_reasons(pooler, *expected):
+    wait_until(lambda: reasons(pooler) == list(expected), f"pins {expected}")
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("change, reset", RESETS.values(), ids=list(RESETS))
+def test_pin_keeps_the_server_until_the_reset(pinning, roles, run, change, reset):
+    if ";" in change and run is extended:
+        pytest.skip("several statements are for the simple protocol")
+    with pinning.wire(work_mem="6MB") as one, pinning.wire() as two, pinning.wire() as three:
+        run(one, change)
+        wait_reasons(pinning, "setting")
+        mine = one.value("SELECT pg_backend_pid()")
+        for _ in range(3):
+            assert mine not in (two.value("SELECT pg_backend_pid()"), three.value("SELECT pg_backend_pid()"))
+            assert one.value("SELECT pg_backend_pid()") == mine
+        run(one, reset)
+        wait_reasons(pinning)
+        assert pinning.pool()["pinned"] == 0
+        for other in (two, three):
+            other.query("BEGIN")
+        assert mine in (two.value("SELECT pg_backend_pid()"), three.value("SELECT pg_backend_pid()"))
+        for other in (two, three):
+            assert [other.value(f"SHOW {name}") for name in ("work_mem", "geqo", "role")] == ["4MB", "on", "none"]
+            other.query("COMMIT")
+
+
+@pytest.mark.sanitizer
+def test_pin_is_for_what_outlives_the_transaction(pinning, run):
+    with pinning.wire(work_mem="7MB") as one:
+        for statements in (["BEGIN", "SET work_mem = '5MB'", "ROLLBACK"], ["BEGIN", "SET LOCAL work_mem = '5MB'", "COMMIT"],
+                           ["SET work_mem = 'much'"], ["SET TimeZone = 'UTC'"], ["BEGIN", "SET work_mem = '5MB'", "RESET work_mem", "COMMIT"]):
+            for statement in statements:
+                run(one, statement)
+            wait_reasons(pinning)
+            assert one.value("SHOW work_mem") == "7MB"
+        one.query("BEGIN")
+        run(one, "SET work_mem = '5MB'")
+        one.query("COMMIT")
+        wait_reasons(pinning, "setting")
+        one.query("BEGIN")
+        run(one, "RESET work_mem")
+        one.query("ROLLBACK")
+        assert one.value("SHOW work_mem") == "5MB" and reasons(pinning) == ["setting"]
+
+
+@pytest.mark.sanitizer
+def test_pin_is_bounded(pinning):
+    with pinning.wire() as one, pinning.wire() as two:
+        one.query("SET work_mem = '5MB'")
+        wait_reasons(pinning, "setting")
+        refused = two.query("SET work_mem = '6MB'")
+        assert [m.kind for m in refused] == ["E", "Z"] and refused[0].sqlstate == "53400"
+        two.send(wire.parse("", "SET geqo = off"), wire.bind("", ""), wire.execute(), wire.sync(), wire.query("SELECT 1"))
+        answers = two.until("Z")
+        assert [m.kind for m in answers] == ["1", "2", "E", "Z"] and answers[2].sqlstate == "53400"
+        assert [m.kind for m in two.until("Z")] == ["T", "D", "C", "Z"]
+        assert [two.value(f"SHOW {name}") for name in ("work_mem", "geqo")] == ["4MB", "on"]
+        assert reasons(pinning) == ["setting"]
+        one.query("RESET ALL")
+        wait_reasons(pinning)
+        two.query("SET work_mem = '6MB'")
+        wait_reasons(pinning, "setting")
+        assert two.value("SHOW work_mem") == "6MB" and one.value("SHOW work_mem") == "4MB"
+
+
+def test_pin_with_something_else(pinning):
+    with pinning.wire() as one:
+        one.query("CREATE TEMP TABLE mine (x int)")
+        wait_reasons(pinning, "temporary object")
+        one.query("SET work_mem = '5MB'")
+        wait_reasons(pinning, "temporary object, setting")
+        one.query("DROP TABLE mine")
+        wait_reasons(pinning, "setting")
+        one.query("RESET work_mem")
+        wait_reasons(pinning)
+
+
+def test_pin_of_a_named_statement(pinning):
+    with pinning.wire() as one:
+        one.send(wire.parse("s", "SET work_mem = '5MB'"), wire.sync())
+        one.until("Z")
+        for _ in range(2):
+            wait_reasons(pinning)
+            one.send(wire.bind("", "s"), wire.execute(), wire.sync())
+            one.until("Z")
+            wait_reasons(pinning, "setting")
+            assert one.value("SHOW work_mem") == "5MB"
+            one.query("RESET work_mem")
+
+
+def test_who_is_pinned_stays_so_until_the_reset(pinning):
+    with pinning.wire() as one, pinning.wire() as two:
+        one.query("SET work_mem = '5MB'")
+        wait_reasons(pinning, "setting")
+        for state in ("ignore", "error", "warn"):
+            pinning.admin(f"SET session_state = {state}")
+            assert one.value("SHOW work_mem") == "5MB" and reasons(pinning) == ["setting"]
+        one.query("RESET work_mem")
+        wait_reasons(pinning)
+        one.query("SET work_mem = '5MB'")
+        assert one.value("SELECT 1") == "1" and reasons(pinning) == []
+        pinning.admin("SET session_state = pin")
+        two.query("SET geqo = off")
+        wait_reasons(pinning, "setting")
+
+
+def test_who_leaves_a_pinned_server_leaves_it_clean(make_pooler):
+    pooler = make_pooler(settings={**PINNING, "default_pool_size": 1, "max_pinned": 1})
+    with pooler.wire() as two:
+        with pooler.wire() as one:
+            one.query("SET work_mem = '5MB'")
+            wait_reasons(pooler, "setting")
+            mine = one.value("SELECT pg_backend_pid()")
+        assert two.value("SHOW work_mem") == "4MB"
+        assert two.value("SELECT pg_backend_pid()") == mine, "a setting is no reason to close it"
+    assert [row["reason"] for row in pooler.show("LEAKS")] == ["setting"]
+
 # ---- strict ----
 
 FUNCTION = ("CREATE OR REPLACE FUNCTION sets_it(v text) RETURNS int LANGUAGE plpgsql AS "
