@@ -18,6 +18,7 @@
 #include "pool/pool.h"
 
 #define REGISTRY_MAX_UNREACHED 1000
+#define REGISTRY_MAX_FORGOTTEN 20000
 
 /* What the log has said about a database that cannot be reached: reach.h. */
 struct outage {
@@ -62,7 +63,9 @@ struct pool *registry_get_pool(struct registry *r, const char *database, const c
 struct pool *registry_get_lookup_pool(struct registry *r, const char *database, const char *user,
                                       bool *is_new);
 /* May it be asked for, of a database whose name a stranger has said and that only the * line is for? Not
- * while REGISTRY_MAX_UNREACHED pools of look-ups have never had a server, unless it is there. */
+ * while REGISTRY_MAX_UNREACHED pools of look-ups have never had a server, unless it is there. One that has
+ * been retired does not count any more; but what it takes of memory stays, so no more than
+ * REGISTRY_MAX_FORGOTTEN give way like that. */
 bool registry_may_look_up(struct registry *r, const char *database, const char *user) must_check;
 /* The one whose server listens for this user's clients, likewise. */
 struct pool *registry_get_listen_pool(struct registry *r, const char *database, const char *user,

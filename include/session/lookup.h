@@ -58,7 +58,7 @@ void lookup_end(struct lookups *l, struct lookup_entry *entry, enum lookup_outco
 /* A login failed with this answer, which had been kept: the next one asks anew, unless it is quite new. */
 void lookup_doubt(struct lookups *l, const struct pool *pool, const char *query, const char *user,
                   int64_t now_us);
-/* All answers are too old: RELOAD. */
+/* All answers are too old, also those that are still to come: RELOAD. */
 void lookups_forget(struct lookups *l);
 /* What kind of secret the answers have held lately: users who are not there get what the others get. */
 enum credential_kind lookups_usual_kind(const struct lookups *l) must_check;

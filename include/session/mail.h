@@ -18,6 +18,7 @@ struct mail_client {
     bool is_unix;
     bool is_over_limit; /* no place in instance->clients: say so and close */
     int n_asked;        /* workers that have none to give either; all: it is back with the first */
+    struct shard *home; /* ... which counts it in n_dispatched until it is a client of somebody */
 };
 
 /* MAIL_CONFIG: a reference goes with it; the same object comes back as MAIL_CONFIG_TAKEN. */

@@ -115,8 +115,8 @@ struct shard {
 
     /* [atomic], written by the owner */
     _Atomic int n_clients;
-    _Atomic int
-        n_dispatched; /* mailed to us and not yet counted in n_clients; raised by the control thread */
+    _Atomic int n_dispatched; /* mailed to us first and not yet counted in any n_clients; raised by the
+                                 control thread, lowered by the worker whose client it has become */
     _Atomic int n_servers;
     _Atomic uint64_t handoffs;      /* servers mailed to another worker's waiter on release */
     _Atomic uint64_t steals;        /* idle servers of other workers taken by our clients */

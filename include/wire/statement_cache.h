@@ -41,7 +41,8 @@ static inline bool statement_cache_is_stale(const struct statement_cache *c, con
 /* Takes a reference of its own; pending, most recently used. NULL when memory is out. */
 struct cached_statement *statement_cache_add(struct statement_cache *c, struct statement *s) must_check;
 void statement_cache_remove(struct statement_cache *c, struct cached_statement *x);
-/* The one to go, when there are `max` or more: the least recently used that is not pending, or NULL. */
+/* The one to go, when there are `max` or more: the least recently used that is not pending, or NULL; also
+ * where very many that are pending have been used less recently. */
 struct cached_statement *statement_cache_victim(const struct statement_cache *c, uint32_t max);
 /* From now on all that are here are stale. */
 void statement_cache_expire(struct statement_cache *c);

@@ -53,6 +53,7 @@ struct tracker {
     uint32_t head; /* free-running indexes; that of a request stays, but for one at which COPY IN begins */
     uint32_t tail;
     uint32_t ready_due;   /* ReadyForQuery messages owed: Sync, Query, FunctionCall entries in the ring */
+    uint32_t n_executes;  /* Execute entries in the ring */
     char tx_status;       /* of the last ReadyForQuery: I, T or E */
     uint8_t copy;         /* enum tracker_copy */
     bool copy_ended;      /* COPY IN or BOTH: client has sent CopyDone or CopyFail */

@@ -113,6 +113,7 @@ void control_config_taken(struct control *ctl)
     if (--ctl->configs_under_way > 0)
         return;
     apply_to_ledgers(ctl);
+    lookups_forget(ctl->in.lookups);
     for (size_t i = 0; i < ctl->n_dirty; i++)
         free(ctl->dirty[i]);
     ctl->n_dirty = 0;

@@ -25,12 +25,18 @@
 
 enum accept_result { ACCEPT_OK, ACCEPT_AGAIN, ACCEPT_PAUSE, ACCEPT_NONE };
 
+/* What cannot be watched now (no memory) is tried again: else that socket would be deaf for good. */
 static void sockets_resume(struct listeners *l)
 {
+    struct timeval again = {PAUSE_MAX_MS / 1000, PAUSE_MAX_MS % 1000 * 1000};
+
     for (int i = 0; i < l->count; i++) {
         struct listen_socket *s = &l->sockets[i];
-        if (s->fd >= 0 && !s->is_added)
-            s->is_added = event_add(&s->event, NULL) == 0;
+        if (s->fd < 0 || s->is_added)
+            continue;
+        s->is_added = event_add(&s->event, NULL) == 0;
+        if (!s->is_added)
+            (void)event_add(&l->resume_timer, &again); /* it has just run, so there is memory for it */
     }
 }
 

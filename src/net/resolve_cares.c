@@ -5,8 +5,9 @@
  * loop; a name server that does not answer holds up nobody else. /etc/hosts, resolv.conf (or the
  * file of the setting resolv_conf) and nsswitch.conf count, as c-ares reads them.
  *
- * A channel reads these files when it is made; so after a RELOAD the next lookup that finds the
- * channel at rest makes a new one.
+ * A channel reads these files when it is made; so a RELOAD makes a new one. Lookups that are under way then
+ * begin anew there: the old name servers may be the ones that do not answer, and what they say does not count
+ * any more.
  *
  * Threads: any submits; everything else is the names thread's, but for lookups_start() before
  *          it runs and lookups_stop() after.
@@ -49,8 +50,8 @@ static ares_channel channel;
 static char *resolv_conf_path; /* constant while it runs; NULL = the system's */
 static struct event timer;
 static struct list watches = {&watches, &watches};
-static int lookups_under_way;
-static bool channel_is_old;
+static bool is_renewing;      /* what ends now begins anew */
+static struct mail *to_renew; /* MAIL_LOOKUP and MAIL_SOA */
 static struct mail stop_mail = {.type = MAIL_STOP};
 
 /* ---- the channel's events ---- */
@@ -162,19 +163,17 @@ static bool channel_make(void)
     return true;
 }
 
-/* With no lookup under way. */
-static void channel_renew(void)
-{
-    ares_channel old = channel;
-
-    channel_is_old = false;
-    if (channel_make())
-        ares_destroy(old);
-    else
-        channel = old;
-}
-
 /* ---- lookups ---- */
+
+/* It has ended with the channel on which it was: true. */
+static bool is_put_off(struct mail *m)
+{
+    if (!is_renewing)
+        return false;
+    m->next = to_renew;
+    to_renew = m;
+    return true;
+}
 
 static struct address_list *list_of(const struct ares_addrinfo *found, int64_t *ttl_us)
 {
@@ -203,7 +202,10 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
     int64_t ttl_us = -1;
 
     (void)timeouts;
-    lookups_under_way--;
+    if (is_put_off(&l->mail)) {
+        ares_freeaddrinfo(found);
+        return;
+    }
     if (status == ARES_SUCCESS && found->nodes == NULL)
         status = ARES_ENODATA;
     if (status == ARES_SUCCESS) {
@@ -220,18 +222,10 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
                 list, ttl_us, list != NULL ? "" : ares_strerror(status));
 }
 
-static void count_one(void)
-{
-    if (channel_is_old && lookups_under_way == 0)
-        channel_renew();
-    lookups_under_way++;
-}
-
 static void begin(struct lookup *l)
 {
     const struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
-    count_one();
     ares_getaddrinfo(channel, l->name, NULL, &hints, on_answer, l);
     arm_timer();
 }
@@ -242,7 +236,8 @@ static void on_soa(void *arg, int status, int timeouts, unsigned char *packet, i
     struct ares_soa_reply *soa = NULL;
 
     (void)timeouts;
-    lookups_under_way--;
+    if (is_put_off(&q->mail))
+        return;
     if (status == ARES_SUCCESS)
         status = ares_parse_soa_reply(packet, packet_bytes, &soa);
     soa_done(q, status == ARES_SUCCESS, status == ARES_SUCCESS ? soa->serial : 0, ares_strerror(status));
@@ -252,18 +247,45 @@ static void on_soa(void *arg, int status, int timeouts, unsigned char *packet, i
 
 static void begin_soa(struct soa_query *q)
 {
-    count_one();
     ares_query(channel, q->zone, C_IN, T_SOA, on_soa, q);
+    arm_timer();
+}
+
+static void begin_mail(struct mail *m)
+{
+    if (m->type == MAIL_LOOKUP)
+        begin(container_of(m, struct lookup, mail));
+    else
+        begin_soa(container_of(m, struct soa_query, mail));
+}
+
+static void channel_renew(void)
+{
+    ares_channel old = channel;
+
+    if (!channel_make()) {
+        log_error("the name servers cannot be read again: the old ones are asked until the next RELOAD");
+        channel = old;
+        return;
+    }
+    is_renewing = true;
+    ares_destroy(old);
+    is_renewing = false;
+    while (to_renew != NULL) {
+        struct mail *m = to_renew;
+        to_renew = m->next;
+        begin_mail(m);
+    }
     arm_timer();
 }
 
 static void on_mail(struct loop *loop, struct mail *m)
 {
     switch (m->type) {
-    case MAIL_LOOKUP: begin(container_of(m, struct lookup, mail)); return;
-    case MAIL_SOA: begin_soa(container_of(m, struct soa_query, mail)); return;
+    case MAIL_LOOKUP:
+    case MAIL_SOA: begin_mail(m); return;
     case MAIL_RELOAD:
-        channel_is_old = true;
+        channel_renew();
         free(m);
         return;
     case MAIL_STOP:

@@ -401,8 +401,12 @@ static int stream_bio_write(BIO *bio, const char *data, int len_bytes)
     if (s->loop == NULL) /* detached and being closed: as far as it goes */
         return send(s->fd, data, (size_t)len_bytes, MSG_NOSIGNAL) >= 0 ? len_bytes : -1;
     struct tls_buffers *b = s->loop->tls_buffers;
-    if ((size_t)len_bytes > sizeof(b->out) - b->out_len && !tls_flush(s, b))
-        return -1;
+    if ((size_t)len_bytes > sizeof(b->out) - b->out_len) {
+        tls_secrets_free(
+            t); /* count_records() would miss some, and a number used twice gives the keys away */
+        if (!tls_flush(s, b))
+            return -1;
+    }
     if ((size_t)len_bytes > sizeof(b->out)) {
         struct iovec iov = {(void *)data, (size_t)len_bytes};
         return stream_send_raw(s, &iov, 1) ? len_bytes : -1;

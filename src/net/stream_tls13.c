@@ -31,12 +31,17 @@ enum {
     ALERT_RECORD_OVERFLOW = 22,
     ALERT_DECODE_ERROR = 50,
     ALERT_INTERNAL_ERROR = 80,
+    ALERT_USER_CANCELED = 90,
 };
 #define ALERT_WARNING 1
 #define ALERT_FATAL   2
 
 #define MESSAGE_KEY_UPDATE 24
 #define KEY_UPDATE_BYTES   5
+
+/* Records in a row that bring no data: a peer has no use for more, and each costs us more than it costs him.
+ */
+#define MAX_WITHOUT_DATA 32
 
 static const struct transport tls13_transport;
 
@@ -87,7 +92,15 @@ static bool update_keys(struct stream *s, struct tls_buffers *b)
     static const uint8_t message[KEY_UPDATE_BYTES] = {MESSAGE_KEY_UPDATE, 0, 0, 1, 0};
     struct tls13 *c = s->tls->compact;
 
-    return put_small(s, b, TLS13_HANDSHAKE, message, sizeof(message)) && tls13_keys_update(&c->out, c->suite);
+    c->owes_update = false;
+    if (!put_small(s, b, TLS13_HANDSHAKE, message, sizeof(message)))
+        return false;
+    tls13_ciphers_forget(&b->ciphers, NULL, &c->out);
+    if (tls13_keys_update(&c->out, c->suite))
+        return true;
+    tls_note_error("key update failed");
+    errno = EPROTO;
+    return false;
 }
 
 static bool tls13_sendv(struct stream *s, const struct iovec *iov, int n)
@@ -165,6 +178,8 @@ static int take_alert(struct stream *s, struct tls_buffers *b, const uint8_t *da
         return fail(s, b, ALERT_DECODE_ERROR, "malformed alert");
     if (data[1] == ALERT_CLOSE_NOTIFY)
         return STREAM_EOF;
+    if (data[1] == ALERT_USER_CANCELED) /* the end is behind it; Java's TLS says so when it closes */
+        return STREAM_AGAIN;
     s->tls->compact->has_sent_end = true; /* all are fatal, and there is nothing to be said */
     return fail(s, b, 0, "the peer sent an alert");
 }
@@ -177,9 +192,11 @@ static int take_message(struct stream *s, struct tls_buffers *b, const uint8_t *
         return fail(s, b, ALERT_UNEXPECTED_MESSAGE, "unexpected message");
     if (data[1] != 0 || data[2] != 0 || data[3] != 1 || data[4] > 1)
         return fail(s, b, ALERT_DECODE_ERROR, "malformed key update");
-    bool is_asked = data[4] == 1 && !c->has_sent_end;
-    if (!tls13_keys_update(&c->in, c->suite) || (is_asked && !update_keys(s, b)))
+    tls13_ciphers_forget(&b->ciphers, &c->in, NULL);
+    if (!tls13_keys_update(&c->in, c->suite))
         return fail(s, b, ALERT_INTERNAL_ERROR, "key update failed");
+    /* one answer will do for all that have come (RFC 8446, 4.6.3), and it must not go out behind an alert */
+    c->owes_update = c->owes_update || data[4] == 1;
     return STREAM_AGAIN;
 }
 
@@ -225,6 +242,34 @@ static int give(struct tls13 *c, uint8_t *buf, int room, const uint8_t *data, in
     return n;
 }
 
+/* What one record has brought, which has been opened. As open_records(), for one. */
+static int take_record(struct stream *s, struct tls_buffers *b, uint8_t type, const uint8_t *content, int len,
+                       uint8_t *buf, int room, int *result)
+{
+    struct tls13 *c = s->tls->compact;
+    int n = 0;
+
+    if (len < 0) {
+        *result = fail(s, b, ALERT_BAD_RECORD_MAC, "decryption failed or bad record mac");
+    } else if (len > TLS13_CONTENT_BYTES) {
+        *result = fail(s, b, ALERT_RECORD_OVERFLOW, "record too long");
+    } else if (likely(type == TLS13_DATA && len > 0)) {
+        c->n_without_data = 0;
+        n = give(c, buf, room, content, len);
+        if (n < 0)
+            *result = STREAM_ERROR;
+    } else if (c->n_without_data++ == MAX_WITHOUT_DATA) {
+        *result = fail(s, b, ALERT_UNEXPECTED_MESSAGE, "too many records without data");
+    } else if (type == TLS13_ALERT) {
+        *result = take_alert(s, b, content, len);
+    } else if (type == TLS13_HANDSHAKE) {
+        *result = take_message(s, b, content, len);
+    } else if (type != TLS13_DATA) {
+        *result = fail(s, b, ALERT_UNEXPECTED_MESSAGE, "unexpected record");
+    }
+    return n > 0 ? n : 0;
+}
+
 /* Opens records into buf, until it is full or there is none: bytes, with *result STREAM_AGAIN, or why there
  * are no more. */
 static int open_records(struct stream *s, struct tls_buffers *b, struct input *in, uint8_t *buf, int room,
@@ -235,32 +280,15 @@ static int open_records(struct stream *s, struct tls_buffers *b, struct input *i
 
     *result = STREAM_AGAIN;
     while (*result == STREAM_AGAIN && total < room && c->plain == NULL && (size = whole_record(in)) != 0) {
-        uint8_t type = 0;
+        uint8_t type = 0, *record = in->at;
         if (size < 0) {
             *result = bad_record(s, b, in);
             break;
         }
-        uint8_t *content = in->at + TLS13_HEADER_BYTES;
-        int len = tls13_open(&b->ciphers, c->suite, &c->in, in->at, (uint32_t)size, &type);
+        int len = tls13_open(&b->ciphers, c->suite, &c->in, record, (uint32_t)size, &type);
         in->at += size;
         in->len -= (uint32_t)size;
-        if (len < 0) {
-            *result = fail(s, b, ALERT_BAD_RECORD_MAC, "decryption failed or bad record mac");
-        } else if (len > TLS13_CONTENT_BYTES) {
-            *result = fail(s, b, ALERT_RECORD_OVERFLOW, "record too long");
-        } else if (likely(type == TLS13_DATA)) {
-            int n = give(c, buf + total, room - total, content, len);
-            if (n < 0)
-                *result = STREAM_ERROR;
-            else
-                total += n;
-        } else if (type == TLS13_ALERT) {
-            *result = take_alert(s, b, content, len);
-        } else if (type == TLS13_HANDSHAKE) {
-            *result = take_message(s, b, content, len);
-        } else {
-            *result = fail(s, b, ALERT_UNEXPECTED_MESSAGE, "unexpected record");
-        }
+        total += take_record(s, b, type, record + TLS13_HEADER_BYTES, len, buf + total, room - total, result);
     }
     return total;
 }
@@ -297,10 +325,10 @@ static int receive(struct stream *s, struct tls_buffers *b, int room, struct inp
 }
 
 /* Keeps what has not been opened. */
-static bool keep(struct stream_tls *t, const struct input *in)
+static bool keep(struct stream_tls *t, const struct tls_buffers *b, const struct input *in)
 {
-    if (t->kept != NULL && t->kept_len == in->len && t->kept_at == 0 && in->len > 0)
-        return true; /* nothing has happened to it */
+    if (t->kept != NULL && in->at == b->in && in->len == t->kept_len && t->kept_at == 0)
+        return true; /* none has been opened, and none has come */
     free(t->kept);
     t->kept = NULL;
     t->kept_at = t->kept_len = 0;
@@ -350,7 +378,9 @@ static int tls13_recv(struct stream *s, void *buf, int len_bytes)
     if (result <= 0)
         return result;
     int total = open_records(s, b, &in, buf, len_bytes, &result);
-    if (!keep(t, &in) || !tls_flush(s, b))
+    if (unlikely(t->compact->owes_update && !t->compact->has_sent_end) && !update_keys(s, b))
+        result = STREAM_ERROR;
+    if (!keep(t, b, &in) || !tls_flush(s, b))
         result = STREAM_ERROR;
     if (unlikely(t->result != NULL)) /* a login: it may have been a password */
         secret_wipe(b->in, (size_t)(in.at - b->in));
@@ -464,32 +494,42 @@ static struct tls_handshake *result_new(const struct stream *s, SSL *ssl)
     return r;
 }
 
+bool tls13_begin(struct stream *s, const struct tls13_suite *suite, const struct tls_secrets *x,
+                 uint32_t n_sent)
+{
+    struct tls13 *c = calloc(1, sizeof(*c));
+
+    if (c == NULL)
+        return false;
+    c->suite = suite;
+    c->max_records = TLS13_MAX_RECORDS;
+    c->out.seq = n_sent;
+    if (tls13_keys_set(&c->in, suite, x->of_client) && tls13_keys_set(&c->out, suite, x->of_server)) {
+        s->tls->compact = c;
+        s->transport = &tls13_transport;
+        return true;
+    }
+    secret_wipe(c, sizeof(*c));
+    free(c);
+    return false;
+}
+
 void tls13_take_over(struct stream *s, uint32_t n_sent)
 {
     struct stream_tls *t = s->tls;
     const struct tls_secrets *x = t->secrets;
     const SSL_CIPHER *cipher = SSL_get_current_cipher(t->ssl);
-    const struct tls13_suite *suite =
-        x != NULL && cipher != NULL ? tls13_suite_find(SSL_CIPHER_get_id(cipher)) : NULL;
-    struct tls13 *c = suite != NULL ? calloc(1, sizeof(*c)) : NULL;
-    struct tls_handshake *r = c != NULL ? result_new(s, t->ssl) : NULL;
+    const struct tls13_suite *suite = cipher != NULL ? tls13_suite_find(SSL_CIPHER_get_id(cipher)) : NULL;
 
-    if (r != NULL && SSL_version(t->ssl) == TLS1_3_VERSION && SSL_pending(t->ssl) == 0 &&
+    if (suite != NULL && SSL_version(t->ssl) == TLS1_3_VERSION && SSL_pending(t->ssl) == 0 &&
         x->client_len == tls13_suite_secret_bytes(suite) && x->server_len == x->client_len &&
-        tls13_keys_set(&c->in, suite, x->of_client) && tls13_keys_set(&c->out, suite, x->of_server)) {
-        c->suite = suite;
-        c->out.seq = n_sent;
-        c->max_records = TLS13_MAX_RECORDS;
-        t->result = r;
-        t->compact = c;
-        SSL_free(t->ssl);
-        t->ssl = NULL;
-        s->transport = &tls13_transport;
-    } else {
-        if (r != NULL)
-            X509_free(r->verified);
-        free(r);
-        free(c);
+        (t->result = result_new(s, t->ssl)) != NULL) {
+        if (tls13_begin(s, suite, x, n_sent)) {
+            SSL_free(t->ssl);
+            t->ssl = NULL;
+        } else {
+            tls_result_free(t);
+        }
     }
     tls_secrets_free(t);
 }

@@ -46,6 +46,8 @@ struct tls13 {
     uint64_t max_records; /* by one key of ours */
     uint8_t *plain; /* opened, and too much for the reader: plain_len bytes from plain_at on; NULL: none */
     uint32_t plain_at, plain_len;
+    uint8_t n_without_data; /* records in a row */
+    bool owes_update;       /* the peer has asked us to change our keys */
     bool has_sent_end;
 };
 
@@ -74,9 +76,13 @@ void tls_out_of_memory(void);
 
 /* OpenSSL's keylog_callback. */
 void tls13_keylog_cb(const SSL *ssl, const char *line);
-/* A handshake of ours as server has succeeded, in which OpenSSL has written n_sent records with the new keys:
- * takes over from OpenSSL where that can be. */
+/* A handshake of ours as server has succeeded, in which OpenSSL has written n_sent records with the new keys
+ * (s->tls->secrets is there): takes over from OpenSSL where that can be. */
 void tls13_take_over(struct stream *s, uint32_t n_sent);
+/* From the secrets of a handshake to a connection: s->tls is there. False: out of memory, or the library has
+ * failed. */
+bool tls13_begin(struct stream *s, const struct tls13_suite *suite, const struct tls_secrets *x,
+                 uint32_t n_sent) must_check;
 void tls13_free(struct stream *s);
 void tls_secrets_free(struct stream_tls *t);
 void tls_result_free(struct stream_tls *t);

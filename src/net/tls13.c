@@ -135,8 +135,10 @@ static void forget(struct tls13_cached *all, uint64_t id)
 
 void tls13_ciphers_forget(struct tls13_ciphers *c, const struct tls13_keys *in, const struct tls13_keys *out)
 {
-    forget(c->in, in->id);
-    forget(c->out, out->id);
+    if (in != NULL)
+        forget(c->in, in->id);
+    if (out != NULL)
+        forget(c->out, out->id);
 }
 
 void tls13_ciphers_free(struct tls13_ciphers *c)

@@ -51,7 +51,7 @@ bool tls13_keys_set(struct tls13_keys *k, const struct tls13_suite *suite, const
 bool tls13_keys_update(struct tls13_keys *k, const struct tls13_suite *suite) must_check;
 
 void tls13_ciphers_free(struct tls13_ciphers *c);
-/* What was made for these keys is wiped. */
+/* What was made for these keys is wiped. NULL: of no keys. */
 void tls13_ciphers_forget(struct tls13_ciphers *c, const struct tls13_keys *in, const struct tls13_keys *out);
 
 /*

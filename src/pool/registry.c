@@ -61,6 +61,7 @@ struct registry {
     struct order database_order, user_order, pool_order;
     struct pool *unreached[REGISTRY_MAX_UNREACHED]; /* of look-ups, that had no server when last looked at */
     int n_unreached;
+    int n_forgotten; /* of them, that were retired */
 };
 
 struct registry *registry_new(int n_workers)
@@ -373,7 +374,8 @@ struct pool *registry_find_pool(struct registry *r, const char *database, const 
     return e != NULL ? &e->pool : NULL;
 }
 
-/* [lock] Forgets those that have had a server since. */
+/* [lock] Forgets those that have had a server since, and, as long as it may, those that nobody has asked for
+ * in a long time. */
 static void look_at_unreached(struct registry *r)
 {
     int kept = 0;
@@ -383,7 +385,10 @@ static void look_at_unreached(struct registry *r)
         lock_acquire(&pool->lock);
         bool is_reached = pool->welcome != NULL;
         lock_release(&pool->lock);
-        if (!is_reached)
+        bool is_retired =
+            !is_reached && r->n_forgotten < REGISTRY_MAX_FORGOTTEN && atomic_load(&pool->is_retired);
+        r->n_forgotten += is_retired;
+        if (!is_reached && !is_retired)
             r->unreached[kept++] = pool;
     }
     r->n_unreached = kept;

@@ -177,14 +177,13 @@ struct client *client_new(struct shard *sh, int fd)
     return c;
 }
 
-/* Nobody here has more than his share; perhaps on another worker. When all have been asked it comes back. */
+/* Nobody here has more than his share; perhaps on another worker. When all have been asked it comes back,
+ * so that it still counts as the first one's: the clients that arrive meanwhile go to others. */
 static void pass_on(struct shard *sh, struct mail_client *m)
 {
     struct instance *in = sh->instance;
-    struct shard *next = in->shards[(sh->index + 1) % in->n_workers];
 
-    atomic_fetch_add_explicit(&next->n_dispatched, 1, memory_order_relaxed);
-    loop_post(&next->loop, &m->mail);
+    loop_post(&in->shards[(sh->index + 1) % in->n_workers]->loop, &m->mail);
 }
 
 /* Takes the place of another for it, if there is none. False: it has gone to the next worker. */
@@ -210,10 +209,10 @@ void shard_accept(struct shard *sh, struct mail_client *m)
     uint16_t port = 0;
     uint8_t family = read_peer(m->fd, m->is_unix, addr, &port);
 
-    atomic_fetch_sub_explicit(&sh->n_dispatched, 1, memory_order_relaxed);
     if (!find_place(sh, m, family, addr))
         return;
     struct client *c = client_new(sh, m->fd);
+    atomic_fetch_sub_explicit(&m->home->n_dispatched, 1, memory_order_relaxed);
     if (c == NULL) {
         log_error("out of memory for a new client");
         close(m->fd);

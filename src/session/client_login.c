@@ -475,13 +475,16 @@ static bool enter_pool(struct client *c, const struct database_config *db)
     return why == CLOSE_NONE;
 }
 
+/* Not where the database has a user of its own: they would be another one's. */
 static void keep_scram_keys(struct client *c)
 {
     const struct client_login *l = c->login;
     struct scram_keys keys;
-    bool has_keys = l->scram != NULL && scram_server_keys(l->scram, &keys);
 
-    if (l->found != NULL && strcmp(l->user, c->pool->user->name) == 0)
+    if (strcmp(l->user, c->pool->user->name) != 0)
+        return;
+    bool has_keys = l->scram != NULL && scram_server_keys(l->scram, &keys);
+    if (l->found != NULL)
         pool_keep_secret(c->pool, l->found, has_keys ? keys.client_key : NULL);
     if (has_keys && l->found == NULL)
         registry_set_scram_keys(c->shard->instance->registry, c->pool->user, keys.client_key,

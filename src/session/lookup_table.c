@@ -30,6 +30,7 @@ struct lookup_entry {
     struct list waiters;       /* struct mail_lookup */
     struct found_user *found;  /* NULL: no answer yet, or none that counts */
     int64_t asked_us;
+    uint64_t round; /* lookups->round when it was asked */
     bool is_under_way;
 };
 
@@ -40,6 +41,7 @@ struct lookups {
     struct lookup_entry *buckets[BUCKETS];
     struct list by_age; /* entries, oldest answer first */
     int count;
+    uint64_t round; /* how many times all was forgotten */
 };
 
 struct lookups *lookups_new(void)
@@ -83,13 +85,19 @@ static uint64_t hash_of(const struct pool *pool, const char *query, const char *
            5 * hash_bytes(&pool, sizeof(pool));
 }
 
+/* [lock] Asked before all was forgotten: for those who wait already, and for nobody else. */
+static bool is_outdated(const struct lookups *l, const struct lookup_entry *e)
+{
+    return e->is_under_way && e->round != l->round;
+}
+
 /* [lock] */
 static struct lookup_entry *find(struct lookups *l, uint64_t hash, const struct pool *pool, const char *query,
                                  const char *user)
 {
     struct lookup_entry *e = l->buckets[hash % BUCKETS];
-    while (e != NULL &&
-           (e->hash != hash || e->pool != pool || strcmp(e->user, user) != 0 || strcmp(e->query, query) != 0))
+    while (e != NULL && (e->hash != hash || e->pool != pool || strcmp(e->user, user) != 0 ||
+                         strcmp(e->query, query) != 0 || is_outdated(l, e)))
         e = e->next;
     return e;
 }
@@ -113,24 +121,30 @@ static struct lookup_entry *entry_new(uint64_t hash, const struct pool *pool, co
     return NULL;
 }
 
-/* [lock] The entry to be freed, or NULL. */
-static struct lookup_entry *evict(struct lookups *l)
+/* [lock] The caller frees it. */
+static void take_out(struct lookups *l, struct lookup_entry *e)
 {
-    if (l->count < MAX_ENTRIES || l->by_age.next == &l->by_age)
-        return NULL;
-    struct lookup_entry *e = list_entry(l->by_age.next, struct lookup_entry, node);
     struct lookup_entry **at = &l->buckets[e->hash % BUCKETS];
     while (*at != e)
         at = &(*at)->next;
     *at = e->next;
     list_del(&e->node);
     l->count--;
+}
+
+/* [lock] The entry to be freed, or NULL. */
+static struct lookup_entry *evict(struct lookups *l)
+{
+    if (l->count < MAX_ENTRIES || l->by_age.next == &l->by_age)
+        return NULL;
+    struct lookup_entry *e = list_entry(l->by_age.next, struct lookup_entry, node);
+    take_out(l, e);
     return e;
 }
 
 /* [lock] */
-static enum lookup_step ask_entry(struct lookup_entry *e, int64_t max_age_us, int64_t now_us,
-                                  struct mail_lookup *waiter, struct found_user **found)
+static enum lookup_step ask_entry(struct lookups *l, struct lookup_entry *e, int64_t max_age_us,
+                                  int64_t now_us, struct mail_lookup *waiter, struct found_user **found)
 {
     if (e->is_under_way) {
         list_push_back(&e->waiters, &waiter->node);
@@ -141,6 +155,7 @@ static enum lookup_step ask_entry(struct lookup_entry *e, int64_t max_age_us, in
         return LOOKUP_KNOWN;
     }
     e->is_under_way = true;
+    e->round = l->round;
     list_del(&e->node);
     list_push_back(&e->waiters, &waiter->node);
     return LOOKUP_LEAD;
@@ -157,7 +172,7 @@ enum lookup_step lookup_ask(struct lookups *l, const struct pool *pool, const ch
     lock_acquire(&l->lock);
     *entry = find(l, hash, pool, query, user);
     if (*entry != NULL)
-        step = ask_entry(*entry, max_age_us, now_us, waiter, found);
+        step = ask_entry(l, *entry, max_age_us, now_us, waiter, found);
     lock_release(&l->lock);
     if (*entry != NULL)
         return step;
@@ -175,7 +190,7 @@ enum lookup_step lookup_ask(struct lookups *l, const struct pool *pool, const ch
         l->count++;
         made = NULL;
     }
-    step = ask_entry(*entry, max_age_us, now_us, waiter, found);
+    step = ask_entry(l, *entry, max_age_us, now_us, waiter, found);
     lock_release(&l->lock);
     entry_free(made);
     entry_free(old);
@@ -187,6 +202,7 @@ void lookup_end(struct lookups *l, struct lookup_entry *e, enum lookup_outcome o
 {
     struct list waiters;
     struct found_user *old = NULL;
+    struct lookup_entry *outdated = NULL;
 
     list_init(&waiters);
     if (found != NULL)
@@ -204,8 +220,13 @@ void lookup_end(struct lookups *l, struct lookup_entry *e, enum lookup_outcome o
         e->found = found;
         e->asked_us = now_us;
     }
+    if (is_outdated(l, e)) {
+        outdated = e;
+        take_out(l, e);
+    } else {
+        list_push_back(&l->by_age, &e->node);
+    }
     e->is_under_way = false;
-    list_push_back(&l->by_age, &e->node);
     lock_release(&l->lock);
     LIST_FOR_EACH_SAFE (it, &waiters) {
         struct mail_lookup *m = list_entry(it, struct mail_lookup, node);
@@ -216,6 +237,7 @@ void lookup_end(struct lookups *l, struct lookup_entry *e, enum lookup_outcome o
     }
     found_user_unref(found);
     found_user_unref(old);
+    entry_free(outdated);
 }
 
 void lookup_doubt(struct lookups *l, const struct pool *pool, const char *query, const char *user,
@@ -237,6 +259,7 @@ void lookup_doubt(struct lookups *l, const struct pool *pool, const char *query,
 void lookups_forget(struct lookups *l)
 {
     lock_acquire(&l->lock);
+    l->round++;
     LIST_FOR_EACH_SAFE (it, &l->by_age) {
         list_entry(it, struct lookup_entry, node)->asked_us = INT64_MIN / 2;
     }

@@ -99,9 +99,21 @@ void orders_on_mail(struct shard *sh, struct mail_order *m)
     loop_post(sh->instance->control, &m->mail);
 }
 
+/* One that was granted away a moment ago stays where it is until the YIELD that is coming ends it. */
+static struct server *first_living(const struct list *servers)
+{
+    LIST_FOR_EACH (it, servers) {
+        struct server *s = list_entry(it, struct server, node);
+        if (!s->is_dead)
+            return s;
+    }
+    return NULL;
+}
+
 void shard_close_all(struct shard *sh, enum close_reason why)
 {
     struct list *node;
+    struct server *s;
 
     sh->is_stopping = true;
     listen_servers_stop(sh);
@@ -110,9 +122,8 @@ void shard_close_all(struct shard *sh, enum close_reason why)
         while ((node = sh->client_lists[state].next) != &sh->client_lists[state])
             client_close(list_entry(node, struct client, node), why, NULL);
     for (int state = 0; state < SERVER_CLOSING; state++)
-        while ((node = sh->server_lists[state].next) != &sh->server_lists[state] &&
-               !list_entry(node, struct server, node)->is_dead)
-            server_close(list_entry(node, struct server, node), why, NULL);
+        while ((s = first_living(&sh->server_lists[state])) != NULL)
+            server_close(s, why, NULL);
     cancel_close_all(sh);
 }
 

@@ -9,6 +9,9 @@
 
 #include "statement_int.h"
 
+/* A client may send any number of Parses before the first is answered; each would go through all of them. */
+#define MAX_LOOKED_AT 64
+
 static struct cached_statement *of(struct statement_link *link)
 {
     return container_of(link, struct cached_statement, link);
@@ -92,7 +95,8 @@ struct cached_statement *statement_cache_victim(const struct statement_cache *c,
 {
     if (c->table.count < max)
         return NULL;
-    for (struct list *it = c->lru.prev; it != &c->lru; it = it->prev) {
+    struct list *it = c->lru.prev;
+    for (int i = 0; i < MAX_LOOKED_AT && it != &c->lru; i++, it = it->prev) {
         struct cached_statement *x = list_entry(it, struct cached_statement, lru);
         if (!x->is_pending)
             return x;

@@ -188,6 +188,17 @@ static void ring_trim(struct tracker *t)
     t->capacity = TRACKER_INLINE;
 }
 
+/* What there is of what, in the ring: by +1 or -1. */
+static void count_entry(struct tracker *t, uint8_t entry, int by)
+{
+    const uint8_t bits = entry_bits(entry);
+
+    if (bits & HEAD_ENDS_IN_READY)
+        t->ready_due += (uint32_t)by;
+    else if (bits == HEAD_EXECUTE)
+        t->n_executes += (uint32_t)by;
+}
+
 static enum tracker_verdict push(struct tracker *t, uint8_t entry)
 {
     if (n_requests(t) >= TRACKER_MAX_REQUESTS)
@@ -195,16 +206,14 @@ static enum tracker_verdict push(struct tracker *t, uint8_t entry)
     if (n_requests(t) == t->capacity && !ring_grow(t))
         return TRACKER_NO_MEMORY;
     set_entry(t, t->tail++, entry);
-    if (entry_bits(entry) & HEAD_ENDS_IN_READY)
-        t->ready_due++;
+    count_entry(t, entry, 1);
     return TRACKER_FORWARD;
 }
 
 /* Takes the head off, without looking at what follows. */
 static void drop_head(struct tracker *t)
 {
-    if (entry_bits(head_entry(t)) & HEAD_ENDS_IN_READY)
-        t->ready_due--;
+    count_entry(t, head_entry(t), -1);
     t->head++;
     t->is_answered = false;
 }
@@ -348,13 +357,7 @@ bool tracker_retry(struct tracker *t)
 
 bool tracker_runs_nothing(const struct tracker *t)
 {
-    if (t->ready_due > 0)
-        return false;
-    for (uint32_t i = t->head; i != t->tail; i++) {
-        if (entry_bits(entry_at(t, i)) == HEAD_EXECUTE)
-            return false;
-    }
-    return true;
+    return t->ready_due == 0 && t->n_executes == 0;
 }
 
 bool tracker_has_only_kept(const struct tracker *t)
@@ -557,16 +560,18 @@ bool tracker_check(const struct tracker *t)
     if (!t->ring || t->capacity < TRACKER_INLINE || (t->capacity & (t->capacity - 1)) != 0 ||
         n_requests(t) > t->capacity || n_requests(t) > TRACKER_MAX_REQUESTS)
         return false;
-    uint32_t ready_due = 0;
+    uint32_t ready_due = 0, n_executes = 0;
     for (uint32_t i = t->head; i != t->tail; i++) {
         uint8_t entry = entry_at(t, i);
         if (entry_bits(entry) & HEAD_ENDS_IN_READY)
             ready_due++;
+        else if (entry_bits(entry) == HEAD_EXECUTE)
+            n_executes++;
         else if (!entry_bits(entry) && entry != ENTRY_COPY_END && !is_kept(entry))
             return false;
     }
     uint8_t head = head_entry(t);
-    if (ready_due != t->ready_due || head == ENTRY_COPY_END)
+    if (ready_due != t->ready_due || n_executes != t->n_executes || head == ENTRY_COPY_END)
         return false;
     if (t->is_skipping && head != 0)
         return false;

@@ -95,6 +95,7 @@ void workers_dispatch(struct instance *in, int fd, bool is_unix, bool is_over_li
     m->fd = fd;
     m->is_unix = is_unix;
     m->is_over_limit = is_over_limit;
+    m->home = best;
     loop_post(&best->loop, &m->mail);
 }
 

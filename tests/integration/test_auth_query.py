@@ -428,6 +428,30 @@ def test_reload_changes_it(make, pg):
     pooler.wire(user="scramuser", password=PASSWORDS["scramuser"]).disconnect()
 
 
+@pytest.mark.sanitizer
+def test_reload_while_it_is_under_way(make, pg):
+    """What was asked before counts for who asked; who comes after asks anew, and is answered for himself."""
+    body = "SELECT rolname::text, rolpassword FROM pg_authid, pg_advisory_xact_lock_shared(4712) WHERE rolname = who"
+    with counted(pg, "aq_before", body) as (query, calls), pg.connect() as lock, contextlib.ExitStack() as stack:
+        pooler = make(settings={"auth_query": query, "auth_query_cache_time": 3600})
+
+        def ask():
+            client = stack.enter_context(pooler.raw(timeout=30))
+            client.send(startup_packet({"user": "scramuser", "database": "app"}))
+            return client
+
+        lock.execute("SELECT pg_advisory_lock(4712)")
+        before = [ask(), ask()]
+        util.wait_until(lambda: pg.backends("wait_event_type = 'Lock' AND query LIKE '%aq_before%'") == 1, "the first question")
+        pooler.admin("RELOAD", password="adm")
+        after = [ask(), ask()]
+        util.wait_until(lambda: pg.backends("wait_event_type = 'Lock' AND query LIKE '%aq_before%'") == 2, "one more question")
+        lock.execute("SELECT pg_advisory_unlock(4712)")
+        assert [client.receive().kind for client in before + after] == ["R"] * 4
+        pooler.wire(user="scramuser", password=PASSWORDS["scramuser"]).disconnect()
+        assert calls() == 2
+
+
 # ---- over time
 
 def test_connections_that_are_in_use_stay(make, pg):
@@ -491,3 +515,15 @@ def test_made_up_databases_are_not_remembered_for_ever(make, fake, pg):
     pooler.wait_log('auth_query is not run in database "made_up_1000": 1000 databases of the \\* line could not be reached')
     assert len(pooler.admin("SHOW POOLS", password="adm")) < 1010
     pooler.wire(user="scramuser", password=PASSWORDS["scramuser"]).disconnect()
+
+    # those that nobody asks for go, and others have their places
+    pooler.settings["autodb_idle_timeout"] = 1
+    pooler.write_config()
+    pooler.admin("RELOAD", password="adm")
+
+    def is_looked_up():
+        with pooler.raw(timeout=30) as client:
+            client.send(startup_packet({"user": "scramuser", "database": "one_more"}))
+            assert client.receive().kind == "E"
+        return pooler.log_lines('database "one_more" does not exist')
+    util.wait_until(is_looked_up, "a place for one more", 60)

@@ -221,6 +221,28 @@ def test_reload_reads_the_name_servers_again(make_pooler, dns, hosts):
         other.stop()
 
 
+def test_reload_while_the_old_name_server_is_silent(make_pooler, dns, hosts):
+    """What is under way begins anew with the new one, and does not wait for the old one's end."""
+    dns.names[NAME] = "silent"
+    pooler = named(make_pooler, dns, hosts, query_wait_timeout=60, server_connect_timeout=60, client_login_timeout=60)
+    other = FakeDns({NAME: [B]})
+    try:
+        with pooler.raw(timeout=30) as client:
+            client.send(wire.startup_packet({"user": "app", "database": "app"}))
+            wait_until(lambda: dns.count(NAME), "the lookup")
+            asked = dns.count(NAME)
+            util.write_file(pooler.path("resolv.conf"), other.resolv_conf())
+            pooler.admin("RELOAD")
+            wait_until(lambda: other.count(NAME), "the new name server to be asked")
+            assert dns.count(NAME) <= asked + 1, "it has waited for the old one"
+            client.until("R")
+        with pooler.wire() as client:
+            assert where(client) == B
+        assert not pooler.log_lines("could not be looked up")
+    finally:
+        other.stop()
+
+
 def test_resolv_conf_that_cannot_be_read(make_pooler):
     """Said at the start."""
     pooler = make_pooler(start=False, settings={"resolv_conf": "/nonexistent/resolv.conf"})

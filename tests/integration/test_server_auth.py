@@ -45,6 +45,20 @@ def test_scram_keys_of_the_client_are_passed_on(make_pooler, pg):
 
 
 @pytest.mark.own
+def test_scram_keys_are_of_their_own_user_only(make_pooler, pg):
+    """Who logs in to a database with a forced user leaves that user's keys, of the user's own login, alone."""
+    pooler = make_pooler(settings={"auth_type": "scram-sha-256"},
+                         databases={"app": f"{pg.dsn} dbname=app", "forced": f"{pg.dsn} dbname=app user=scramuser"},
+                         userlist={"scramuser": pg.scram_verifier("scramuser"), "alice": "alice's", "admin": "adm"})
+    with pooler.wire(user="scramuser", password=PASSWORDS["scramuser"]) as own:
+        assert own.value("SELECT current_user") == "scramuser"
+        with pooler.wire(database="forced", user="alice", password="alice's") as other:
+            assert other.value("SELECT current_user") == "scramuser", "with the keys that scramuser has left"
+        pooler.admin("RECONNECT app", password="adm")
+        assert own.value("SELECT current_user") == "scramuser"
+
+
+@pytest.mark.own
 def test_saslprep_of_a_password_for_the_server(make_pooler, pg):
     pooler = make_pooler(databases={"app": f"{pg.dsn} dbname=app user=saslprep password='{PASSWORDS['saslprep']}'"})
     assert who(pooler) == "saslprep"

@@ -285,6 +285,71 @@ static void test_out_of_descriptors(void **state)
     loop_destroy(&a.loop);
 }
 
+struct deafness {
+    struct loop *loop;
+    int listen_fd, saved_fd;
+};
+
+static void hear_again_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct deafness *d = arg;
+    (void)fd, (void)what;
+    assert_int_equal(dup2(d->saved_fd, d->listen_fd), d->listen_fd);
+}
+
+static int find_listener(int port)
+{
+    struct sockaddr_in in;
+    for (int fd = 0; fd < 256; fd++) {
+        socklen_t bytes = sizeof(in);
+        int on = 0;
+        socklen_t on_bytes = sizeof(on);
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &on_bytes) == 0 && on &&
+            getsockname(fd, (struct sockaddr *)&in, &bytes) == 0 && in.sin_port == htons((uint16_t)port))
+            return fd;
+    }
+    return -1;
+}
+
+/* Behind the pause the socket cannot be watched at first (here: a file in its place, which epoll refuses). It
+ * is tried again until it can. */
+static void test_cannot_be_watched(void **state)
+{
+    (void)state;
+    struct accepted a = {.expected = 1};
+    char err[256] = "";
+    assert_true(loop_init(&a.loop, no_mail, NULL));
+    struct listeners *l = listeners_open(&a.loop, &tcp_options, on_accept, &a, err, sizeof(err));
+    assert_non_null(l);
+    int c = tcp_connect("127.0.0.1", listeners_port(l));
+    struct deafness d = {.loop = &a.loop, .listen_fd = find_listener(listeners_port(l))};
+    assert_true(d.listen_fd >= 0);
+    d.saved_fd = dup(d.listen_fd);
+    int file = open("/dev/null", O_RDONLY), full = open("/etc/passwd", O_RDONLY);
+    assert_true(file >= 0 && full >= 0);
+
+    struct relief r = {.loop = &a.loop};
+    struct event timer;
+    struct timeval later = {0, 350000};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &r.old), 0);
+    struct rlimit none = {(rlim_t)full + 1, r.old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    evtimer_assign(&timer, a.loop.base, hear_again_cb, &d);
+    evtimer_add(&timer, &later);
+    struct timeval at_once = {0, 10000};
+    (void)event_base_loopexit(a.loop.base, &at_once);
+    event_base_loop(a.loop.base, 0); /* it pauses: no descriptor is left */
+    assert_int_equal(a.count, 0);
+    assert_int_equal(dup2(full, d.listen_fd), d.listen_fd);
+    setrlimit(RLIMIT_NOFILE, &r.old);
+    loop_run(&a.loop);
+    assert_int_equal(a.count, 1);
+    accepted_close(&a);
+    close(c), close(file), close(full), close(d.saved_fd);
+    listeners_free(l);
+    loop_destroy(&a.loop);
+}
+
 /* on_accept may close the listeners while more connections are waiting. */
 static struct listeners *closing;
 static void on_accept_close(void *arg, int fd, bool is_unix)
@@ -317,7 +382,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tcp_accepts),        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_unix_socket),        cmocka_unit_test(test_abstract_socket),
-        cmocka_unit_test(test_out_of_descriptors), cmocka_unit_test(test_close_in_accept),
+        cmocka_unit_test(test_out_of_descriptors), cmocka_unit_test(test_cannot_be_watched),
+        cmocka_unit_test(test_close_in_accept),
     };
     signal(SIGPIPE, SIG_IGN);
     alarm(120);

@@ -66,7 +66,7 @@ static struct password_check *new_check(const char *user, int port, int address)
 
     assert_non_null(c);
     buf_init(&why, 0);
-    snprintf(options, sizeof(options), "ldapserver=127.0.0.1 ldapport=%d ldapprefix=x", port);
+    snprintf(options, sizeof(options), "ldapserver=127.0.0.1 ldapport=%d ldapprefix=x= ldapsuffix=!", port);
     c->ldap = ldap_rule_parse(options, &why);
     assert_non_null(c->ldap);
     buf_free(&why);
@@ -91,6 +91,16 @@ static void wait_running(int running)
         usleep(1000);
         check_figures(&f);
     } while (f.running != running);
+}
+
+/* Nobody waits and nothing runs: not so for a check that no thread has taken up yet. */
+static void wait_idle(void)
+{
+    struct check_figures f;
+    do {
+        usleep(1000);
+        check_figures(&f);
+    } while (f.running != 0 || f.waiting != 0);
 }
 
 static void assert_waiting(int waiting)
@@ -144,34 +154,66 @@ static void test_a_target_that_hangs(void **state)
     wait_running(0);
 }
 
+/* The next check that has begun, by what it says to the server; its connection. */
+static int serve_next(int server, char *user, size_t user_size)
+{
+    static const char head[] =
+        "x="; /* the ldapprefix of new_check(), ahead of the name; its ldapsuffix behind */
+    char raw[256];
+    size_t have = 0;
+    char *at = NULL, *end = NULL;
+    int fd = accept(server, NULL, NULL);
+
+    assert_true(fd >= 0);
+    while (end == NULL) {
+        ssize_t n = read(fd, raw + have, sizeof(raw) - have);
+        assert_true(n > 0);
+        have += (size_t)n;
+        at = memmem(raw, have, head, strlen(head));
+        end = at != NULL ? memchr(at, '!', have - (size_t)(at - raw)) : NULL;
+    }
+    at += strlen(head);
+    snprintf(user, user_size, "%.*s", (int)(end - at), at);
+    return fd;
+}
+
 /* The address with the fewest under way is next, and of one address the oldest. */
 static void test_turns(void **state)
 {
-    int port;
+    int port, running[THREADS];
     int server = silent_server(&port);
     char user[20];
     (void)state;
     for (int i = 0; i < THREADS; i++)
         (void)submit("running", port, 1);
-    wait_running(THREADS);
+    for (int i = 0; i < THREADS; i++) {
+        running[i] = serve_next(server, user, sizeof(user));
+        assert_string_equal(user, "running");
+    }
     for (int i = 0; i < 8; i++) {
         snprintf(user, sizeof(user), "many%d", i);
         (void)submit(user, port, 1);
     }
     (void)submit("two", port, 2);
     (void)submit("three", port, 3);
-    /* one more place at a time: the others still run */
-    struct password_check *first = submit("late", port, 2);
-    check_abandon(first);
-    assert_waiting(10);
+    (void)submit("two again", port, 2);
+    struct password_check *late = submit("late", port, 2);
+    check_abandon(late);
+    assert_waiting(11);
+
+    /* one place at a time: the others still run */
+    static const char *const turns[THREADS] = {"two", "three", "many0", "many1"};
+    for (int i = 0; i < THREADS; i++) {
+        close(running[i]);
+        running[i] = serve_next(server, user, sizeof(user));
+        assert_string_equal(user, turns[i]);
+    }
     hang_up(server);
-    wait_answers(THREADS + 10);
     for (int i = 0; i < THREADS; i++)
-        assert_non_null(strstr(order, "running "));
-    assert_true(strstr(order, "two ") < strstr(order, "many5 "));
-    assert_true(strstr(order, "three ") < strstr(order, "many5 "));
+        close(running[i]);
+    wait_answers(THREADS + 11);
     assert_null(strstr(order, "late"));
-    wait_running(0);
+    wait_idle();
 }
 
 static void test_too_many(void **state)
@@ -226,7 +268,7 @@ static void test_abandoned_after_the_answer(void **state)
     (void)state;
     close(server);
     struct password_check *c = submit("o", port, 1);
-    wait_running(0);
+    wait_idle();
     check_abandon(c);
     wait_answers(1);
 }
@@ -258,5 +300,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_abandoned_after_the_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
     };
+    alarm(120);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -133,6 +133,36 @@ static void test_made_up_databases(void **state)
     assert_true(registry_may_look_up(r, "one more", "u"));
     (void)registry_get_lookup_pool(r, "one more", "u", &is_new);
     assert_false(registry_may_look_up(r, "two more", "u"));
+
+    /* One that nobody has used for long makes room, and counts no more when it comes back. */
+    pool = registry_get_lookup_pool(r, "made_up_0", "u", &is_new);
+    assert_false(is_new);
+    registry_retire(r, pool);
+    assert_true(registry_may_look_up(r, "two more", "u"));
+    (void)registry_get_lookup_pool(r, "two more", "u", &is_new);
+    assert_true(is_new);
+    (void)registry_get_lookup_pool(r, "made_up_0", "u", &is_new);
+    assert_false(is_new);
+    assert_false(registry_may_look_up(r, "three more", "u"));
+    registry_destroy(r);
+    (void)state;
+}
+
+/* Memory that is forgotten is not given back, so there is an end to it. */
+static void test_made_up_without_end(void **state)
+{
+    struct registry *r = registry_new(1);
+    char name[32];
+    bool is_new;
+    int n = 0;
+
+    for (;; n++) {
+        snprintf(name, sizeof(name), "made_up_%d", n);
+        if (!registry_may_look_up(r, name, "u"))
+            break;
+        registry_retire(r, registry_get_lookup_pool(r, name, "u", &is_new));
+    }
+    assert_int_equal(n, REGISTRY_MAX_FORGOTTEN + REGISTRY_MAX_UNREACHED);
     registry_destroy(r);
     (void)state;
 }
@@ -160,11 +190,9 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_get_and_find),
-        cmocka_unit_test(test_pause_of_later_pools),
-        cmocka_unit_test(test_keys_and_retirement),
-        cmocka_unit_test(test_made_up_databases),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_get_and_find),        cmocka_unit_test(test_pause_of_later_pools),
+        cmocka_unit_test(test_keys_and_retirement), cmocka_unit_test(test_made_up_databases),
+        cmocka_unit_test(test_made_up_without_end), cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

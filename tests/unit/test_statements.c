@@ -290,6 +290,30 @@ static void test_cache_evicts_the_least_recently_used(void **state)
     }
 }
 
+/* Of very many that are pending only some are looked at: else each more would cost more than the one before.
+ */
+static void test_cache_full_of_pending(void **state)
+{
+    (void)state;
+    struct statement_cache c;
+    char sql[32];
+    statement_cache_init(&c);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(sql, sizeof(sql), "SELECT %d", i);
+        struct statement *s = get(sql, none);
+        struct cached_statement *x = statement_cache_add(&c, s);
+        assert_non_null(x);
+        x->is_pending = i < 1999;
+        statement_unref(s);
+    }
+    assert_null(statement_cache_victim(&c, 100));
+    /* the oldest has been answered */
+    struct cached_statement *oldest = list_entry(c.lru.prev, struct cached_statement, lru);
+    oldest->is_pending = false;
+    assert_ptr_equal(statement_cache_victim(&c, 100), oldest);
+    statement_cache_destroy(&c);
+}
+
 static void test_cache_expires(void **state)
 {
     (void)state;
@@ -338,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_names_are_bounded),
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_cache_evicts_the_least_recently_used),
+        cmocka_unit_test(test_cache_full_of_pending),
         cmocka_unit_test(test_cache_expires),
         cmocka_unit_test(test_cache_grows),
     };

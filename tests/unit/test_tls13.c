@@ -159,6 +159,177 @@ static void test_contexts_in_turn(void **state)
     tls13_ciphers_free(&c);
 }
 
+/* ---- a stream behind a handshake, and a peer that makes its own records ---- */
+
+static void no_mail(struct loop *loop, struct mail *m)
+{
+    (void)loop, (void)m;
+    abort();
+}
+
+static const struct stream_ops no_ops;
+
+struct ours {
+    struct loop loop;
+    struct stream stream;
+    int peer_fd;
+    const struct tls13_suite *suite;
+    struct tls13_ciphers peer;
+    struct tls13_keys in, out; /* of the peer */
+};
+
+static void ours_begin(struct ours *o)
+{
+    static const struct tls_secrets secrets = {.of_client = {1}, .of_server = {2}};
+    int fds[2];
+
+    memset(o, 0, sizeof(*o));
+    o->suite = tls13_suite_find(suite_ids[0]);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    o->peer_fd = fds[1];
+    assert_true(loop_init(&o->loop, no_mail, NULL));
+    stream_init(&o->stream, &o->loop, fds[0], &no_ops);
+    o->stream.tls = calloc(1, sizeof(*o->stream.tls));
+    assert_true(tls13_begin(&o->stream, o->suite, &secrets, 0));
+    assert_true(tls13_keys_set(&o->in, o->suite, secrets.of_server));
+    assert_true(tls13_keys_set(&o->out, o->suite, secrets.of_client));
+}
+
+static void ours_end(struct ours *o)
+{
+    stream_close(&o->stream);
+    loop_destroy(&o->loop);
+    tls13_ciphers_free(&o->peer);
+    close(o->peer_fd);
+}
+
+static uint32_t peer_seal(struct ours *o, enum tls13_type type, const void *data, uint32_t len, uint8_t *out)
+{
+    memcpy(out + TLS13_HEADER_BYTES, data, len);
+    uint32_t n = tls13_seal(&o->peer, o->suite, &o->out, type, out, len);
+    if (type == TLS13_HANDSHAKE)
+        assert_true(tls13_keys_update(&o->out, o->suite));
+    return n;
+}
+
+static void peer_send(struct ours *o, enum tls13_type type, const void *data, uint32_t len)
+{
+    uint8_t record[600];
+    uint32_t n = peer_seal(o, type, data, len, record);
+    assert_int_equal(write(o->peer_fd, record, n), n);
+}
+
+/* The type of the next record that we have sent, with its first bytes; 0: none. */
+static uint8_t peer_next(struct ours *o, uint8_t first[8])
+{
+    uint8_t record[600], type = 0;
+
+    if (recv(o->peer_fd, record, TLS13_HEADER_BYTES, MSG_DONTWAIT) != TLS13_HEADER_BYTES)
+        return 0;
+    ssize_t n = (ssize_t)record[3] << 8 | record[4];
+    assert_int_equal(recv(o->peer_fd, record + TLS13_HEADER_BYTES, (size_t)n, MSG_WAITALL), n);
+    assert_true(tls13_open(&o->peer, o->suite, &o->in, record, TLS13_HEADER_BYTES + (uint32_t)n, &type) >= 0);
+    memcpy(first, record + TLS13_HEADER_BYTES, 8);
+    if (type == TLS13_HANDSHAKE)
+        assert_true(tls13_keys_update(&o->in, o->suite));
+    return type;
+}
+
+/* All that is there: bytes, or why there will be no more. */
+static int take_all(struct ours *o, uint8_t *buf, int room, int piece)
+{
+    int total = 0, n;
+
+    while ((n = stream_recv(&o->stream, buf + total, room - total < piece ? room - total : piece)) > 0)
+        if ((total += n) == room || (piece < room && !stream_has_unread(&o->stream)))
+            return total;
+    return n == STREAM_AGAIN ? total : n;
+}
+
+/* Two records in three pieces, cut everywhere: what was kept of one may be as long as what is to be kept of
+ * the next. */
+static void test_cut_anywhere(void **state)
+{
+    enum { LEN = 8, RECORD = LEN + TLS13_EXTRA_BYTES, ALL = 2 * RECORD };
+    (void)state;
+
+    for (int piece = 3; piece <= 100; piece += 97) {
+        struct ours o;
+        ours_begin(&o);
+        for (int i = 0; i <= ALL; i++)
+            for (int j = i; j <= ALL; j++) {
+                uint8_t sent[2 * LEN], got[2 * LEN] = {0}, wire[ALL];
+                const int ends[] = {i, j, ALL};
+                RAND_bytes(sent, sizeof(sent));
+                assert_int_equal(peer_seal(&o, TLS13_DATA, sent, LEN, wire), RECORD);
+                assert_int_equal(peer_seal(&o, TLS13_DATA, sent + LEN, LEN, wire + RECORD), RECORD);
+                int total = 0, at = 0;
+                for (int k = 0; k < 3; at = ends[k++]) {
+                    assert_int_equal(write(o.peer_fd, wire + at, (size_t)(ends[k] - at)), ends[k] - at);
+                    int n = total < 2 * LEN ? take_all(&o, got + total, 2 * LEN - total, piece) : 0;
+                    assert_true(n >= 0);
+                    total += n;
+                }
+                assert_int_equal(total, 2 * LEN);
+                assert_memory_equal(got, sent, sizeof(sent));
+            }
+        ours_end(&o);
+    }
+}
+
+static const uint8_t update[] = {24, 0, 0, 1, 0}, update_both[] = {24, 0, 0, 1, 1};
+
+static void test_key_updates_at_once(void **state)
+{
+    uint8_t buf[64], first[8];
+    struct ours o;
+    (void)state;
+
+    ours_begin(&o);
+    for (int i = 0; i < 5; i++)
+        peer_send(&o, TLS13_HANDSHAKE, update_both, sizeof(update_both));
+    peer_send(&o, TLS13_DATA, "hello", 5);
+    assert_int_equal(take_all(&o, buf, sizeof(buf), sizeof(buf)), 5);
+    assert_true(stream_send(&o.stream, "answered", 8));
+    assert_int_equal(peer_next(&o, first), TLS13_HANDSHAKE);
+    assert_memory_equal(first, update, sizeof(update)); /* once, and not asked back */
+    assert_int_equal(peer_next(&o, first), TLS13_DATA);
+    assert_memory_equal(first, "answered", 8);
+    assert_int_equal(peer_next(&o, first), 0);
+    ours_end(&o);
+}
+
+/* What costs us work and brings nothing has a bound; what comes between data has none. */
+static void test_nothing_but_noise(void **state)
+{
+    enum { BOUND = 32 };
+    static const struct {
+        enum tls13_type type;
+        uint8_t data[5];
+        uint32_t len;
+    } rows[] = {{TLS13_HANDSHAKE, {24, 0, 0, 1, 0}, 5}, {TLS13_DATA, {0}, 0}, {TLS13_ALERT, {1, 90}, 2}};
+    uint8_t buf[200], first[8];
+    (void)state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct ours o;
+        ours_begin(&o);
+        for (int turn = 0; turn < 3; turn++) {
+            for (int n = 0; n < BOUND; n++)
+                peer_send(&o, rows[i].type, rows[i].data, rows[i].len);
+            peer_send(&o, TLS13_DATA, "x", 1);
+            assert_int_equal(take_all(&o, buf, sizeof(buf), sizeof(buf)), 1);
+        }
+        for (int n = 0; n <= BOUND; n++)
+            peer_send(&o, rows[i].type, rows[i].data, rows[i].len);
+        assert_int_equal(take_all(&o, buf, sizeof(buf), sizeof(buf)), STREAM_ERROR);
+        assert_string_equal(stream_tls_error(), "too many records without data");
+        assert_int_equal(peer_next(&o, first), TLS13_ALERT);
+        assert_int_equal(first[1], SSL_AD_UNEXPECTED_MESSAGE);
+        ours_end(&o);
+    }
+}
+
 /* ---- against OpenSSL ---- */
 
 static char tmp_dir[] = "/tmp/tls13-test-XXXXXX";
@@ -266,12 +437,6 @@ static void echo_error(struct stream *s, int err)
 }
 
 static const struct stream_ops echo_ops = {echo_read, echo_drain, echo_error};
-
-static void no_mail(struct loop *loop, struct mail *m)
-{
-    (void)loop, (void)m;
-    abort();
-}
 
 #define SUITE_OF_OPENSSL 3 /* none that we know */
 
@@ -553,6 +718,9 @@ int main(void)
         cmocka_unit_test(test_seal_and_open),
         cmocka_unit_test(test_forged),
         cmocka_unit_test(test_contexts_in_turn),
+        cmocka_unit_test(test_cut_anywhere),
+        cmocka_unit_test(test_key_updates_at_once),
+        cmocka_unit_test(test_nothing_but_noise),
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_forged_records),
         cmocka_unit_test(test_spoken_out_of_turn),

@@ -1,4 +1,5 @@
 """Somebody in between who ends TLS on both sides, with a certificate of its own: what channel binding is there to notice."""
+import contextlib
 import socket
 import ssl
 import struct
@@ -19,20 +20,33 @@ class Relay:
         self.context.load_cert_chain(*certificate)
         self.port = free_port()
         self.seen = []
-        self.sockets = []
+        self.sockets, self.threads, self.is_stopping = [], [], False
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", self.port))
         self.listener.listen(20)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc):
-        self.listener.close()
-        for sock in self.sockets:
+        # Not closed under the threads that read from them: such a thread would go on to read from whatever connection
+        # gets the same descriptor next.
+        self.is_stopping = True
+        for sock in (self.listener, *self.sockets):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join()
+        for sock in (self.listener, *self.sockets):
             sock.close()
+
+    def _start(self, target, *args):
+        thread = threading.Thread(target=target, args=args)
+        self.threads.append(thread)
+        thread.start()
+        return thread
 
     @property
     def dsn(self):
@@ -44,12 +58,13 @@ class Relay:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._run, args=(sock,), daemon=True).start()
+            self._start(self._run, sock)
 
     def _run(self, sock):
         try:
             with wire.Wire("127.0.0.1", self.target, timeout=60) as server:
                 self.sockets += [sock, server.sock]
+                assert not self.is_stopping
                 assert sock.recv(8, socket.MSG_WAITALL) == struct.pack("!II", 8, wire.SSL_REQUEST)
                 server.start_tls()
                 sock.sendall(b"S")
@@ -75,10 +90,9 @@ class Relay:
             server.send(head + body)
         else:
             client.sendall(wire.message(msg.kind, msg.payload))
-        back = threading.Thread(target=self._pump, args=(server.sock, client), daemon=True)
         if server.buffer:
             client.sendall(server.buffer)
-        back.start()
+        back = self._start(self._pump, server.sock, client)
         self._pump(client, server.sock)
         back.join()
 
