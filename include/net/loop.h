@@ -97,5 +97,7 @@ void loop_defer(struct loop *loop, struct deferred *d);
 /* The loop that the calling thread is running, or NULL. */
 struct loop *loop_current(void);
 uint64_t loop_take_max_turn_us(struct loop *loop);
+/* After loop_run(), when nobody posts any more: the mail that has come too late, to be freed. */
+struct mail *loop_take_leftover(struct loop *loop);
 
 #endif

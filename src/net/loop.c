@@ -236,6 +236,15 @@ void loop_defer(struct loop *loop, struct deferred *d)
     loop->deferred_tail = &d->next;
 }
 
+struct mail *loop_take_leftover(struct loop *loop)
+{
+    *loop->local_tail = inbox_take(loop);
+    struct mail *oldest = loop->local_head;
+    loop->local_head = NULL;
+    loop->local_tail = &loop->local_head;
+    return oldest;
+}
+
 uint64_t loop_take_max_turn_us(struct loop *loop)
 {
     return atomic_exchange_explicit(&loop->max_turn_us, 0, memory_order_relaxed);

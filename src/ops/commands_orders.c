@@ -48,6 +48,17 @@ static bool find_database(struct session *s, const struct statement *st, struct 
     return *db != NULL;
 }
 
+enum command_outcome run_on_database(struct session *s, const struct statement *st, struct result *r)
+{
+    enum command_outcome outcome;
+    struct pool_database *db;
+
+    (void)r;
+    if (!find_database(s, st, &db, &outcome))
+        return outcome;
+    return st->command->order(s, db);
+}
+
 /* ---- settings ---- */
 
 const struct column reload_columns[] = {
@@ -102,16 +113,11 @@ static enum command_outcome wait_for(struct session *s, enum session_wait wait, 
     return COMMAND_WAITS;
 }
 
-enum command_outcome run_pause(struct session *s, const struct statement *st, struct result *r)
+enum command_outcome order_pause(struct session *s, struct pool_database *db)
 {
     struct console_hooks *hooks = hooks_of(s);
     struct registry *registry = s->console->registry;
-    enum command_outcome outcome;
-    struct pool_database *db;
 
-    (void)r;
-    if (!find_database(s, st, &db, &outcome))
-        return outcome;
     if (db == NULL && registry_is_paused(registry, NULL))
         return command_failed(s, "55000", "already suspended/paused", NULL);
     s->undoes_pause = db == NULL || !registry_database_is_paused(registry, db);
@@ -124,8 +130,9 @@ enum command_outcome run_pause(struct session *s, const struct statement *st, st
  * it is used for, that nothing goes on until RESUME, PAUSE does as well. */
 enum command_outcome run_suspend(struct session *s, const struct statement *st, struct result *r)
 {
-    enum command_outcome outcome = run_pause(s, st, r);
+    enum command_outcome outcome = order_pause(s, NULL);
 
+    (void)st;
     if (outcome == COMMAND_FAILED)
         return outcome;
     wire_put_notice(r->out, "NOTICE", "00000",
@@ -135,15 +142,10 @@ enum command_outcome run_suspend(struct session *s, const struct statement *st, 
     return outcome;
 }
 
-enum command_outcome run_resume(struct session *s, const struct statement *st, struct result *r)
+enum command_outcome order_resume(struct session *s, struct pool_database *db)
 {
     struct console_hooks *hooks = hooks_of(s);
-    enum command_outcome outcome;
-    struct pool_database *db;
 
-    (void)r;
-    if (!find_database(s, st, &db, &outcome))
-        return outcome;
     if (hooks->resume(hooks->arg, db))
         return command_done(s, "RESUME");
     if (db != NULL)
@@ -151,65 +153,39 @@ enum command_outcome run_resume(struct session *s, const struct statement *st, s
     return command_failed(s, "55000", "pooler is not paused/suspended", NULL);
 }
 
-static enum command_outcome set_disabled(struct session *s, const struct statement *st, bool is_disabled)
+enum command_outcome order_disable(struct session *s, struct pool_database *db)
 {
-    enum command_outcome outcome;
-    struct pool_database *db;
-
-    if (!find_database(s, st, &db, &outcome))
-        return outcome;
-    registry_set_disabled(s->console->registry, db, is_disabled);
-    return command_done(s, st->command->name);
+    registry_set_disabled(s->console->registry, db, true);
+    return command_done(s, "DISABLE");
 }
 
-enum command_outcome run_disable(struct session *s, const struct statement *st, struct result *r)
+enum command_outcome order_enable(struct session *s, struct pool_database *db)
 {
-    (void)r;
-    return set_disabled(s, st, true);
+    registry_set_disabled(s->console->registry, db, false);
+    return command_done(s, "ENABLE");
 }
 
-enum command_outcome run_enable(struct session *s, const struct statement *st, struct result *r)
-{
-    (void)r;
-    return set_disabled(s, st, false);
-}
-
-enum command_outcome run_reconnect(struct session *s, const struct statement *st, struct result *r)
+enum command_outcome order_reconnect(struct session *s, struct pool_database *db)
 {
     struct console_hooks *hooks = hooks_of(s);
-    enum command_outcome outcome;
-    struct pool_database *db;
 
-    (void)r;
-    if (!find_database(s, st, &db, &outcome))
-        return outcome;
     hooks->reconnect(hooks->arg, db);
     return command_done(s, "RECONNECT");
 }
 
-enum command_outcome run_wait_close(struct session *s, const struct statement *st, struct result *r)
+enum command_outcome order_wait_close(struct session *s, struct pool_database *db)
 {
     struct console_hooks *hooks = hooks_of(s);
-    enum command_outcome outcome;
-    struct pool_database *db;
 
-    (void)r;
-    if (!find_database(s, st, &db, &outcome))
-        return outcome;
     command_done(s, "WAIT_CLOSE");
     return hooks->is_close_done(hooks->arg, db) ? COMMAND_DONE : wait_for(s, WAIT_CLOSE, db);
 }
 
 /* Unlike in PgBouncer also while all is paused: it is then that one client may be in the way. */
-enum command_outcome run_kill(struct session *s, const struct statement *st, struct result *r)
+enum command_outcome order_kill(struct session *s, struct pool_database *db)
 {
     struct console_hooks *hooks = hooks_of(s);
-    enum command_outcome outcome;
-    struct pool_database *db;
 
-    (void)r;
-    if (!find_database(s, st, &db, &outcome))
-        return outcome;
     console_keep_pause(s->console, db);
     s->order = hooks->kill(hooks->arg, db);
     command_done(s, "KILL");

@@ -81,6 +81,8 @@ struct command {
     const char *name;
     enum command_arg arg;
     bool admin_only;
+    /* what run_on_database() does: to one database, or to all when it is NULL */
+    enum command_outcome (*order)(struct session *s, struct pool_database *db);
     enum command_outcome (*run)(struct session *s, const struct statement *st, struct result *r);
     const char *usage; /* behind the name in SHOW HELP */
     const char *help;  /* NULL: not in SHOW HELP */
@@ -121,16 +123,18 @@ enum command_outcome command_failed_name(struct session *s, const char *sqlstate
 extern const struct column reload_columns[];
 extern const uint16_t n_reload_columns;
 enum command_outcome run_reload(struct session *s, const struct statement *st, struct result *r);
-enum command_outcome run_pause(struct session *s, const struct statement *st, struct result *r);
 enum command_outcome run_suspend(struct session *s, const struct statement *st, struct result *r);
-enum command_outcome run_resume(struct session *s, const struct statement *st, struct result *r);
-enum command_outcome run_disable(struct session *s, const struct statement *st, struct result *r);
-enum command_outcome run_enable(struct session *s, const struct statement *st, struct result *r);
-enum command_outcome run_reconnect(struct session *s, const struct statement *st, struct result *r);
-enum command_outcome run_kill(struct session *s, const struct statement *st, struct result *r);
 enum command_outcome run_kill_client(struct session *s, const struct statement *st, struct result *r);
-enum command_outcome run_wait_close(struct session *s, const struct statement *st, struct result *r);
 enum command_outcome run_shutdown(struct session *s, const struct statement *st, struct result *r);
+/* Finds the database that is named, or none, and gives the command's order. */
+enum command_outcome run_on_database(struct session *s, const struct statement *st, struct result *r);
+enum command_outcome order_pause(struct session *s, struct pool_database *db);
+enum command_outcome order_resume(struct session *s, struct pool_database *db);
+enum command_outcome order_disable(struct session *s, struct pool_database *db);
+enum command_outcome order_enable(struct session *s, struct pool_database *db);
+enum command_outcome order_reconnect(struct session *s, struct pool_database *db);
+enum command_outcome order_kill(struct session *s, struct pool_database *db);
+enum command_outcome order_wait_close(struct session *s, struct pool_database *db);
 
 /* ---- waiting: console_wait.c ---- */
 

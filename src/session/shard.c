@@ -140,8 +140,33 @@ bool shard_init(struct shard *sh, struct instance *in, uint8_t index, struct ses
     return true;
 }
 
+/* It has come when the worker had stopped. Other kinds belong to somebody. */
+static void drop_mail(struct mail *m)
+{
+    switch (m->type) {
+    case MAIL_CLIENT:
+        close(container_of(m, struct mail_client, mail)->fd);
+        free(container_of(m, struct mail_client, mail));
+        return;
+    case MAIL_GRANT_FAILED:
+    case MAIL_CONNECT:
+    case MAIL_FAIL_CLIENT: free(container_of(m, struct mail_slot, mail)); return;
+    case MAIL_CONSOLE_OUTPUT: free(container_of(m, struct mail_console_output, mail)); return;
+    case MAIL_LISTEN: free(container_of(m, struct mail_listen, mail)); return;
+    case MAIL_LISTEN_NEWS:
+        buf_free(&container_of(m, struct mail_listen_news, mail)->news);
+        free(container_of(m, struct mail_listen_news, mail));
+        return;
+    default: return;
+    }
+}
+
 void shard_destroy(struct shard *sh)
 {
+    for (struct mail *m = loop_take_leftover(&sh->loop), *next; m != NULL; m = next) {
+        next = m->next;
+        drop_mail(m);
+    }
     event_del(&sh->tick_event);
     loop_destroy(&sh->loop);
     channels_destroy(sh);

@@ -80,7 +80,7 @@ def test_server_that_does_not_read(make_pooler, fake, pg):
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         conn.accept_login()
         head = conn.read(5)
-        reading.wait(30)
+        reading.wait(30 * PATIENCE)
         left = struct.unpack("!I", head[1:])[0] - 4
         while left:
             piece = conn.sock.recv(min(left, 1 << 20))
@@ -115,7 +115,7 @@ def test_server_that_does_not_read(make_pooler, fake, pg):
         assert other.value("SELECT 1") == "1"
         reading.set()
         assert client.trace() == "CZ"
-        thread.join(10)
+        thread.join(10 * PATIENCE)
         assert received[0] == size
 
 
@@ -152,7 +152,7 @@ def test_client_that_pipelines_without_reading(make_pooler):
         answers = 0
         while answers < 5000:
             answers += client.receive().kind == "Z"
-        thread.join(10)
+        thread.join(10 * PATIENCE)
 
 
 def test_many_slow_clients_do_not_stop_the_fast_one(make_pooler):

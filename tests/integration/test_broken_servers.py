@@ -301,8 +301,9 @@ def test_notice_and_parameter_from_an_idle_server(make_pooler, fake):
     with pooler.wire() as client:
         assert client.value("SELECT 1") == "SELECT 1"
         conversations[0].send(wire.message("S", wire.cstr("is_superuser") + wire.cstr("on")))
-        time.sleep(0.05)
+        assert len(pooler.servers()) == 1  # its worker has answered, and so has read what had come before
         assert client.value("SELECT 2") == "SELECT 2"
+    assert len(conversations) == 1
 
 
 @pytest.mark.sanitizer

@@ -421,7 +421,8 @@ def test_server_that_does_not_take_the_request_in_time(make_pooler, slow_fake, e
             assert client.trace() == "TDCZ"
         assert other.value("SELECT other") == "SELECT other"
         assert client.value("SELECT again") == "SELECT again"
-        assert pooler.log_lines("S-.*closing because: cancel_wait_timeout") and slow_fake.connections == 3
+        pooler.wait_log("S-.*closing because: cancel_wait_timeout")
+        assert slow_fake.connections == 3
 
 
 def test_server_that_cannot_be_reached_for_the_request(make_pooler, slow_fake):

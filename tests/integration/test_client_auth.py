@@ -126,7 +126,7 @@ def test_plain_password_with_the_file_of_another_format(make_pooler):
     util.write_file(pooler.path("userlist.txt"), '; comment\n\n"app" "x"\n"broken\n', 0o600)
     pooler.start()
     pooler.wire(password="x").disconnect()
-    assert pooler.log_lines("userlist.txt")
+    pooler.wait_log("userlist.txt")
 
 
 # ---- several passwords of one user

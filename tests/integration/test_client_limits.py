@@ -429,5 +429,5 @@ def test_max_packet_size_of_servers(make_pooler, pg):
         assert messages[-1].sqlstate == "54000" and messages[-1].text == "packet too large"
     with pooler.wire() as client:
         assert client.value("SELECT pg_backend_pid()") != pid
-    assert pooler.log_lines(r"S-.* closing because: packet too large")
+    pooler.wait_log(r"S-.* closing because: packet too large")
     wait_until(lambda: pg.backends(f"pid = {pid}") == 0, "the server to be gone")

@@ -370,7 +370,8 @@ def test_console_and_show(make_tls):
         assert all(row["tls"].startswith("TLSv1.3/TLS_") for row in rows if row["user"] == "admin")
         sockets = pooler.admin("SHOW SOCKETS", sslmode="require")
         assert any(row["tls"].startswith("TLSv1.3/TLS_") for row in sockets if row["database"] == "app" and row["type"] == "C")
-    assert pooler.log_lines("login attempt: db=app user=app tls=TLSv1.3/TLS_") and pooler.log_lines("login attempt: db=app user=app tls=no")
+    pooler.wait_log("login attempt: db=app user=app tls=TLSv1.3/TLS_")
+    pooler.wait_log("login attempt: db=app user=app tls=no")
 
 
 # ---- settings --------------------------------------------------------------------------------------------------
@@ -606,7 +607,7 @@ class Flood:
     def __exit__(self, *exc):
         self.stopping.set()
         for thread in self.threads:
-            thread.join(20)
+            thread.join(20 * util.PATIENCE)
 
     def _work(self):
         while not self.stopping.is_set():

@@ -3,7 +3,6 @@ import ctypes
 import os
 import platform
 import signal
-import time
 
 import pytest
 
@@ -57,11 +56,14 @@ def test_changed_fallback_line_replaces_servers(make_pooler, pg):
 
 
 def test_pool_idle_timeout_leaves_pools_that_keep_servers(make_pooler, pg):
-    pooler = make_pooler(databases={"kept": f"{pg.dsn} dbname=app user=app min_pool_size=2"},
+    pooler = make_pooler(databases={"kept": f"{pg.dsn} dbname=app user=app min_pool_size=2", "left": f"{pg.dsn} dbname=app"},
                          settings={"pool_idle_timeout": 1})
     wait_until(lambda: len(pooler.servers("kept")) == 2, "two servers")
-    time.sleep(3)
-    assert len(pooler.log_lines("new connection to server")) == 2
+    for turn in range(1, 3):
+        with pooler.wire(database="left") as client:
+            client.query("SELECT 1")
+        wait_until(lambda: pooler.closes("pool_idle") == turn, "the other pool's server to be closed")  # noqa: B023
+    assert len(pooler.wait_log("kept/.* new connection to server", 2)) == 2
 
 
 def test_pause_cancelled(pooler):

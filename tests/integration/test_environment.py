@@ -180,7 +180,7 @@ def test_metrics_port_and_our_own_variable(bare, pg):
 
     def answers(port):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=10 * util.PATIENCE) as answer:
                 return answer.status == 200
         except urllib.error.URLError:
             return False
@@ -216,7 +216,7 @@ def test_an_unreachable_database_is_tried_until_it_is_there(bare, own_pg):
 
     def ready(what=""):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz{what}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz{what}", timeout=10 * util.PATIENCE) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code

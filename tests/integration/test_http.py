@@ -154,9 +154,13 @@ def test_histograms_are_cumulative(web):
     with web.wire() as client:
         client.query("SELECT pg_sleep(0.02)")
         client.query("SELECT 1")
-    buckets = [value for name, value in metrics(web).items()
-               if name.startswith('pgsluice_query_duration_seconds_bucket{database="app",user="app"')]
-    assert buckets == sorted(buckets) and buckets[-1] == 2 and buckets[0] <= 1
+
+    def buckets():
+        return [value for name, value in metrics(web).items()
+                if name.startswith('pgsluice_query_duration_seconds_bucket{database="app",user="app"')]
+
+    wait_until(lambda: buckets()[-1] == 2, "both queries to be counted")
+    assert buckets() == sorted(buckets()) and buckets()[0] <= 1
     assert metrics(web)['pgsluice_query_duration_seconds_sum{database="app",user="app"}'] >= 0.02
 
 
@@ -164,6 +168,7 @@ def test_metrics_under_the_names_of_the_usual_exporter(make_web):
     web = make_web(settings={"metrics_compat": "pgbouncer"})
     with web.wire() as client:
         client.query("SELECT 1")
+        wait_until(lambda: web.pool()["sv_active"] == 0, "the server to be given back")
         seen = metrics(web)
     assert seen['pgbouncer_stats_queries_pooled_total{database="app"}'] == 1
     assert seen['pgbouncer_pools_client_active_connections{database="app",user="app"}'] == 1
@@ -205,7 +210,7 @@ def test_prometheus_scrapes(web, request):
         try:
             def query(text):
                 try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={text}", timeout=5) as answer:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={text}", timeout=5 * util.PATIENCE) as answer:
                         return [float(each["value"][1]) for each in json.load(answer)["data"]["result"]]
                 except OSError:
                     return []

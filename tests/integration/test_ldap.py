@@ -8,14 +8,13 @@ import psycopg
 import pytest
 
 from harness import ldap, util
+from harness.passwords import UNAVAILABLE, attempt, begin, make_checking, wrong
 from harness.postgres import PASSWORDS
-from harness.wire import ServerError, Wire, cstr, message, startup_packet
+from harness.wire import Wire
 
 pytestmark = pytest.mark.own
 
 PEOPLE = f"ou=people,{ldap.BASE}"
-WRONG = {"S": "FATAL", "V": "FATAL", "C": "28P01"}
-UNAVAILABLE = {"S": "FATAL", "V": "FATAL", "C": "28000", "M": "authentication service failed", "H": "See the pooler's log."}
 STRANGE = "we(ird)*, \\name+#"
 TREE = "".join([
     ldap.person("app", "app secret"), ldap.person("alice", "alice secret"), ldap.person("alice", "of others", unit="others"),
@@ -66,40 +65,11 @@ def url(slapd, more="", transport="ldap"):
 
 @pytest.fixture
 def make(make_pooler, pg, certs):
-    """A pooler with auth_type = ldap; everybody is bob at the server, unless other databases are given."""
-    def start(options=None, rules=None, settings=None, start=True, **kwargs):
-        how = {"auth_type": "ldap", "auth_ldap_options": options} if rules is None else {"auth_type": "hba", "auth_hba_file": "hba.conf"}
-        databases = kwargs.pop("databases", {"app": f"{pg.dsn} dbname=app user=bob"})
-        env = {"LDAPTLS_CACERT": certs.ca, **kwargs.pop("env", {})}
-        pooler = make_pooler(start=False, databases=databases, settings={"auth_failure_delay": 0, **how, **(settings or {})}, env=env, **kwargs)
-        if rules is not None:
-            util.write_file(pooler.path("hba.conf"), rules)
-        return pooler.start() if start else pooler
+    """A pooler with auth_type = ldap, see make_checking()."""
+    def start(options=None, rules=None, env=None, **kwargs):
+        return make_checking(make_pooler, pg, {"auth_type": "ldap", "auth_ldap_options": options}, rules,
+                             env={"LDAPTLS_CACERT": certs.ca, **(env or {})}, **kwargs)
     return start
-
-
-def attempt(pooler, user="app", password="wrong", database="app", timeout=30):
-    """The fields of the error, or None when it got in."""
-    with Wire("127.0.0.1", pooler.port, timeout=timeout * util.PATIENCE) as client:
-        try:
-            client.login(user, database, password)
-        except ServerError as error:
-            return error.msg.fields()
-    return None
-
-
-def begin(pooler, user, password):
-    """A login up to the password, which is sent."""
-    client = Wire("127.0.0.1", pooler.port, timeout=60 * util.PATIENCE)
-    client.send(startup_packet({"user": user, "database": "app"}))
-    asked = client.receive()
-    assert (asked.kind, asked.payload) == ("R", b"\0\0\0\3")
-    client.send(message("p", cstr(password)))
-    return client
-
-
-def wrong(user):
-    return {**WRONG, "M": f'password authentication failed for user "{user}"'}
 
 
 def console(pooler, command, password="console secret"):

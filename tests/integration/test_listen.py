@@ -1,14 +1,14 @@
 """LISTEN and NOTIFY where servers are shared: one listening connection for all clients of a database and user."""
 import asyncio
+import signal
 import struct
 import threading
 
-import psycopg
 import pytest
 
 from harness import util
 from harness.util import wait_until
-from harness.wire import Closed, bind, describe, execute, flush, parse, query, simple_extended, sync
+from harness.wire import bind, describe, execute, flush, parse, query, simple_extended, sync
 
 pytestmark = pytest.mark.own
 
@@ -583,3 +583,15 @@ def test_asyncpg(pooler):
         await other.close()
 
     asyncio.run(work())
+
+
+@pytest.mark.sanitizer
+def test_clients_that_leave_as_the_pooler_stops(make_pooler):
+    """What one worker still had to say to another about their channels goes with it."""
+    pooler = make_pooler()
+    clients = [listener(pooler, f"c{n}") for n in range(60)]
+    for n, client in enumerate(clients):
+        client.wire.disconnect()
+        if n == 30:
+            pooler.send_signal(signal.SIGQUIT)
+    assert pooler.wait_exit() == 0

@@ -51,7 +51,7 @@ def test_who_guesses_is_blocked(make):
     assert attempt(pooler, "app", "x", source="127.0.0.2") is None
     assert attempt(pooler, "alice", "y") is None
     assert len(pooler.wait_log("address 127.0.0.1, user app: 5 failed logins, blocked for 3600 s")) == 1
-    assert len(pooler.log_lines("failed for user \"app\"")) == 2 * 5  # each error, and each end; no more once it is blocked
+    assert len(pooler.wait_log("failed for user \"app\"", 2 * 5)) == 2 * 5  # each error, and each end; no more once it is blocked
     util.wait_until(lambda: [row["count"] for row in pooler.admin("SHOW ERRORS", password="adm") if row["name"] == "login_blocked"] == [4],
                     "the refusals to be counted")
     pooler.admin("RELOAD", password="adm")

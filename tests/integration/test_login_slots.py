@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness import wire
-from harness.util import wait_until
+from harness.util import PATIENCE, wait_until
 from harness.wire import Closed, ServerError, Wire, tls_context
 from test_client_tls import client_hello, tls_settings
 
@@ -195,7 +195,7 @@ class Trickle:
 
     def __exit__(self, *exc):
         self.stopping.set()
-        self.thread.join(60)
+        self.thread.join(60 * PATIENCE)
 
     def _work(self):
         hello = client_hello()

@@ -9,7 +9,7 @@ import pytest
 
 from harness import wire
 from harness.load import Load
-from harness.util import wait_until
+from harness.util import PATIENCE, wait_until
 
 pytestmark = pytest.mark.sanitizer
 
@@ -19,8 +19,10 @@ def test_pause_and_resume_under_load(pooler, pg):
         for _ in range(3):
             pooler.admin("PAUSE")
             assert not [s for s in pooler.servers() if s["state"] == "active"]
+            # each has had what was under way to it, and would be served, as there is room for five servers
+            wait_until(lambda: pooler.pool()["cl_waiting"] == len(load.threads), "all clients to wait")
             before = load.answers
-            time.sleep(0.05)
+            assert pooler.pool()["cl_waiting"] == len(load.threads)
             assert load.answers == before
             pooler.admin("RESUME")
             load.more()
@@ -38,13 +40,15 @@ def test_pause_waits_for_the_transaction(pooler):
 
         thread = threading.Thread(target=pause)
         thread.start()
-        assert not done.wait(0.3)
+        wait_until(lambda: pooler.show("DATABASES")[0]["paused"] == 1, "the order to be taken")
+        other.send(wire.query("SELECT 2"))
+        wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the other to wait")
+        assert not done.is_set()
         assert client.value("SELECT 1") == "1"
         client.query("COMMIT")
-        assert done.wait(10)
+        assert done.wait(10 * PATIENCE)
         thread.join()
-        other.send(wire.query("SELECT 2"))
-        assert other.silent_for(0.2)
+        assert pooler.pool()["cl_waiting"] == 1
         pooler.admin("RESUME app")
         assert other.trace() == "TDCZ"
 
@@ -54,8 +58,9 @@ def test_pause_of_one_database_leaves_the_other_alone(pooler):
         one.query("SELECT 1")
         pooler.admin("PAUSE app")
         one.send(wire.query("SELECT 1"))
-        assert one.silent_for(0.1)
+        wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the client to wait")
         assert two.value("SELECT 1") == "1"
+        assert pooler.pool()["cl_waiting"] == 1
         pooler.admin("RESUME app")
         assert one.trace() == "TDCZ"
 
@@ -251,8 +256,7 @@ def test_shutdown_modes(pooler, mode):
     with pooler.raw() as admin:
         admin.login("admin", "pgbouncer")
         admin.send(wire.query(f"SHUTDOWN {mode}"))
-        time.sleep(0.2)
-        assert pooler.is_running()
+        wait_until(lambda: not pooler.is_listening_now(), "the order to be taken")
         assert client.value("SELECT 1") == "1"
         client.query("COMMIT")
         if mode == "WAIT_FOR_CLIENTS":

@@ -112,7 +112,7 @@ def test_kill_under_load(pooler, admin):
         thread = threading.Thread(target=swarm.run)
         thread.start()
         tag(admin[1], "RESUME app")
-        thread.join(60)
+        thread.join(60 * util.PATIENCE)
         assert not swarm.errors and swarm.answers == 100
 
 

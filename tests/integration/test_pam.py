@@ -10,8 +10,9 @@ import pytest
 
 from harness import util
 from harness.pam import Pam
+from harness.passwords import UNAVAILABLE, attempt, begin, make_checking, wrong
 from harness.postgres import PASSWORDS
-from harness.wire import ServerError, Wire, cstr, message, startup_packet
+from harness.wire import Wire
 
 pytestmark = pytest.mark.own
 
@@ -21,7 +22,6 @@ USERS = {
     "talker": ("loud secret", "error"), "asker": ("odd secret", "echo"), "stuck": ("stuck secret", "hang"),
     **{user: (PASSWORDS[user], "ok") for user in ("plainuser", "md5user", "scramuser")},
 }
-UNAVAILABLE = {"S": "FATAL", "V": "FATAL", "C": "28000", "M": "authentication service failed", "H": "See the pooler's log."}
 
 
 @pytest.fixture
@@ -34,40 +34,10 @@ def pam():
 
 @pytest.fixture
 def make(make_pooler, pg, pam):
-    """A pooler with auth_type = pam; everybody is bob at the server, unless other databases are given."""
-    def start(rules=None, settings=None, start=True, **kwargs):
-        how = {"auth_type": "pam"} if rules is None else {"auth_type": "hba", "auth_hba_file": "hba.conf"}
-        databases = kwargs.pop("databases", {"app": f"{pg.dsn} dbname=app user=bob"})
-        pooler = make_pooler(start=False, databases=databases, settings={"auth_failure_delay": 0, **how, **(settings or {})},
-                             env=pam.environment(), **kwargs)
-        if rules is not None:
-            util.write_file(pooler.path("hba.conf"), rules)
-        return pooler.start() if start else pooler
+    """A pooler with auth_type = pam, see make_checking()."""
+    def start(rules=None, env=None, **kwargs):
+        return make_checking(make_pooler, pg, {"auth_type": "pam"}, rules, env={**pam.environment(), **(env or {})}, **kwargs)
     return start
-
-
-def attempt(pooler, user="app", password="wrong", database="app", timeout=30):
-    """The fields of the error, or None when it got in."""
-    with Wire("127.0.0.1", pooler.port, timeout=timeout * util.PATIENCE) as client:
-        try:
-            client.login(user, database, password)
-        except ServerError as error:
-            return error.msg.fields()
-    return None
-
-
-def begin(pooler, user, password):
-    """A login up to the password, which is sent."""
-    client = Wire("127.0.0.1", pooler.port, timeout=60 * util.PATIENCE)
-    client.send(startup_packet({"user": user, "database": "app"}))
-    asked = client.receive()
-    assert (asked.kind, asked.payload) == ("R", b"\0\0\0\3")
-    client.send(message("p", cstr(password)))
-    return client
-
-
-def wrong(user):
-    return {"S": "FATAL", "V": "FATAL", "C": "28P01", "M": f'password authentication failed for user "{user}"'}
 
 
 def lists(pooler, password="console secret"):
@@ -133,7 +103,10 @@ def test_as_a_rule(make, pam):
 
 
 def test_a_service_that_is_not_there(make, pam):
-    pooler = make(rules="host all all all pam pamservice=nowhere\n", settings={"auth_failure_limit": 2})
+    # libpam 1.5 keeps the handlers of a service for which pam_start() has failed
+    allowed = util.write_file(f"{pam.directory}/leaks", "leak:libpam.so\n")
+    pooler = make(rules="host all all all pam pamservice=nowhere\n", settings={"auth_failure_limit": 2},
+                  env={"LSAN_OPTIONS": f"suppressions={allowed}:print_suppressions=0"})
     for _ in range(3):
         assert attempt(pooler, password="app secret") == UNAVAILABLE
     pooler.wait_log("password of user app cannot be checked: PAM service nowhere: pam_start: ", 3)
@@ -279,10 +252,7 @@ def test_one_address_does_not_keep_the_others_out(make, pam):
     # the fourth thread has them one after the other; the file says in which order
     more = [begin(pooler, "stuck", "another guess") for _ in range(20)]
     util.wait_until(lambda: len(pam.noted()) == 4, "all threads to hang")
-    with Wire("127.0.0.1", pooler.port, timeout=60 * util.PATIENCE, source="127.0.0.2") as other:
-        other.send(startup_packet({"user": "app", "database": "app"}))
-        other.receive()
-        other.send(message("p", cstr("app secret")))
+    with begin(pooler, "app", "app secret", source="127.0.0.2") as other:
         util.wait_until(lambda: lists(pooler)["checks_waiting"] == 20, "all to wait")
         pam.go_on()
         other.finish_login("app", "app secret")

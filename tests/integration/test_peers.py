@@ -8,8 +8,9 @@ import psycopg
 import pytest
 
 from harness import wire
+from harness.fakeserver import cancels_last
 from harness.pooler import Pooler
-from harness.util import PATIENCE, popen_user, wait_until
+from harness.util import popen_user, wait_until
 from harness.wire import Wire
 
 pytestmark = pytest.mark.own
@@ -120,20 +121,12 @@ def test_bytes_of_a_key(make_pooler, pg, peer_id, protocol):
 @pytest.mark.parametrize("secret", [b"\x11\x22\x33\xff", b"\x11\x22\x33\xfd" + b"\x55" * 28], ids=["short", "long"])
 def test_what_a_peer_receives(make_pooler, fake, secret):
     """The same bytes, with one hop less; the requester is disconnected when the peer has hung up."""
-    release, received = threading.Event(), threading.Event()
-
-    def script(conn):
-        try:
-            conn.read_startup()
-        except wire.Closed:
-            received.set()
-            release.wait(20 * PATIENCE)
-
-    peer = fake(script)
+    release = threading.Event()
+    peer = fake(cancels_last(release))
     pooler = make_pooler(settings={"peer_id": 9, "server_tls_sslmode": "prefer"}, peers={258: peer.dsn})
     with pooler.raw() as raw:
         send_cancel(raw, 0x7F020144, secret)
-        assert received.wait(20 * PATIENCE)
+        wait_until(lambda: peer.cancels, "the peer to be asked", 20)
         assert raw.silent_for(0.1)
         release.set()
         assert raw.expect_closed() == []
@@ -187,14 +180,7 @@ def test_unknown_peer(make_pooler):
 def test_pool_size_of_a_peer(make_pooler, fake):
     """So many at a time, however many workers there are; the others wait, and not for longer than cancel_wait_timeout."""
     release = threading.Event()
-
-    def script(conn):
-        try:
-            conn.read_startup()
-        except wire.Closed:
-            release.wait(20 * PATIENCE)
-
-    peer = fake(script)
+    peer = fake(cancels_last(release))
     pooler = make_pooler(settings={"peer_id": 1, "cancel_wait_timeout": 60}, peers={2: f"{peer.dsn} pool_size=2"})
     raws = [send_cancel(pooler.raw(), 0x00020000, bytes([1, 2, n, 255])) for n in range(8)]
     counts = {"peer_id": 2, "cl_active_cancel_req": 2, "cl_waiting_cancel_req": 6, "sv_active_cancel": 2, "sv_login": 0}

@@ -569,8 +569,8 @@ def test_show_pinned_and_leaks(make_pinning):
         assert leaks["advisory lock"]["fingerprint"] == rows[0]["fingerprint"]
         assert pooler.pool()["pinned"] == 2 and pooler.pool()["max_pinned"] == 3
     wait_until(lambda: sum(r["abandoned"] for r in pooler.show("LEAKS")) == 2, "what was left behind to be counted")
-    assert len(pooler.log_lines('application "tool" keeps its server connection.*advisory lock')) == 1
-    assert len(pooler.log_lines('application "tool" keeps its server connection.*temporary object')) == 1
+    assert len(pooler.wait_log('application "tool" keeps its server connection.*advisory lock')) == 1
+    assert len(pooler.wait_log('application "tool" keeps its server connection.*temporary object')) == 1
 
 
 def test_session_mode_is_not_concerned(make_pinning):

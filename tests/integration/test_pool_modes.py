@@ -56,8 +56,7 @@ def test_session_mode_next_client_waits(make_pooler):
     backend(one)
     with pooler.wire() as two:
         two.send(b"Q\0\0\0\x0dSELECT 1\0")
-        assert two.silent_for(0.2)
-        assert pooler.pool()["cl_waiting"] == 1
+        wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the other to wait")
         one.close()
         assert two.trace() == "TDCZ"
 

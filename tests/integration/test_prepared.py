@@ -137,26 +137,35 @@ def direct(pg):
     return Wire("127.0.0.1", pg.port).login("app", "app")
 
 
-@pytest.fixture(scope="module")
-def expected(pg):
-    """What PostgreSQL itself answers."""
+def answers_of_postgres(pg, scripts):
     answers = {}
-    for name, script in SCRIPTS.items():
+    for name, script in scripts.items():
         with direct(pg) as connection:
             answers[name] = play(connection, script)
     return answers
 
 
-def compare(pooler, expected, client=None, but=()):
-    for name, script in SCRIPTS.items():
+@pytest.fixture(scope="module")
+def expected(pg):
+    """What PostgreSQL itself answers."""
+    return answers_of_postgres(pg, SCRIPTS)
+
+
+def compare(pooler, expected, client=None, but=(), scripts=SCRIPTS):
+    wrong = []
+    for name, script in scripts.items():
         if name in but:
             continue
         connection = client or pooler.wire()
-        assert play(connection, script) == expected[name], name
+        got = play(connection, script)
+        if got != expected[name]:
+            at = next(i for i in range(len(got)) if got[i] != expected[name][i])
+            wrong.append(f"{name}, step {at}: {script[at][0]}\n  got      {got[at]}\n  expected {expected[name][at]}")
         if client:
             assert client.query("DEALLOCATE ALL")[-1].payload == b"I"
         else:
             connection.disconnect()
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 @pytest.mark.parametrize("max_statements", [200, 1, 2])

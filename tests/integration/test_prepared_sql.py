@@ -2,16 +2,17 @@
 
 As in test_prepared.py: SCRIPTS are run message by message on a direct connection and through the pooler.
 """
+import functools
 import itertools
 import os
-import random
 import subprocess
 
 import pytest
 
 from harness import wire
 from harness.util import wait_until
-from test_prepared import ADD, B, C, D, E, H, P, Q, S, TEXT, direct, normal, play, play_random, statement, use
+import test_prepared
+from test_prepared import ADD, B, C, D, E, H, P, Q, S, TEXT, answers_of_postgres, normal, play, play_random, use
 
 pytestmark = [pytest.mark.sanitizer, pytest.mark.own]
 
@@ -140,28 +141,10 @@ SCRIPTS = {name: list(steps(script)) for name, script in SCRIPTS.items()}
 
 @pytest.fixture(scope="module")
 def expected(pg):
-    answers = {}
-    for name, script in SCRIPTS.items():
-        with direct(pg) as connection:
-            answers[name] = play(connection, script)
-    return answers
+    return answers_of_postgres(pg, SCRIPTS)
 
 
-def compare(pooler, expected, client=None, but=()):
-    wrong = []
-    for name, script in SCRIPTS.items():
-        if name in but:
-            continue
-        connection = client or pooler.wire()
-        got = play(connection, script)
-        if got != expected[name]:
-            at = next(i for i in range(len(got)) if got[i] != expected[name][i])
-            wrong.append(f"{name}, step {at}: {script[at][0]}\n  got      {got[at]}\n  expected {expected[name][at]}")
-        if client:
-            assert client.query("DEALLOCATE ALL")[-1].payload == b"I"
-        else:
-            connection.disconnect()
-    assert not wrong, "\n" + "\n".join(wrong)
+compare = functools.partial(test_prepared.compare, scripts=SCRIPTS)
 
 
 @pytest.mark.parametrize("max_statements", [200, 1, 2])

@@ -118,7 +118,7 @@ def test_more_requests_in_flight_than_can_be_remembered(pooler):
         thread = threading.Thread(target=client.send, args=(batch,))
         thread.start()
         assert client.trace() == "12TDC" + "1" + "2TDC" * count + "Z"
-        thread.join(10)
+        thread.join(10 * PATIENCE)
         assert client.value("SELECT 1") == "1"
 
 
@@ -288,6 +288,7 @@ def is_told(pooler):
 def test_message_fragment_behind_ready_for_query(make_pooler, fake):
     """Half of an asynchronous message comes with ReadyForQuery: the server comes free when the other half has come."""
     note = wire.message("S", wire.cstr("application_name") + wire.cstr(""))
+    others_wait = threading.Event()
 
     def script(conn):
         conn.accept_login()
@@ -297,7 +298,7 @@ def test_message_fragment_behind_ready_for_query(make_pooler, fake):
             if "fragment" not in sql:
                 return one_row(sql)
             conn.send(one_row(sql), note[:7])
-            time.sleep(0.2)
+            assert others_wait.wait(10 * PATIENCE)
             return note[7:]
 
         conn.serve_queries(answer)
@@ -305,7 +306,10 @@ def test_message_fragment_behind_ready_for_query(make_pooler, fake):
     pooler = fake_pooler(make_pooler, fake(script))
     with pooler.wire() as one, pooler.wire() as two:
         assert one.value("SELECT fragment") == "SELECT fragment"
-        assert two.value("SELECT 2") == "SELECT 2"
+        two.send(wire.query("SELECT 2"))
+        wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the other to wait for the server")
+        others_wait.set()
+        assert [m.row() for m in two.until("Z") if m.kind == "D"] == [["SELECT 2"]]
         assert one.value("SELECT 3") == "SELECT 3"
 
 
@@ -353,7 +357,7 @@ def until_end(client):
 def test_client_lost_while_settings_are_restored(make_pooler, fake):
     """It leaves before the SET for it is answered: that server is closed, as a setting that PostgreSQL does not
     report would stay; the next one is served by another, with settings of its own."""
-    asked = threading.Event()
+    asked, has_left = threading.Event(), threading.Event()
 
     def script(conn):
         conn.accept_login()
@@ -361,7 +365,7 @@ def test_client_lost_while_settings_are_restored(make_pooler, fake):
         def answer(sql):
             if sql.startswith(("SET", "RESET")):
                 asked.set()
-                time.sleep(0.3)
+                assert has_left.wait(10 * PATIENCE)
                 return wire.message("C", wire.cstr("SET")) + ready()
             return one_row(sql)
 
@@ -373,8 +377,10 @@ def test_client_lost_while_settings_are_restored(make_pooler, fake):
         other.query("SELECT 1")
         client = pooler.wire(DateStyle="German")
         client.send(wire.query("SELECT doomed"))
-        assert asked.wait(5)
+        assert asked.wait(5 * PATIENCE)
         client.reset()
+        wait_until(lambda: len(pooler.clients()) == 1, "the client to be gone")
+        has_left.set()
         assert other.value("SELECT 2") == "SELECT 2"
         assert server.connections == 2 and "SELECT doomed" not in server.queries
 
@@ -441,13 +447,13 @@ def test_server_held_for_a_cancel_request(make_pooler, fake, end):
             conn.accept_login()
         except wire.Closed:
             cancelled.set()
-            release.wait(10)
+            release.wait(10 * PATIENCE)
             return
         talks.append(conn)
 
         def answer(sql):
             if sql == "SELECT slow":
-                cancelled.wait(10)
+                cancelled.wait(10 * PATIENCE)
             return one_row(sql)
 
         conn.serve_queries(answer)
@@ -515,7 +521,7 @@ def test_cancel_storm_spares_the_others(single):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(40)
+        thread.join(40 * PATIENCE)
     assert not problems and not hit, (problems[:3], hit[:3])
     assert counts["served"] > 10 and counts["asked"] > 5, counts  # how many were cancelled depends on the machine
 
@@ -556,6 +562,6 @@ def test_last_words_right_behind_the_login(make_pooler, fake, certs, is_tls):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(40)
+        thread.join(40 * PATIENCE)
     assert not wrong
     assert len(made) > 8

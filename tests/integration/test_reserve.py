@@ -36,7 +36,7 @@ def test_after_the_timeout_and_not_before(make_pooler, pg):
         waited = time.monotonic() - started
     assert 0.6 <= waited < 0.6 + 2 * PATIENCE
     assert pg.backends("usename = 'app'") == 2
-    assert pooler.log_lines(r"WARNING S-.*: app/app@.* taking connection from reserve_pool")
+    pooler.wait_log(r"WARNING S-.*: app/app@.* taking connection from reserve_pool")
     disconnect(busy)
 
 

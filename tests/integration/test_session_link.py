@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from harness import wire
-from harness.fakeserver import one_row
-from harness.util import PATIENCE, wait_until
+from harness.fakeserver import cancels_last, one_row
+from harness.util import wait_until
 
 pytestmark = pytest.mark.own
 
@@ -142,7 +142,7 @@ def test_how_long_a_login_waits(make_linked, setting):
             errors = [m for m in late.expect_closed() if m.kind == "E"]
             assert [(m.sqlstate, m.text) for m in errors] == [("53300", "query_wait_timeout")]
             assert busy.value("SELECT 1") == "1"
-            assert pooler.pool()["cl_waiting"] == 0
+            wait_until(lambda: pooler.pool()["cl_waiting"] == 0, "the queue to be empty")
         else:
             with pooler.raw() as silent:
                 silent.send(b"\0")  # the beginning of a start-up packet
@@ -286,14 +286,7 @@ def test_cancel_by_way_of_a_peer(make_linked, pg, protocol):
 def test_what_peers_receive(make_linked, fake):
     """No hops are left, but for the one whose number the process id happens to be; the requester waits for the last."""
     release = threading.Event()
-
-    def script(conn):
-        try:
-            conn.read_startup()
-        except wire.Closed:
-            release.wait(20 * PATIENCE)
-
-    two, three = fake(script), fake(script)
+    two, three = fake(cancels_last(release)), fake(cancels_last(release))
     pooler = make_linked(settings={"peer_id": 1}, peers={2: two.dsn, 3: three.dsn})
     with pooler.raw() as raw:
         raw.send(struct.pack("!IIi", 16, wire.CANCEL_REQUEST, 0x00020007) + b"\x11\x22\x33\xff")

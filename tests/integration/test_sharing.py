@@ -8,7 +8,7 @@ import pytest
 from harness import wire
 from harness.pooler import IS_OWN
 from harness.swarm import Swarm
-from harness.util import wait_until
+from harness.util import PATIENCE, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -175,5 +175,5 @@ def test_database_restart_under_load(make_pooler, own_pg):
     wait_until(lambda: sum(1 for at in good if at > restarted) > 50, "answers after the restart", 20)
     stop.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(10 * PATIENCE)
     assert pooler.is_running()

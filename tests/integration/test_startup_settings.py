@@ -5,7 +5,7 @@ import psycopg
 import pytest
 
 from harness import wire
-from harness.util import wait_until
+from harness.util import PATIENCE, wait_until
 from harness.wire import ServerError
 
 pytestmark = pytest.mark.own
@@ -114,7 +114,7 @@ def test_many_logins_with_settings_of_their_own(make_pooler):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(60 * PATIENCE)
     assert not wrong and not any(thread.is_alive() for thread in threads)
 
 

@@ -163,7 +163,8 @@ def test_sidecar_waits_for_its_application(make_pooler):
         assert client.value("SELECT 1") == "1"
         with pooler.wire() as other:
             assert other.value("SELECT 1") == "1"
-        time.sleep(0.3)
+        wait_until(lambda: len(pooler.clients()) == 1, "the other to be gone")
+        assert ready(pooler)[0] == 503
         assert client.value("SELECT 1") == "1"
         client.goodbye()
     assert pooler.wait_exit() == 0

@@ -96,8 +96,8 @@ def test_watchdog_is_fed_in_time(make_pooler, manager):
     for _ in range(3):
         n = manager.wait("^WATCHDOG=1$", n)
     pooler.send_signal(signal.SIGSTOP)
-    manager.read()
-    n = len(manager.told)
+    wait_until(lambda: util.is_stopped(pooler.pid), "the process to stop")
+    n = len(manager.read())
     time.sleep(0.6)
     assert len(manager.read()) == n
     pooler.send_signal(signal.SIGCONT)
@@ -105,9 +105,10 @@ def test_watchdog_is_fed_in_time(make_pooler, manager):
 
 
 def test_without_a_watchdog_nothing_is_fed(make_pooler, manager):
-    make_pooler(env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"})
-    manager.wait("^READY=1$")
-    time.sleep(0.5)
+    make_pooler(env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}, settings={"stats_period": 1})
+    n = manager.wait("^READY=1$")
+    n = manager.wait("^STATUS=", n)
+    manager.wait("^STATUS=", n)  # a second has passed, to which ten belong that are not there
     assert not [text for text in manager.read() if "WATCHDOG" in text]
 
 

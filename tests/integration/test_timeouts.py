@@ -55,12 +55,27 @@ def struck(client, setting, since, limit=LIMIT):
 
 def accounted(pooler, pg, setting, pid=None):
     """Counter and log have it, and PostgreSQL does not work on for nobody."""
-    assert pooler.closes(setting) >= 1
+    wait_until(lambda: pooler.closes(setting) >= 1, "the counter")
     assert sum(pooler.closes(name) for name in WORDS if name != setting) == 0
     pooler.wait_log(f"C-.*closing because: {WORDS[setting][1]}")
     if pid is not None:
         pooler.wait_log(f"S-.*closing because: {WORDS[setting][2]}")
         wait_until(lambda: pg.backends(f"pid = {pid}") == 0, "the backend to be gone", 5)
+
+
+def another_is_struck(pooler, setting, limit):
+    """One who begins now: whoever is at rest here has been so for longer, and was let be."""
+    started = time.monotonic()
+    with pooler.wire(timeout=20) as other:
+        if setting == "query_timeout":
+            other.send(wire.query("SELECT pg_sleep(60)"))
+        elif setting != "client_idle_timeout":
+            other.query("BEGIN")
+        struck(other, setting, started, limit)
+
+
+def nobody_else_was_struck(pooler, setting):
+    assert len(pooler.wait_log(f"C-.*closing because: {WORDS[setting][1]}")) == 1
 
 
 # ---- query_timeout -----------------------------------------------------------
@@ -145,40 +160,39 @@ def test_query_timeout_counts_the_wait(make_pooler, pg):
         struck(waits, "query_timeout", started, 2)
         accounted(pooler, pg, "query_timeout")
         started = time.monotonic()
-        later.send(wire.query("SELECT pg_sleep(1.5)"))
+        later.send(wire.query("SELECT pg_sleep(1.7)"))  # which would end in time if the time began anew with the server
         wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "a client to wait")
         time.sleep(max(0, 1 - (time.monotonic() - started)))
         busy.query("COMMIT")
         struck(later, "query_timeout", started, 2)
-        assert time.monotonic() - started < 2.5, "the time began anew with the server"
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_query_timeout_lets_the_quick_ones_be(make_pooler, pg, mode):
     """Many short ones, idle times, a pipeline and a COPY that goes on: each took less."""
-    pooler = make(make_pooler, "query_timeout", mode, limit=1)
+    pooler = make(make_pooler, "query_timeout", mode, limit=2)
     with pooler.wire() as client:
         client.query("BEGIN")
-        time.sleep(1.5)
+        another_is_struck(pooler, "query_timeout", 2)
         assert client.query("COMMIT")[-1].payload == b"I"
-        client.send(*[wire.query("SELECT pg_sleep(0.4)")] * 5)
-        for _ in range(5):
+        client.send(*[wire.query("SELECT pg_sleep(0.4)")] * 6)
+        for _ in range(6):
             assert client.trace() == "TDCZ"
         client.send(wire.query("BEGIN; CREATE TEMP TABLE c (v text) ON COMMIT DROP; COPY c FROM STDIN"))
         client.until("G")
-        for _ in range(4):
+        for _ in range(6):
             time.sleep(0.4)
             client.send(wire.copy_data(b"x\n"))
         client.send(wire.copy_done())
         assert client.trace() == "CZ"
         # a message that takes long to arrive
         slow = wire.query("SELECT '" + "x" * 100000 + "'")
-        for at in range(0, len(slow), 30000):
-            client.send(slow[at:at + 30000])
+        for at in range(0, len(slow), 16000):
+            client.send(slow[at:at + 16000])
             time.sleep(0.4)
         assert client.trace() == "TDCZ"
         client.query("ROLLBACK")
-    assert pooler.closes("query_timeout") == 0
+    nobody_else_was_struck(pooler, "query_timeout")
 
 
 # ---- transactions --------------------------------------------------------------
@@ -203,17 +217,17 @@ def test_idle_transaction_timeout(make_pooler, pg, mode, statement, status):
 @pytest.mark.parametrize("mode", MODES)
 def test_idle_transaction_timeout_lets_the_busy_be(make_pooler, mode):
     """A long statement is not idle, nor is who speaks in time, nor who is outside of a transaction."""
-    pooler = make(make_pooler, "idle_transaction_timeout", mode)
+    pooler = make(make_pooler, "idle_transaction_timeout", mode, limit=2)
     with pooler.wire() as client:
         client.query("BEGIN")
-        client.query("SELECT pg_sleep(1.2)")
-        for _ in range(4):
+        client.query("SELECT pg_sleep(2.4)")
+        for _ in range(6):
             time.sleep(0.4)
             assert client.value("SELECT 1") == "1"
         assert client.query("COMMIT")[-1].payload == b"I"
-        time.sleep(1.2)
+        another_is_struck(pooler, "idle_transaction_timeout", 2)
         assert client.value("SELECT 1") == "1"
-    assert pooler.closes("idle_transaction_timeout") == 0
+    nobody_else_was_struck(pooler, "idle_transaction_timeout")
 
 
 @pytest.mark.sanitizer
@@ -239,15 +253,15 @@ def test_transaction_timeout(make_pooler, pg, mode, how):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_transaction_timeout_begins_anew(make_pooler, mode):
-    pooler = make(make_pooler, "transaction_timeout", mode, limit=1)
+    pooler = make(make_pooler, "transaction_timeout", mode, limit=2)
     with pooler.wire() as client:
-        for _ in range(3):
+        for _ in range(5):
             assert client.query("BEGIN; SELECT pg_sleep(0.5); COMMIT")[-1].payload == b"I"
-        time.sleep(1.2)
-        client.send(*[wire.query("SELECT pg_sleep(0.4)")] * 4)
-        for _ in range(4):
+        another_is_struck(pooler, "transaction_timeout", 2)
+        client.send(*[wire.query("SELECT pg_sleep(0.4)")] * 6)
+        for _ in range(6):
             assert client.trace() == "TDCZ"
-    assert pooler.closes("transaction_timeout") == 0
+    nobody_else_was_struck(pooler, "transaction_timeout")
 
 
 # ---- client_idle_timeout -------------------------------------------------------
@@ -286,20 +300,20 @@ def bystander_idle(pooler):
 @pytest.mark.parametrize("mode", MODES)
 def test_client_idle_timeout_lets_the_busy_be(make_pooler, mode):
     """Not in a query, not in a transaction, not while waiting, not who speaks in time."""
-    pooler = make(make_pooler, "client_idle_timeout", mode, default_pool_size=1)
+    pooler = make(make_pooler, "client_idle_timeout", mode, limit=2, default_pool_size=1)
     with pooler.wire() as client:
-        assert client.query("SELECT pg_sleep(1.2)")[-1].kind == "Z"
+        assert client.query("SELECT pg_sleep(2.4)")[-1].kind == "Z"
         client.query("BEGIN")
         with pooler.wire() as waits:
             waits.send(wire.query("SELECT 'waited'"))
-            time.sleep(1.2)
+            another_is_struck(pooler, "client_idle_timeout", 2)
             assert client.query("COMMIT")[-1].payload == b"I"
             client.goodbye()
             assert [m.row() for m in waits.until("Z") if m.kind == "D"] == [["waited"]]
-            for _ in range(4):
-                time.sleep(0.3)
+            for _ in range(6):
+                time.sleep(0.4)
                 assert waits.value("SELECT 1") == "1"
-            assert pooler.closes("client_idle_timeout") == 0
+            nobody_else_was_struck(pooler, "client_idle_timeout")
 
 
 def test_client_idle_timeout_counts_from_the_answer(make_pooler, pg):
@@ -322,7 +336,8 @@ def test_client_idle_timeout_counts_from_the_answer(make_pooler, pg):
 def test_client_idle_timeout_is_not_for_the_console(make_pooler):
     pooler = make_pooler(settings={"client_idle_timeout": 0.5})
     with pooler.wire("admin", "pgbouncer") as console:
-        time.sleep(1.5)
+        for _ in range(2):
+            another_is_struck(pooler, "client_idle_timeout", 0.5)
         assert console.rows("SHOW VERSION")
 
 
@@ -334,7 +349,6 @@ def test_users_differ(make_pooler):
     started = time.monotonic()
     with pooler.wire(user="alice") as alice, pooler.wire(user="app") as app, pooler.wire(user="bob") as bob:
         struck(bob, "client_idle_timeout", started, 1)
-        assert app.silent_for(0.1)
         struck(app, "client_idle_timeout", started, 2)
         assert alice.value("SELECT 1") == "1"
 

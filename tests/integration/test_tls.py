@@ -35,7 +35,7 @@ def test_server_of_another_ca_is_refused(make_pooler, certs, mode):
     pooler = make_pooler(settings={"server_tls_sslmode": mode, "server_tls_ca_file": certs.other_ca, "query_wait_timeout": 3})
     with pytest.raises(psycopg.OperationalError):
         server_ssl(pooler)
-    assert pooler.log_lines("certificate|TLS|tls")
+    pooler.wait_log("certificate|TLS|tls")
 
 
 @pytest.fixture

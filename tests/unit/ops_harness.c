@@ -516,3 +516,43 @@ void put_sync(struct buf *b)
 {
     wire_end(b, wire_begin(b, 'S'));
 }
+
+static int set_up(void **state, bool is_admin)
+{
+    struct harness *h = harness_new(NULL);
+
+    harness_open(h, 0, 1, is_admin);
+    free(harness_trace(h));
+    *state = h;
+    return 0;
+}
+
+int harness_setup(void **state)
+{
+    return set_up(state, false);
+}
+
+int harness_setup_admin(void **state)
+{
+    return set_up(state, true);
+}
+
+int harness_teardown(void **state)
+{
+    harness_free(*state);
+    return 0;
+}
+
+void check_trace(struct harness *h, const char *expected)
+{
+    char *trace = harness_trace(h);
+
+    assert_string_equal(trace, expected);
+    free(trace);
+}
+
+void check_calls(struct harness *h, const char *expected)
+{
+    assert_string_equal(buf_cstr(&h->calls), expected);
+    buf_clear(&h->calls);
+}

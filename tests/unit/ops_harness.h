@@ -41,6 +41,11 @@ struct harness {
 struct harness *harness_new(const char *ini);
 void harness_free(struct harness *h);
 
+/* For cmocka: one with client 1 of worker 0, who has been welcomed. */
+int harness_setup(void **state);
+int harness_setup_admin(void **state);
+int harness_teardown(void **state);
+
 void harness_open(struct harness *h, uint8_t worker, uint64_t client, bool is_admin);
 void harness_cancel(struct harness *h, uint8_t worker, uint64_t client);
 void harness_gone(struct harness *h, uint8_t worker, uint64_t client);
@@ -52,6 +57,9 @@ void harness_query(struct harness *h, const char *sql);
 char *harness_trace(struct harness *h);
 /* A simple query and its trace. */
 char *harness_ask(struct harness *h, const char *sql);
+/* The trace, and the calls, since the last time. */
+void check_trace(struct harness *h, const char *expected);
+void check_calls(struct harness *h, const char *expected);
 /* Answers a gathering in the order it was asked; rows is taken over. */
 void harness_gathered(struct harness *h, int i, struct session_row *rows, uint32_t n_rows);
 

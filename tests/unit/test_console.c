@@ -21,30 +21,6 @@
 #define T_RELOAD    "T kind:25 name:25 old:25 new:25 effect:25\n"
 #define T_VERSION   "T version:25\nD " OUR_VERSION "\nC SHOW\n"
 
-static int setup(void **state)
-{
-    struct harness *h = harness_new(NULL);
-
-    harness_open(h, 0, 1, true);
-    free(harness_trace(h));
-    *state = h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    harness_free(*state);
-    return 0;
-}
-
-static void check_trace(struct harness *h, const char *expected)
-{
-    char *trace = harness_trace(h);
-
-    assert_string_equal(trace, expected);
-    free(trace);
-}
-
 static void check(struct harness *h, const char *sql, const char *expected)
 {
     int n = h->n_last;
@@ -52,12 +28,6 @@ static void check(struct harness *h, const char *sql, const char *expected)
     harness_query(h, sql);
     check_trace(h, expected);
     assert_int_equal(h->n_last, n + 1);
-}
-
-static void check_calls(struct harness *h, const char *expected)
-{
-    assert_string_equal(buf_cstr(&h->calls), expected);
-    buf_clear(&h->calls);
 }
 
 static void test_welcome(void **state)
@@ -518,23 +488,23 @@ static void test_terminate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_welcome, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_simple, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_help, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_set, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_reload, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_pause, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_disable, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_shutdown, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_stats_user, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_extended, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_row_limit, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_many_statements, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_execute_waits, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_gather, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_gather_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_welcome, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_simple, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_help, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_set, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_reload, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_pause, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_disable, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_shutdown, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_stats_user, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_extended, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_row_limit, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_many_statements, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_execute_waits, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_gather, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_gather_gone, harness_setup_admin, harness_teardown),
         cmocka_unit_test(test_violations),
-        cmocka_unit_test_setup_teardown(test_terminate, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_terminate, harness_setup_admin, harness_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

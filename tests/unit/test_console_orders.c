@@ -18,34 +18,13 @@
 
 static int setup(void **state)
 {
-    struct harness *h = harness_new(NULL);
+    harness_setup_admin(state);
 
-    harness_open(h, 0, 1, true);
+    struct harness *h = *state;
     harness_open(h, 1, 2, true);
     free(harness_trace(h));
     h->servers_left = true;
-    *state = h;
     return 0;
-}
-
-static int teardown(void **state)
-{
-    harness_free(*state);
-    return 0;
-}
-
-static void check_trace(struct harness *h, const char *expected)
-{
-    char *trace = harness_trace(h);
-
-    assert_string_equal(trace, expected);
-    free(trace);
-}
-
-static void check_calls(struct harness *h, const char *expected)
-{
-    assert_string_equal(buf_cstr(&h->calls), expected);
-    buf_clear(&h->calls);
 }
 
 /* Client 2, of worker 1. */
@@ -283,7 +262,7 @@ static void test_answered_at_once(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_done),
         TEST(test_suspend),

@@ -16,22 +16,6 @@
 #include "show_int.h"
 #include "stats/errors.h"
 
-static int setup(void **state)
-{
-    struct harness *h = harness_new(NULL);
-
-    harness_open(h, 0, 1, false);
-    free(harness_trace(h));
-    *state = h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    harness_free(*state);
-    return 0;
-}
-
 /* PgBouncer's columns, "name type, ...", as its users' tools expect them. */
 #define SESSION_COLUMNS                                                                                      \
     "type s, user s, database s, replication s, state s, addr s, port i, local_addr s, local_port i, "       \
@@ -415,16 +399,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_columns),
-        cmocka_unit_test_setup_teardown(test_all_relations, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_pools, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_databases, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_all_relations, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_pools, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_databases, harness_setup, harness_teardown),
         cmocka_unit_test(test_fallback),
-        cmocka_unit_test_setup_teardown(test_config, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_config, harness_setup, harness_teardown),
         cmocka_unit_test(test_environment),
-        cmocka_unit_test_setup_teardown(test_stats, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_latency, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_process, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stats, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_latency, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_process, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_pieces, harness_setup, harness_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,12 +20,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    harness_free(*state);
-    return 0;
-}
-
 /* ---- the format ---- */
 
 static void test_labels(void **state)
@@ -257,8 +251,8 @@ int main(void)
         cmocka_unit_test(test_seconds),
         cmocka_unit_test(test_nothing_is_forgotten),
         cmocka_unit_test(test_tables),
-        cmocka_unit_test_setup_teardown(test_text, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_too_long_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_text, setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_too_long_is_refused, setup, harness_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -244,11 +244,12 @@ static void test_helpers_answer(void **state)
     loop_destroy(&loop);
 }
 
-static atomic_bool may_end;
+static atomic_bool has_begun, may_end;
 
 static void slow_work(struct helper_job *job)
 {
     (void)job;
+    atomic_store(&has_begun, true);
     while (!atomic_load(&may_end))
         usleep(1000);
 }
@@ -260,7 +261,8 @@ static void test_helpers_stop_in_bounded_time(void **state)
     struct helper_job job = {.work = slow_work};
     assert_true(helpers_start(2));
     helper_submit(&job);
-    usleep(50000);
+    while (!atomic_load(&has_begun))
+        usleep(1000);
     assert_false(helpers_stop(0));
     atomic_store(&may_end, true);
     assert_true(helpers_stop(60));

@@ -210,36 +210,12 @@ static void test_parameter_types(void **state)
 
 /* ---- the console ---- */
 
-static int setup(void **state)
-{
-    struct harness *h = harness_new(NULL);
-
-    harness_open(h, 0, 1, false);
-    free(harness_trace(h));
-    *state = h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    harness_free(*state);
-    return 0;
-}
-
 static void check(struct harness *h, const char *sql, const char *expected)
 {
     char *trace = harness_ask(h, sql);
 
     if (strcmp(trace, expected) != 0)
         print_error("%s gives\n%s", sql, trace);
-    assert_string_equal(trace, expected);
-    free(trace);
-}
-
-static void check_trace(struct harness *h, const char *expected)
-{
-    char *trace = harness_trace(h);
-
     assert_string_equal(trace, expected);
     free(trace);
 }
@@ -593,14 +569,14 @@ int main(void)
         cmocka_unit_test(test_parameter_types),
     };
     const struct CMUnitTest queries[] = {
-        cmocka_unit_test_setup_teardown(test_simple, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_alias_of_show, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_errors, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_extended, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_one_gathering, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_all_relations, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_simple, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_alias_of_show, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_errors, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_bounds, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_extended, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_one_gathering, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_order, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_all_relations, harness_setup, harness_teardown),
     };
     int failed = cmocka_run_group_tests(pure, NULL, NULL);
 

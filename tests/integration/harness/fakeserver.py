@@ -4,7 +4,7 @@ import struct
 import threading
 
 from . import wire
-from .util import free_port
+from .util import PATIENCE, free_port
 
 PARAMETERS = {"server_version": "15.0", "server_encoding": "UTF8", "client_encoding": "UTF8", "DateStyle": "ISO, MDY",
               "TimeZone": "UTC", "integer_datetimes": "on", "standard_conforming_strings": "on", "IntervalStyle": "postgres",
@@ -26,6 +26,16 @@ def one_row(text, tag="SELECT 1"):
     raw = text.encode()
     return (wire.message("T", struct.pack("!H", 1) + column) + wire.message("D", struct.pack("!Hi", 1, len(raw)) + raw)
             + wire.message("C", wire.cstr(tag)) + ready())
+
+
+def cancels_last(release):
+    """A script: whoever asks for a cancel waits for its end until release is set."""
+    def script(conn):
+        try:
+            conn.read_startup()
+        except wire.Closed:
+            release.wait(20 * PATIENCE)
+    return script
 
 
 class Conversation:

@@ -1,7 +1,7 @@
 """Clients at work in the background, for tests that do something to the pooler meanwhile."""
 import threading
 
-from .util import wait_until
+from .util import PATIENCE, wait_until
 
 
 class Load:
@@ -23,7 +23,7 @@ class Load:
     def __exit__(self, *exc):
         self.stopping.set()
         for thread in self.threads:
-            thread.join(20)
+            thread.join(20 * PATIENCE)
 
     def _work(self, number):
         try:
