@@ -52,6 +52,7 @@ struct database_config {
     int64_t query_wait_timeout_us; /* -1 = unset */
     int64_t server_lifetime_us;    /* 0 = unset */
     int pool_mode;                 /* POOL_MODE_INHERIT = unset */
+    int session_state;             /* SESSION_STATE_INHERIT = unset */
     int load_balance_hosts;        /* enum config_load_balance_hosts */
     int target_session_attrs;      /* enum config_target_session_attrs */
     int sslmode;                   /* enum config_sslmode; -1 = server_tls_sslmode */
@@ -70,9 +71,10 @@ struct user_config {
     uint32_t n_older;
     bool has_section_entry; /* stands in [users] */
 
-    int passwords; /* enum config_passwords */
-    int pool_mode; /* POOL_MODE_INHERIT = unset */
-    int pool_size; /* -1 = unset, as in the next ones */
+    int passwords;     /* enum config_passwords */
+    int pool_mode;     /* POOL_MODE_INHERIT = unset */
+    int session_state; /* SESSION_STATE_INHERIT = unset */
+    int pool_size;     /* -1 = unset, as in the next ones */
     int reserve_pool_size;
     int max_user_connections;
     int max_user_client_connections;
@@ -173,6 +175,9 @@ int config_reserve_pool_size(const struct config *c, const struct database_confi
 /* db too may be NULL: a pool can outlive its database. */
 int config_pool_mode(const struct config *c, const struct database_config *db,
                      const struct user_config *user);
+/* The same. */
+int config_session_state(const struct config *c, const struct database_config *db,
+                         const struct user_config *user);
 int config_max_db_connections(const struct config *c, const struct database_config *db);
 int config_max_user_connections(const struct config *c, const struct user_config *user);
 int config_max_db_client_connections(const struct config *c, const struct database_config *db);

@@ -31,9 +31,13 @@ enum config_pool_mode { POOL_MODE_SESSION, POOL_MODE_TRANSACTION, POOL_MODE_STAT
 /* What becomes of what a client's session has and a transaction does not take back, where servers are shared.
  */
 enum config_session_state {
-    SESSION_STATE_TRACK,  /* the client keeps its server */
+    SESSION_STATE_TRACK,  /* its settings follow it; for what cannot move it keeps its server */
+    SESSION_STATE_PIN,    /* it keeps its server for both */
+    SESSION_STATE_WARN,   /* as ignore, and the log says so */
+    SESSION_STATE_ERROR,  /* settings are refused; for what cannot move it keeps its server */
     SESSION_STATE_IGNORE, /* it stays with the server */
 };
+#define SESSION_STATE_INHERIT (-1)
 
 /* Which lines of auth_file count for a user that stands there more than once. */
 enum config_passwords { PASSWORDS_LAST, PASSWORDS_ALL };
@@ -218,8 +222,9 @@ struct settings {
     int sql_prepare;
     int max_pinned; /* -1: by the size of the pool */
     int64_t pin_idle_timeout_us;
-    int session_link;   /* enum config_session_link */
-    int session_state;  /* enum config_session_state */
+    int session_link;  /* enum config_session_link */
+    int session_state; /* enum config_session_state */
+    int strict;
     int timeout_action; /* enum config_timeout_action */
     int workers;        /* 0 = auto */
 
@@ -230,6 +235,7 @@ struct settings {
 /* Names as in the ini file; NULL when the value is out of range. */
 const char *config_auth_type_name(int auth_type);
 const char *config_pool_mode_name(int pool_mode);
+const char *config_session_state_name(int session_state);
 const char *config_sslmode_name(int sslmode);
 const char *config_load_balance_hosts_name(int value);
 const char *config_target_session_attrs_name(int value);

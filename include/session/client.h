@@ -19,6 +19,7 @@ struct client_login;
 struct pin;
 struct listening;
 struct statement_names;
+struct tracking;
 
 /* Why the rest of the input was not forwarded, though there is a server. */
 enum client_hold {
@@ -59,7 +60,9 @@ struct client {
     struct pool *pool;            /* NULL until authenticated, and for the console */
     struct pool_user *login_user; /* counted there and in its pool and database; NULL when not: places.c */
     struct server *server;        /* linked; cleared by server_unlink() */
-    struct params *params;        /* what this session has SET, as far as servers report it */
+    struct params *params;        /* what this session has, where it is not as servers begin */
+    struct params *startup;       /* what it had at its login; NULL until then */
+    struct tracking *tracking;    /* changes of its settings that are under way: tracking.h; NULL: none */
     struct buf *input;            /* received and not yet forwarded; NULL when there is none */
     struct client_login *login;   /* during CLIENT_LOGIN and LOGIN_WAIT; freed by client_login_free() */
     struct mail_cancel *cancel; /* CANCEL: its request; in the mail, or another worker's: only its atomics */
@@ -92,8 +95,11 @@ struct client {
     uint8_t lost;             /* enum client_lost */
     uint8_t lost_why;         /* enum close_reason: the timeout that took its transaction */
     uint8_t replication;      /* enum replication */
+    uint8_t session_state;    /* enum config_session_state in effect */
     bool keeps_server;        /* in session mode, or pinned: a server stays with it when a transaction ends */
     bool watches_state;       /* what it sends is looked at for what would tie it to a server: pin_watch.c */
+    bool watches_settings;    /* and for what it does to its settings: tracking.c */
+    bool is_strict;           /* ... and the server is asked, too: strict.c */
     bool maps_statements;     /* named statements stand for others: prepared.c */
     bool maps_sql;            /* and those of PREPARE in SQL */
     bool maps_listen;         /* LISTEN is ours: listen.c */

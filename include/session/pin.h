@@ -33,7 +33,7 @@ enum pin_reason {
     PIN_HOLD = 4, /* cursors WITH HOLD */
     PIN_LOAD = 8, /* LOAD: until the client goes, and its server then goes too */
     PIN_SETTINGS =
-        16 /* settings that it has changed (session_state = pin); their owner says when they are gone */
+        16 /* settings that it has changed (session_state = pin): tracking.c says when they are gone */
 };
 #define PIN_REASONS      5
 #define PIN_REASON_BYTES 96 /* room for the names of all */
@@ -62,7 +62,7 @@ static inline void pin_doubt(struct client *c)
     if (c->pin != NULL)
         c->pin->is_doubtful = true;
 }
-/* The server may come free now, as far as is known. */
+/* Those are not there any more; with the last of them the server may come free. */
 void pin_gone(struct client *c, unsigned reasons);
 
 /* Is the server to be asked, now that a transaction has ended? */

@@ -33,6 +33,8 @@ enum server_step {
     STEP_ROLLBACK, /* its client's transaction has been ended by a timeout */
     STEP_FAIL,     /* makes the failed transaction in which its client believes itself */
     STEP_PINS,     /* the question what still ties its client to it, which has had its answer */
+    STEP_RESTORE,  /* in a transaction: values of the client's after a RESET */
+    STEP_STRICT,   /* which settings has the session? Its client has had its answer */
     STEP_LOOKUP,   /* auth_query; it has no client, and its stream is lookup.c's */
 };
 
@@ -48,6 +50,7 @@ struct server {
     struct client *client; /* linked */
     struct tracker tracker;
     struct params *params;         /* what this connection has now, settable ones */
+    struct params *strict;         /* during STEP_STRICT: what it has said so far */
     struct prepared *prepared;     /* statements under names of ours; NULL until there are any */
     struct server_login *login;    /* while CONNECTING */
     struct server_lookup *lookup;  /* during STEP_LOOKUP */
@@ -82,18 +85,21 @@ struct server {
     uint8_t wanted;              /* enum config_target_session_attrs */
     struct server_role role;     /* as far as it is known */
     struct server_role verified; /* the answer to the question */
-    bool has_pin;                /* its client has one */
     bool pins_known;             /* the answer to the question has come: */
     uint8_t pins_found;          /* enum pin_reason */
     uint8_t left;                /* what its last client has left behind: enum pin_reason */
     bool refuses;                /* a statement of its client's was replaced by one that fails: pin_watch.c */
     bool may_be_hit;             /* a cancel request may hit it yet: not for another client */
     struct cancel *cancel;       /* the cancel request under way against it, or queued; NULL: none */
-    bool prepared_is_watching;   /* prepared statements have an interest in the next message: prepared.c */
-    bool awaits_tags;            /* PREPARE or DEALLOCATE of its client's is under way: prepared_sql.c */
-    bool listen_is_watching;     /* its client's LISTEN or UNLISTEN is under way: listen.c */
-    bool has_listened;           /* ... and so it listens itself, until its client has done with it */
-    uint8_t n_answers;           /* bytes of `answers` that go ahead of what is passed on next */
+    /* who looks into what it says; together, since each message asks for them */
+    bool prepared_is_watching; /* prepared statements have an interest in the next message: prepared.c */
+    bool is_tracked;           /* changes of its client's settings are under way: tracking.h */
+    bool has_pin;              /* its client has one */
+    bool listen_is_watching;   /* its client's LISTEN or UNLISTEN is under way: listen.c */
+    bool awaits_tags;          /* PREPARE or DEALLOCATE of its client's is under way: prepared_sql.c */
+    bool is_compared;          /* has said which settings it has since its client's last request: strict.c */
+    bool has_listened;         /* ... and so it listens itself, until its client has done with it */
+    uint8_t n_answers;         /* bytes of `answers` that go ahead of what is passed on next */
     uint8_t answers[60];
     enum close_reason close_reason;
     int64_t connected_us;

@@ -60,7 +60,8 @@ struct params *params_settable(struct params *p) must_check;
  * (search_path and other lists of quoted names, which SET takes for one name) or could not be quoted safely,
  * with names and values quoted for standard_conforming_strings on or off alike (E'' form when there is a
  * backslash). Parameters of `want` that `have` does not know are set too; those only in `have` are
- * RESET: they are what another session has SET and the server does not report. Returns how many.
+ * RESET: they are what another session has SET and the server does not report. A role and a session
+ * authorization are given up before, and taken on after the others. Returns how many statements.
  */
 uint32_t params_diff_sql(const struct params *have, const struct params *want, struct buf *sql);
 

@@ -33,27 +33,9 @@ struct sql_command {
 };
 
 /*
- * The quickest look, for what clients send most: true for a text that is one statement, and by its first
- * letters none of the commands, LISTEN, UNLISTEN, EXPLAIN or CREATE. len_bytes: with the NUL that ends it,
- * and what may stand behind that.
- */
-static inline must_check bool sql_is_plain(const char *text, uint32_t len_bytes)
-{
-    if (len_bytes < 4)
-        return false;
-    const char first = (char)(text[0] | 0x20), second = (char)(text[1] | 0x20),
-               third = (char)(text[2] | 0x20);
-    if (first < 'a' || first > 'z' || (second == 'r' && (first == 'p' || first == 'c')) ||
-        (first == 'e' && second == 'x') || (first == 'd' && (third == 'a' || third == 's')) ||
-        (first == 'l' && second == 'i') || (first == 'u' && second == 'n'))
-        return false;
-    const char *semicolon = memchr(text, ';', len_bytes - 1);
-    return semicolon == NULL || semicolon[1] == '\0';
-}
-
-/*
- * The quick look: false for a text in which there is no such command, seen without dividing it. A text is
- * searched through only when it has more than one statement, or begins with a comment, EXPLAIN or CREATE.
+ * The quick look, where sql_look() has found SQL_LOOK_COMMAND: false for a text in which there is no such
+ * command, seen without dividing it. A text is searched through only when it has more than one statement, or
+ * begins with a comment, EXPLAIN or CREATE.
  */
 bool sql_may_have_command(const char *text, uint32_t len_bytes) must_check;
 /* The same by how a text begins; here_bytes of it are there. */

@@ -2,9 +2,10 @@
  * sql_session.h - what a text of SQL does to the session that runs it: settings, transactions, and what ties
  * a session to its server.
  *
- * Two steps. sql_session_look() is for every text: a bounded look in few instructions, nothing allocated,
- * which says for nearly all of them that there is nothing. For the others, the text is divided into its
- * statements (sql_next_statement()), and each of them gives its acts one after the other:
+ * Two steps. sql_look() is for every text: one bounded look in few instructions, nothing allocated, for all
+ * who want to know something of it, which says for nearly all of them that there is nothing. For the others,
+ * the text is divided into its statements (sql_next_statement()), and each of them gives its acts one after
+ * the other:
  *
  *     struct sql_lexer l = {.text = text, .len_bytes = n, .standard_strings = ...};
  *     struct sql_statement s;
@@ -39,16 +40,21 @@
 
 /* ---- the quick look ---- */
 
-enum sql_session_look {
-    SQL_LOOK_NOTHING,     /* no statement of it does any of what is below */
-    SQL_LOOK_TRANSACTION, /* statements that begin, end or divide transactions, and none of the others */
-    SQL_LOOK_CLOSELY,     /* perhaps: divide it */
+/* Bits; what is not set, no statement of the text does. */
+enum {
+    SQL_LOOK_NOTHING = 0,
+    SQL_LOOK_TRANSACTION = 1, /* statements that begin, end or divide transactions */
+    SQL_LOOK_CLOSELY = 2,     /* any other act that is below */
+    SQL_LOOK_COMMAND =
+        4,            /* one of sql_command.h, LISTEN, UNLISTEN, EXPLAIN or CREATE; or another statement */
+    SQL_LOOK_ALL = 7, /* nobody has looked */
 };
 
 #define SQL_LOOK_MAX_BYTES 4096u
 
-/* Of more than SQL_LOOK_MAX_BYTES only so many are looked at. len_bytes: without a NUL behind it. */
-enum sql_session_look sql_session_look(const char *text, uint32_t len_bytes) must_check;
+/* Of more than SQL_LOOK_MAX_BYTES only so many are looked at, but for SQL_LOOK_COMMAND, which is about the
+ * whole. A NUL may end the text, and be counted in len_bytes. */
+unsigned sql_look(const char *text, uint32_t len_bytes) must_check;
 
 /* ---- one statement ---- */
 

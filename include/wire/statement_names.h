@@ -30,6 +30,7 @@ struct statement_names {
     struct params *params; /* a reference: those of which `settings` were made */
     struct istr *settings; /* a reference */
     bool has_sql;          /* some were PREPAREd by SQL, or are used by it */
+    bool has_listen;       /* some had a text that may be about LISTEN */
 };
 
 /* NULL when memory is out. */

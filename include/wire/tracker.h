@@ -50,7 +50,7 @@ enum tracker_copy { TRACKER_COPY_NONE, TRACKER_COPY_IN, TRACKER_COPY_OUT, TRACKE
 struct tracker {
     uint8_t *ring; /* inline_ring or heap; power of two */
     uint32_t capacity;
-    uint32_t head; /* free-running indexes */
+    uint32_t head; /* free-running indexes; that of a request stays, but for one at which COPY IN begins */
     uint32_t tail;
     uint32_t ready_due;   /* ReadyForQuery messages owed: Sync, Query, FunctionCall entries in the ring */
     uint32_t n_executes;  /* Execute entries in the ring */

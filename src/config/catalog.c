@@ -126,6 +126,7 @@ struct database_config *catalog_add_database(struct catalog *c, const char *name
         .max_db_client_connections = -1,
         .query_wait_timeout_us = -1,
         .pool_mode = POOL_MODE_INHERIT,
+        .session_state = SESSION_STATE_INHERIT,
         .load_balance_hosts = LOAD_BALANCE_ROUND_ROBIN,
         .sslmode = -1,
         .channel_binding = -1,
@@ -140,6 +141,7 @@ struct user_config *catalog_add_user(struct catalog *c, const char *name)
     *user = (struct user_config){
         .name = xstrdup(name),
         .pool_mode = POOL_MODE_INHERIT,
+        .session_state = SESSION_STATE_INHERIT,
         .pool_size = -1,
         .reserve_pool_size = -1,
         .max_user_connections = -1,

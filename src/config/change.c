@@ -194,7 +194,8 @@ static bool same_database(const struct database_config *a, const struct database
            a->reserve_pool_size == b->reserve_pool_size && a->max_db_connections == b->max_db_connections &&
            a->max_db_client_connections == b->max_db_client_connections &&
            a->query_wait_timeout_us == b->query_wait_timeout_us &&
-           a->server_lifetime_us == b->server_lifetime_us && a->pool_mode == b->pool_mode;
+           a->server_lifetime_us == b->server_lifetime_us && a->pool_mode == b->pool_mode &&
+           a->session_state == b->session_state;
 }
 
 static bool same_older(const struct user_config *a, const struct user_config *b)
@@ -209,7 +210,8 @@ static bool same_user(const struct user_config *a, const struct user_config *b)
 {
     return same_older(a, b) && a->passwords == b->passwords &&
            users_same_credential(a->credential, b->credential) && a->pool_mode == b->pool_mode &&
-           a->pool_size == b->pool_size && a->reserve_pool_size == b->reserve_pool_size &&
+           a->session_state == b->session_state && a->pool_size == b->pool_size &&
+           a->reserve_pool_size == b->reserve_pool_size &&
            a->max_user_connections == b->max_user_connections &&
            a->max_user_client_connections == b->max_user_client_connections &&
            a->query_wait_timeout_us == b->query_wait_timeout_us &&

@@ -27,6 +27,7 @@ void option_refusal(const struct config_option *o, const char *value, struct buf
 /* The printed value of an OPTION_SECRET, made fit for people's eyes if there is a password in it. */
 void option_mask(const struct config_option *o, struct buf *value);
 const struct config_option_name *config_pool_mode_names(void);
+const struct config_option_name *config_session_state_names(void);
 const struct config_option_name *config_load_balance_hosts_names(void);
 const struct config_option_name *config_target_session_attrs_names(void);
 const struct config_option_name *config_sslmode_names(void);

@@ -99,9 +99,9 @@ static const struct config_option_name pool_modes[] = {
 };
 
 static const struct config_option_name session_states[] = {
-    {"track", SESSION_STATE_TRACK, NULL},
-    {"ignore", SESSION_STATE_IGNORE, NULL},
-    {NULL, 0, NULL},
+    {"track", SESSION_STATE_TRACK, NULL},   {"pin", SESSION_STATE_PIN, NULL},
+    {"warn", SESSION_STATE_WARN, NULL},     {"error", SESSION_STATE_ERROR, NULL},
+    {"ignore", SESSION_STATE_IGNORE, NULL}, {NULL, 0, NULL},
 };
 
 static const struct config_option_name sigterm_actions[] = {
@@ -546,11 +546,28 @@ static const struct config_option options[] = {
          "would, for query_wait_timeout at most; client_login_timeout is for the part before, in which the "
          "client proves who it is. A client that has logged in and says nothing has a server all the same. A "
          "change counts for clients that log in later."),
-    ENUM(session_state, "track", session_states, R | OURS,
-         "With transaction and statement pooling, what becomes of what belongs to a session: advisory locks, "
-         "temporary tables, cursors WITH HOLD, libraries from LOAD. track: the client keeps its server "
-         "connection while they live, see max_pinned; ignore: they stay with the server connection, whoever "
-         "uses it next, as in PgBouncer."),
+    ENUM(
+        session_state, "track", session_states, R | OURS,
+        "What becomes of what belongs to a client's session, with transaction and statement pooling. First, "
+        "of "
+        "settings that it changes for its session (SET, SET ROLE, SET SESSION AUTHORIZATION, RESET, "
+        "set_config()). track: they follow the client: a server gets them back ahead of its next statement "
+        "there, and is rid of them before another client's; what a rollback takes back is taken back, and "
+        "RESET "
+        "gives the values that the client came with. pin: the client keeps its server connection until it "
+        "has "
+        "reset them, see max_pinned. warn: they stay with the server, whoever uses it next, as in PgBouncer, "
+        "and the log says so, once for each application_name and setting. error: refused, SET LOCAL is not. "
+        "ignore: as warn, without a word. "
+        "Second, of what cannot move: advisory locks, temporary tables, cursors WITH HOLD, libraries from "
+        "LOAD. "
+        "The client keeps its server connection while they live, see max_pinned; with ignore they stay with "
+        "the "
+        "server connection, whoever uses it next, as in PgBouncer. "
+        "Settings that functions change are not seen, see strict; nor are those in texts with a "
+        "client_encoding of SJIS, BIG5, GBK, UHC, GB18030, JOHAB or SHIFT_JIS_2004 that are not ASCII, nor "
+        "what stands behind the first 4 kB of a text that does not begin with one. Also a key of "
+        "[databases] and [users]; a user's counts first."),
     INT(shutdown_rate, "500", 0, 1000000, R | OURS,
         "SHUTDOWN DRAIN closes no more than this many clients in a second, so that those to whom they turn "
         "next "
@@ -600,6 +617,11 @@ static const struct config_option options[] = {
         "a command at the beginning. pg_prepared_statements shows names of servers. In a "
         "failed transaction nothing can be prepared, so what follows its end in the same text (ROLLBACK; "
         "EXECUTE a) needs a server that has it already."),
+    BOOL(strict, "0", R | OURS,
+         "With session_state = track, the server is asked after each transaction which settings its session "
+         "has (pg_settings), so that those changed by functions follow the client, too. It costs a query to "
+         "the server for each transaction, some hundred microseconds of work there, during which the "
+         "server serves nobody; the client has its answer before."),
     ENUM(timeout_action, "disconnect", timeout_actions, R | OURS,
          "What query_timeout, transaction_timeout and idle_transaction_timeout do to a client that has a "
          "server connection: disconnect; or cancel: the query is canceled (57014) and the client keeps its "
@@ -663,6 +685,11 @@ const char *config_pool_mode_name(int pool_mode)
     return name_of(pool_modes, pool_mode);
 }
 
+const char *config_session_state_name(int session_state)
+{
+    return name_of(session_states, session_state);
+}
+
 const char *config_sslmode_name(int sslmode)
 {
     return name_of(sslmodes, sslmode);
@@ -681,6 +708,11 @@ const char *config_target_session_attrs_name(int value)
 const struct config_option_name *config_pool_mode_names(void)
 {
     return pool_modes;
+}
+
+const struct config_option_name *config_session_state_names(void)
+{
+    return session_states;
 }
 
 const struct config_option_name *config_load_balance_hosts_names(void)

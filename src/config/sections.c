@@ -21,6 +21,7 @@ enum key_type {
     KEY_INT,
     KEY_TIME,
     KEY_POOL_MODE,
+    KEY_SESSION_STATE,
     KEY_LOAD_BALANCE,
     KEY_TARGET,
     KEY_SSLMODE,
@@ -66,6 +67,7 @@ static const struct key database_keys[] = {
     {"pool_mode", KEY_POOL_MODE, DB(pool_mode)},
     {"connect_query", KEY_STR, DB(connect_query)},
     /* ours */
+    {"session_state", KEY_SESSION_STATE, DB(session_state)},
     {"target_session_attrs", KEY_TARGET, DB(target_session_attrs)},
     {"sslmode", KEY_SSLMODE, DB(sslmode)},
     {"sslnegotiation", KEY_SSLNEGOTIATION, DB(sslnegotiation)},
@@ -87,6 +89,7 @@ static const struct key user_keys[] = {
     {"query_timeout", KEY_TIME, USER(query_timeout_us)},
     {"client_idle_timeout", KEY_TIME, USER(client_idle_timeout_us)},
     /* ours */
+    {"session_state", KEY_SESSION_STATE, USER(session_state)},
     {"passwords", KEY_PASSWORDS, USER(passwords)},
 };
 
@@ -101,6 +104,7 @@ static const struct config_option_name *names_of(enum key_type type)
 {
     switch (type) {
     case KEY_POOL_MODE: return config_pool_mode_names();
+    case KEY_SESSION_STATE: return config_session_state_names();
     case KEY_TARGET: return config_target_session_attrs_names();
     case KEY_SSLMODE: return config_sslmode_names();
     case KEY_SSLNEGOTIATION: return config_sslnegotiation_names();
@@ -136,6 +140,7 @@ static bool store(const struct key *k, const char *text, void *entry, struct buf
         *(int64_t *)field = v;
         return true;
     case KEY_POOL_MODE:
+    case KEY_SESSION_STATE:
     case KEY_LOAD_BALANCE:
     case KEY_TARGET:
     case KEY_SSLMODE:
@@ -264,6 +269,7 @@ static void print_field(const struct key *k, const void *entry, struct buf *out)
         else
             config_print_time(*(const int64_t *)field, out);
         return;
+    case KEY_SESSION_STATE:
     case KEY_POOL_MODE:
     case KEY_LOAD_BALANCE:
     case KEY_TARGET:

@@ -220,6 +220,13 @@ int config_pool_mode(const struct config *c, const struct database_config *db, c
                      db != NULL ? db->pool_mode : POOL_MODE_INHERIT, c->settings.pool_mode);
 }
 
+int config_session_state(const struct config *c, const struct database_config *db,
+                         const struct user_config *user)
+{
+    return first_set(user != NULL ? user->session_state : SESSION_STATE_INHERIT,
+                     db != NULL ? db->session_state : SESSION_STATE_INHERIT, c->settings.session_state);
+}
+
 int config_max_db_connections(const struct config *c, const struct database_config *db)
 {
     return first_set(db->max_db_connections, -1, c->settings.max_db_connections);

@@ -76,7 +76,7 @@ void slot_move(struct slot *slot, enum slot_state to, int64_t now_us)
         count_leaving(pool, 1);
     count_move(pool, slot->state, to);
     slot->state = to;
-    if (to != SLOT_TESTING)
+    if (unlikely(slot->is_pinned) && to != SLOT_TESTING)
         slot_unpin(slot);
     list_del(&slot->node);
     switch (to) {

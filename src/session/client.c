@@ -18,6 +18,7 @@
 #include "base/secret.h"
 #include "base/str.h"
 #include "auth_int.h"
+#include "tracking.h"
 #include "client_tls_int.h"
 #include "session_int.h"
 
@@ -73,9 +74,11 @@ void client_apply_config(struct client *c, const struct config *cfg)
         c->pool_mode = POOL_MODE_SESSION;
         c->timeouts.query_us = c->timeouts.transaction_us = 0; /* a stream is one long query */
     }
-    c->watches_state = c->pool_mode != POOL_MODE_SESSION &&
-                       (shard_settings(c->shard)->session_state != SESSION_STATE_IGNORE || c->pin != NULL);
+    c->session_state = (uint8_t)config_session_state(cfg, db, user);
+    c->watches_state =
+        c->pool_mode != POOL_MODE_SESSION && (c->session_state != SESSION_STATE_IGNORE || c->pin != NULL);
     client_keeps_configure(c);
+    tracking_configure(c);
     prepared_client_configure(c);
     listen_client_configure(c);
 }
@@ -247,6 +250,7 @@ void client_free(struct client *c)
     client_login_free(c);
     prepared_client_free(c);
     listening_free(c);
+    tracking_client_free(c);
     params_unref(c->params);
     c->params = NULL;
     free(c->console_user);

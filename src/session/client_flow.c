@@ -15,6 +15,7 @@
 #include "listen_int.h"
 #include "pin_watch.h"
 #include "session/notifiers.h"
+#include "tracking.h"
 
 static void client_on_read(struct stream *st);
 static void client_on_drain(struct stream *st);
@@ -110,20 +111,38 @@ static bool flush_range(struct server *s, const uint8_t *data, uint32_t len_byte
     return false;
 }
 
-/* Has it arrived whole, and is there nothing about prepared statements in the text behind its head? */
-static inline bool is_plain_sql(const uint8_t *message, uint32_t head_bytes, uint32_t here_bytes,
-                                uint32_t len)
+#define LOOK_UNKNOWN (SQL_LOOK_ALL + 1)
+
+/*
+ * The one look at a text: what may the message at hand be about? Bits of sql_look(), for all who look closely
+ * then; nothing, when it has no text or nobody wants to know, and all of them when it has not arrived whole.
+ */
+static inline unsigned look_at_message(const struct client *c, const uint8_t *message, uint32_t here_bytes,
+                                       uint8_t type, uint32_t len)
 {
-    return here_bytes > len && len > head_bytes &&
-           sql_is_plain((const char *)message + head_bytes, 1 + len - head_bytes);
+    uint32_t head_bytes = WIRE_HEADER_BYTES, tail_bytes = 0;
+
+    if ((type != 'Q' && type != 'P') ||
+        !(c->watches_state || c->watches_settings || c->maps_listen || c->maps_sql))
+        return SQL_LOOK_NOTHING;
+    if (unlikely(here_bytes <= len))
+        return SQL_LOOK_ALL;
+    if (type == 'P') {
+        head_bytes += 1 + (uint32_t)strnlen((const char *)message + head_bytes, 1 + len - head_bytes);
+        tail_bytes = 2; /* how many types there are */
+    }
+    if (unlikely(1 + len < head_bytes + tail_bytes))
+        return SQL_LOOK_ALL;
+    return sql_look((const char *)message + head_bytes, 1 + len - head_bytes - tail_bytes);
 }
 
 /* A Parse of the unnamed statement. */
 static inline enum prepared_step take_unnamed_parse(struct client *c, struct server *s, struct outgoing *o,
                                                     uint32_t at, uint32_t len_bytes, uint32_t len,
-                                                    uint32_t *used)
+                                                    unsigned look, uint32_t *used)
 {
     const uint32_t here = len_bytes - at;
+    const bool is_plain = (look & SQL_LOOK_COMMAND) == 0;
 
     if (unlikely(here <= len) && len < UNNAMED_MAX_BYTES) {
         c->wanted_bytes = 1 + len;
@@ -135,7 +154,6 @@ static inline enum prepared_step take_unnamed_parse(struct client *c, struct ser
         return PREPARED_LOST;
     s->unnamed_of = 0; /* until it goes: who is held back may go on with another server */
     o->unnamed_at = OUTGOING_NO_UNNAMED;
-    const bool is_plain = is_plain_sql(o->data + at, WIRE_HEADER_BYTES + 1, here, len);
     if (unlikely(c->maps_listen && (!is_plain || c->listen_is_watching))) {
         enum prepared_step step = listen_message(c, s, o, at, len_bytes);
         if (step != PREPARED_PLAIN)
@@ -157,7 +175,7 @@ static inline enum prepared_step take_unnamed_parse(struct client *c, struct ser
 /* A message that may be about prepared statements. PLAIN: to be forwarded like any other. */
 static inline enum prepared_step take_statement(struct client *c, struct server *s, struct outgoing *o,
                                                 uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
-                                                uint32_t *used)
+                                                unsigned look, uint32_t *used)
 {
     const uint8_t *message = o->data + at;
     const uint32_t here = len_bytes - at;
@@ -168,7 +186,7 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
         s->unnamed_of = 0;
         if (unlikely(c->unnamed != NULL) && !unnamed_forget(c, s, o, at))
             return PREPARED_LOST;
-        if (likely(is_plain_sql(message, WIRE_HEADER_BYTES, here, len) && !c->listen_is_watching))
+        if (likely((look & SQL_LOOK_COMMAND) == 0 && !c->listen_is_watching))
             return PREPARED_PLAIN;
         if (c->maps_listen) {
             enum prepared_step step = listen_message(c, s, o, at, len_bytes);
@@ -179,7 +197,7 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
     case 'P':
         if (statement_is_named(message, here))
             return prepared_message(c, s, o, at, len_bytes, used);
-        return take_unnamed_parse(c, s, o, at, len_bytes, len, used);
+        return take_unnamed_parse(c, s, o, at, len_bytes, len, look, used);
     case 'B':
         if (statement_is_named(message, here))
             return prepared_message(c, s, o, at, len_bytes, used);
@@ -214,24 +232,23 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
 
 /* The same without prepared statements of ours: it may be about LISTEN. */
 static enum prepared_step take_listen(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                                      uint32_t len_bytes, uint8_t type, uint32_t len)
+                                      uint32_t len_bytes, uint8_t type, unsigned look)
 {
     if (type != 'Q' && type != 'P')
         return type == 'B' && c->listen_is_watching ? listen_bind_unnamed(c, s, o, at) : PREPARED_PLAIN;
-    if (type == 'Q' && !c->listen_is_watching &&
-        is_plain_sql(o->data + at, WIRE_HEADER_BYTES, len_bytes - at, len))
+    if ((look & SQL_LOOK_COMMAND) == 0 && !c->listen_is_watching)
         return PREPARED_PLAIN;
     return listen_message(c, s, o, at, len_bytes);
 }
 
-/* One message, whose header at data[at..] is right: told to the tracker, and prepared statements put in. */
-static inline enum prepared_step take_request(struct client *c, struct server *s, struct outgoing *o,
-                                              uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
-                                              uint32_t *used)
+/* As take_request(), when settings have had their look. */
+static inline enum prepared_step take_unwatched(struct client *c, struct server *s, struct outgoing *o,
+                                                uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
+                                                unsigned look, uint32_t *used)
 {
     if (unlikely(s->notifier != NULL && notifier_is_heard(s->notifier)))
         notify_look(c, s, o->data + at, len_bytes - at);
-    if (c->watches_state && (type == 'Q' || type == 'P' || type == 'B')) {
+    if (unlikely((look & SQL_LOOK_CLOSELY) != 0 || c->unnamed_text != NULL) && c->watches_state) {
         enum prepared_step step = pin_watch_message(c, s, o, at, len_bytes, type, len, used);
         if (unlikely(step != PREPARED_PLAIN)) {
             if (step == PREPARED_TAKEN)
@@ -240,11 +257,11 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
         }
     }
     if (c->maps_statements) {
-        enum prepared_step step = take_statement(c, s, o, at, len_bytes, type, len, used);
+        enum prepared_step step = take_statement(c, s, o, at, len_bytes, type, len, look, used);
         if (step != PREPARED_PLAIN)
             return step;
     } else if (unlikely(c->maps_listen)) {
-        enum prepared_step step = take_listen(c, s, o, at, len_bytes, type, len);
+        enum prepared_step step = take_listen(c, s, o, at, len_bytes, type, look);
         if (step != PREPARED_PLAIN)
             return step;
     }
@@ -257,6 +274,24 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
     c->remain_bytes = len - 4;
     *used = WIRE_HEADER_BYTES;
     return PREPARED_TAKEN;
+}
+
+/* One message, whose header at data[at..] is right: told to the tracker, and prepared statements put in. */
+static inline enum prepared_step take_request(struct client *c, struct server *s, struct outgoing *o,
+                                              uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
+                                              unsigned look, uint32_t *used)
+{
+    if (look == LOOK_UNKNOWN)
+        look = look_at_message(c, o->data + at, len_bytes - at, type, len);
+    const bool is_watched =
+        unlikely(tracking_may_matter(c, o->data + at, len_bytes - at, type, look)) && c->watches_settings;
+    if (unlikely(is_watched)) {
+        enum prepared_step step = tracking_take(c, s, o, at, len_bytes, used);
+        if (step != PREPARED_PLAIN)
+            return step;
+    }
+    enum prepared_step step = take_unwatched(c, s, o, at, len_bytes, type, len, look, used);
+    return unlikely(is_watched) && step == PREPARED_TAKEN && !tracking_sent(c, s) ? PREPARED_NO_MEMORY : step;
 }
 
 /* The message at `at` cannot go: what came before it is the server's first. False: the client has gone. */
@@ -292,9 +327,9 @@ static inline bool send_all(struct server *s, struct outgoing *o, uint32_t end)
 
 /*
  * Forwards to the linked server as much as may go. Returns how much of data is dealt with;
- * the rest is for later, or the client has gone.
+ * the rest is for later, or the client has gone. look: at the message that data begins with, or LOOK_UNKNOWN.
  */
-static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_bytes)
+static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_bytes, unsigned look)
 {
     struct server *s = c->server;
     struct outgoing o;
@@ -326,7 +361,8 @@ static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t l
                 client_close(c, CLOSE_INTERNAL, NULL);
             return len_bytes;
         }
-        enum prepared_step step = take_request(c, s, &o, at, len_bytes, type, len, &used);
+        enum prepared_step step = take_request(c, s, &o, at, len_bytes, type, len, look, &used);
+        look = LOOK_UNKNOWN;
         if (unlikely(step != PREPARED_TAKEN)) {
             if (!stop_at(c, s, &o, at, step))
                 return len_bytes;
@@ -419,11 +455,17 @@ void client_cancel_unsent(struct client *c, const char *message)
 
 /* ---- without a server ---- */
 
+/* A Bind of a statement that may LISTEN? */
+static inline bool is_bind_of_listen(const struct client *c, uint8_t type)
+{
+    return type == 'B' && c->names != NULL && c->names->has_listen;
+}
+
 /*
  * The client has no server (or none that it may use yet): what does it want? Returns bytes dealt with (0: a
- * header is not complete, or a server is needed and asked for).
+ * header is not complete, or a server is needed and asked for). *look: as it was looked at on the way.
  */
-static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t len_bytes)
+static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t len_bytes, unsigned *look)
 {
     if (c->is_dropping) {
         uint32_t n = len_bytes < c->remain_bytes ? len_bytes : c->remain_bytes;
@@ -450,8 +492,12 @@ static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t le
         c->is_dropping = c->remain_bytes > 0;
         return WIRE_HEADER_BYTES;
     }
-    if (unlikely(c->maps_listen) && c->state == CLIENT_IDLE && listen_waits_first(c, data, len_bytes))
-        return 0;
+    if (c->maps_listen && c->state == CLIENT_IDLE) {
+        *look = look_at_message(c, data, len_bytes, type, len);
+        if (unlikely((*look & SQL_LOOK_COMMAND) != 0 || is_bind_of_listen(c, type)) &&
+            listen_waits_first(c, data, len_bytes))
+            return 0;
+    }
     struct pool_acts acts;
     pool_checkout(c->pool, &c->ticket, c->shard->now_us, &acts);
     if (likely(acts.n == 1 && !acts.more && acts.act[0].kind == POOL_ACT_LINK)) {
@@ -478,6 +524,7 @@ static bool is_heard(const struct client *c)
 
 void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes)
 {
+    unsigned look = LOOK_UNKNOWN;
     uint32_t at = 0;
 
     while (at < len_bytes) {
@@ -485,17 +532,21 @@ void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes)
         if (unlikely(c->skip != SKIP_NONE)) {
             used = skip_request(c, data + at, len_bytes - at);
         } else if (can_forward(c)) {
-            used = forward(c, data + at, len_bytes - at);
+            used = forward(c, data + at, len_bytes - at, look);
         } else if (is_heard(c)) {
-            used = first_message(c, data + at, len_bytes - at);
-            if (used == 0 && can_forward(c))
-                continue; /* served at once */
+            used = first_message(c, data + at, len_bytes - at, &look);
+            if (used == 0 && can_forward(c)) { /* served at once */
+                if (unlikely(c->skip != SKIP_NONE))
+                    continue;
+                used = forward(c, data + at, len_bytes - at, look);
+            }
         }
         if (is_gone(c))
             return;
         if (used == 0)
             break;
         at += used;
+        look = LOOK_UNKNOWN;
     }
     if (at < len_bytes && !client_keep_input(c, data + at, len_bytes - at))
         return;

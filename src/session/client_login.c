@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "auth_int.h"
+#include "tracking.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
@@ -706,6 +707,8 @@ static bool greet(struct client *c, struct params *all, const struct server *ser
         counter_add(&st->counters.client_login_count, 1);
     stats_shard_record(st, LATENCY_LOGIN, clock_now_us() - c->connected_us);
     client_login_free(c);
+    c->startup = params_ref(c->params);
+    tracking_configure(c);
     client_set_state(c, CLIENT_IDLE);
     return true;
 }

@@ -17,6 +17,7 @@
 #include "auth_int.h"
 #include "session/notifiers.h"
 #include "session/pin.h"
+#include "tracking.h"
 
 /* ---- words of our own ---- */
 
@@ -231,6 +232,10 @@ void server_setup_done(struct server *s)
         pin_answered(s);
         return;
     }
+    if (s->step == STEP_STRICT) {
+        strict_done(s);
+        return;
+    }
     if (c == NULL) {
         /* it left meanwhile; what was SET for it, and not reported, nobody would take back */
         if (s->step != STEP_CHECK && s->step != STEP_ROLLBACK)
@@ -245,7 +250,9 @@ void server_setup_done(struct server *s)
     case STEP_NONE:
     case STEP_LOOKUP:
     case STEP_PINS:
+    case STEP_STRICT:
     case STEP_VERIFY: return;
+    case STEP_RESTORE: tracking_restore_done(s); return;
     case STEP_CHECK:
         if (s->setup_failed)
             server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
@@ -292,6 +299,8 @@ struct client *server_detach_client(struct server *s)
         prepared_sql_unlink(s);
     if (unlikely(c->pin != NULL))
         pin_leave(s, c);
+    if (unlikely(c->tracking != NULL))
+        tracking_unlink(s, c);
     s->needs_reset = s->needs_reset || c->pool_mode == POOL_MODE_SESSION; /* by a RELOAD while linked */
     /* its reading may have been stopped because this server was slow */
     if (c->read_is_held && c->state != CLIENT_CLOSING &&
@@ -370,7 +379,8 @@ static void server_retire_client(struct server *s)
         return;
     }
     s->runs_reset_query = false;
-    if (!clean_next(s))
+    const bool is_clean = s->left == 0 && !s->has_listened && !wants_reset(s);
+    if (likely(is_clean) || !clean_next(s))
         server_give_back(s, CLOSE_NONE);
 }
 
@@ -431,7 +441,10 @@ static bool doubt_unreported(struct server *s)
 
     for (uint32_t i = 0; ok && i < params_count(s->params); i++) {
         const char *name = params_name(s->params, i);
-        if (params_get(welcome, name) != NULL || strcmp(params_value(s->params, i), PARAMS_UNKNOWN) == 0)
+        /* whose session it is, is reported but not followed by its reports */
+        const bool is_reported =
+            params_get(welcome, name) != NULL && strcmp(name, "session_authorization") != 0;
+        if (is_reported || strcmp(params_value(s->params, i), PARAMS_UNKNOWN) == 0)
             continue;
         struct params *next = params_with(s->params, name, PARAMS_UNKNOWN);
         ok = next != NULL;
@@ -454,13 +467,21 @@ static void reset_done(struct server *s)
         server_give_back(s, !s->runs_reset_query || doubt_unreported(s) ? CLOSE_NONE : CLOSE_NO_MEMORY);
 }
 
+/* In a transaction, and nothing is owed. */
+static bool is_at_rest_in_transaction(const struct server *s)
+{
+    return !tracker_is_busy(&s->tracker) && s->tracker.tx_status != 'I' && s->partial.len == 0 &&
+           s->remain_bytes == 0;
+}
+
 void server_after_batch(struct server *s)
 {
     bool is_quiet = s->partial.len == 0 && s->remain_bytes == 0 && tracker_is_releasable(&s->tracker);
 
     switch (s->state) {
     case SERVER_SETUP:
-        if (is_quiet || (s->step == STEP_FAIL && lost_has_failed(s)))
+        if (is_quiet || (s->step == STEP_FAIL && lost_has_failed(s)) ||
+            (s->step == STEP_RESTORE && s->was_ready && is_at_rest_in_transaction(s)))
             server_setup_done(s);
         return;
     case SERVER_RESET:
@@ -506,6 +527,13 @@ void server_after_batch(struct server *s)
     }
     if (unlikely(s->is_suspect) && s->replication == REPLICATION_NONE && is_quiet && c->remain_bytes == 0) {
         server_verify_begin(s);
+        return;
+    }
+    if (unlikely(s->is_tracked) && is_at_rest_in_transaction(s) && c->remain_bytes == 0 &&
+        tracking_restore_begin(s))
+        return;
+    if (is_quiet && c->remain_bytes == 0 && unlikely(strict_is_due(s))) {
+        strict_begin(s);
         return;
     }
     if (unlikely(s->prepared != NULL) && prepared_sql_is_resumed(s)) {

@@ -239,8 +239,6 @@ static const char *text_of(const struct client *c, const uint8_t *data, uint32_t
     if (data[0] != 'Q' && (data[0] != 'P' || data[WIRE_HEADER_BYTES] != 0))
         return NULL;
     const uint32_t head_bytes = WIRE_HEADER_BYTES + (data[0] == 'P');
-    if (sql_is_plain((const char *)data + head_bytes, whole_bytes - head_bytes))
-        return NULL;
     *text_bytes = (uint32_t)strnlen((const char *)data + head_bytes, whole_bytes - head_bytes);
     return (const char *)data + head_bytes;
 }

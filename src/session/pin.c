@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "session_int.h"
+#include "tracking.h"
 #include "wire/sql_fingerprint.h"
 
 #define ASKED         (PIN_LOCK | PIN_TEMP | PIN_HOLD) /* the columns of the answer, in their order */
@@ -187,7 +187,7 @@ void pin_leave(struct server *s, struct client *c)
 
     if (pin == NULL)
         return;
-    s->left |= pin->reasons;
+    s->left |= pin->reasons & (uint8_t)~PIN_SETTINGS; /* those are in server->params, as all others */
     for (unsigned i = 0; i < PIN_REASONS; i++)
         if ((pin->noted & (1u << i)) != 0)
             note(c, i, true);
@@ -249,6 +249,7 @@ void pin_answered(struct server *s)
         c->pin->reasons |= s->pins_found; /* what functions have made, too */
         pin_gone(c, ASKED & ~(unsigned)s->pins_found);
     }
+    tracking_unpin(c);
     server_set_state(s, SERVER_ACTIVE);
     if (c->pin != NULL && !count(s, c->pin)) {
         client_close(c, CLOSE_MAX_PINNED, NULL);

@@ -79,20 +79,20 @@ static struct effects read_effects(const struct client *c, const char *text, uin
 
 static struct effects look(const struct client *c, const char *text, uint32_t len_bytes)
 {
-    if (likely(sql_session_look(text, len_bytes) != SQL_LOOK_CLOSELY))
+    if ((sql_look(text, len_bytes) & SQL_LOOK_CLOSELY) == 0)
         return (struct effects){0};
     return read_effects(c, text, len_bytes);
 }
 
 /* ---- refusing ---- */
 
-/* In place of the message at data[at..]. */
-static enum prepared_step refuse(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                                 uint32_t len_bytes, uint8_t type, uint32_t len, uint32_t *used)
+enum prepared_step pin_watch_refuse(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                    uint32_t len_bytes, uint8_t type, uint32_t len, uint32_t *used)
 {
     static const char query[] = "Q\0\0\0\x18" REFUSED_NAME;
     static const char parse[] = "P\0\0\0\x1b\0" REFUSED_NAME "\0\0";
     static const char bind[] = "B\0\0\0\x1f\0" REFUSED_NAME "\0\0\0\0\0\0";
+    static const char execute[] = "E\0\0\0\x1c" REFUSED_NAME "\0\0\0\0";
 
     if (len >= REFUSED_MAX_BYTES) {
         client_close(c, CLOSE_MAX_PINNED, NULL);
@@ -112,6 +112,8 @@ static enum prepared_step refuse(struct client *c, struct server *s, struct outg
         outgoing_put(o, query, sizeof(query));
     else if (type == 'P')
         outgoing_put(o, parse, sizeof(parse));
+    else if (type == 'E')
+        outgoing_put(o, execute, sizeof(execute));
     else
         outgoing_put(o, bind, sizeof(bind));
     o->start = at + 1 + len;
@@ -169,7 +171,7 @@ static enum prepared_step apply(struct client *c, struct server *s, struct outgo
     case PIN_NO_MEMORY: return PREPARED_NO_MEMORY;
     case PIN_REFUSED: break;
     }
-    return refuse(c, s, o, at, len_bytes, type, len, used);
+    return pin_watch_refuse(c, s, o, at, len_bytes, type, len, used);
 }
 
 static void forget_unnamed(struct client *c)
@@ -260,10 +262,10 @@ enum prepared_step pin_watch_bind(struct client *c, struct server *s, struct out
     uint8_t known = atomic_load_explicit(&statement->session_look, memory_order_relaxed);
 
     if (unlikely(known == 0)) {
-        known = 1 + (uint8_t)sql_session_look(text, (uint32_t)strlen(text));
+        known = 1 + (uint8_t)sql_look(text, (uint32_t)strlen(text));
         atomic_store_explicit(&statement->session_look, known, memory_order_relaxed);
     }
-    if (likely(known != 1 + SQL_LOOK_CLOSELY))
+    if (likely(((known - 1) & SQL_LOOK_CLOSELY) == 0))
         return PREPARED_PLAIN;
     const uint32_t n = (uint32_t)strnlen(text, SQL_LOOK_MAX_BYTES);
     const struct effects e = read_effects(c, text, n);

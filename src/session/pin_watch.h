@@ -21,6 +21,12 @@ enum prepared_step pin_watch_bind(struct client *c, struct server *s, struct out
                                   uint32_t len_bytes, uint32_t len, struct statement *statement,
                                   uint32_t *used) must_check;
 
+/* PIN_REFUSED: in place of the Query, Parse, Bind or Execute at data[at..] goes one that PostgreSQL must
+ * fail. */
+enum prepared_step pin_watch_refuse(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                    uint32_t len_bytes, uint8_t type, uint32_t len,
+                                    uint32_t *used) must_check;
+
 /* While server->refuses: an ErrorResponse to its client. True: it is the answer to what went in a refused
  * one's place, and the error that the client gets instead is in *instead, which the caller frees. */
 bool pin_watch_error(struct server *s, const uint8_t *body, uint32_t len_bytes,

@@ -30,6 +30,7 @@
 
 #include "listen_int.h"
 #include "pin_watch.h"
+#include "tracking.h"
 
 /* ---- what there is ---- */
 
@@ -162,10 +163,16 @@ static enum prepared_step take_unknown(struct client *c, struct server *s, struc
     return PREPARED_TAKEN;
 }
 
+struct istr *prepared_settings(struct client *c)
+{
+    struct params *now = tracking_params(c);
+    return now != NULL ? statement_names_settings(c->names, now) : NULL;
+}
+
 /* The client's settings have changed since it prepared: what it means now is another statement. */
 enum prepared_step prepared_follow_settings(struct client *c, struct statement_name *name)
 {
-    struct istr *settings = statement_names_settings(c->names, c->params);
+    struct istr *settings = prepared_settings(c);
     struct statement *before = name->statement;
 
     if (settings == NULL)
@@ -325,7 +332,7 @@ static enum prepared_step send_parse(struct server *s, struct outgoing *o, uint3
 static enum prepared_step add_name(struct client *c, const struct statement_message *m, const uint8_t *body,
                                    uint32_t body_bytes, struct statement_name **name)
 {
-    struct istr *settings = statement_names_settings(c->names, c->params);
+    struct istr *settings = prepared_settings(c);
     struct statement *statement = settings != NULL ? statement_get(body, body_bytes, settings) : NULL;
 
     if (statement == NULL)

@@ -127,6 +127,8 @@ bool prepared_cache_add(struct server *s, struct statement *statement) must_chec
 /* prepared.c */
 bool prepared_ensure(struct server *s) must_check; /* server->prepared; false: no memory */
 uint32_t prepared_max_on_server(const struct server *s);
+/* What decides what the client's statements mean now; borrowed. NULL: no memory. */
+struct istr *prepared_settings(struct client *c) must_check;
 /* What the name means with the client's settings of now. */
 enum prepared_step prepared_follow_settings(struct client *c, struct statement_name *name) must_check;
 

@@ -548,7 +548,7 @@ bool prepared_is_command(const uint8_t *body, uint32_t body_bytes)
 static struct statement *get_rewritten(const struct sql_plan *plan)
 {
     struct client *c = plan->client;
-    struct istr *settings = statement_names_settings(c->names, c->params);
+    struct istr *settings = prepared_settings(c);
     return settings != NULL ? statement_get(plan->out.data, plan->out.len, settings) : NULL;
 }
 

@@ -127,6 +127,8 @@ void server_free(struct server *s)
     buf_free(&s->partial);
     params_unref(s->params);
     s->params = NULL;
+    params_unref(s->strict);
+    s->strict = NULL;
     free(s->key);
     s->key = NULL;
     atomic_fetch_sub_explicit(&sh->n_servers, 1, memory_order_relaxed);

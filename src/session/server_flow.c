@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "listen_int.h"
 #include "pin_watch.h"
+#include "tracking.h"
 
 /* Messages of these types are looked into up to this size; a larger one is passed on as it comes. */
 #define MAX_INSPECTED_BYTES 32768u
@@ -51,8 +52,8 @@ static bool on_parameter(struct server *s, const uint8_t *body, uint32_t len_byt
         server_role_reported(s, name, value);
         return c != NULL && s->state == SERVER_ACTIVE;
     }
-    if (!params_is_settable(name))
-        return c != NULL;
+    if (!params_is_settable(name)) /* a role that is given back with its settings is nothing new */
+        return c != NULL && s->state != SERVER_SETUP;
     if (!set_param(&s->params, name, value))
         server_log(s, LOG_LVL_WARNING, "parameter %s cannot be kept", name);
     if (c == NULL)
@@ -108,6 +109,7 @@ void server_query_answered(struct server *s)
     }
     bool has_more = tracker_is_busy(&s->tracker) || s->tracker.is_open;
     s->turn_us = now_us;
+    s->is_compared = false;
     s->query_start_us = has_more ? now_us : 0;
     if (status == 'I')
         s->xact_start_us = has_more ? now_us : 0;
@@ -131,7 +133,7 @@ enum {
 
 static inline bool asks_rows(const struct server *s)
 {
-    return s->step == STEP_VERIFY || s->step == STEP_PINS;
+    return s->step == STEP_VERIFY || s->step == STEP_PINS || s->step == STEP_STRICT;
 }
 
 /* Rows need nothing but passing on, unless they answer a question of our own. */
@@ -140,9 +142,9 @@ static inline uint32_t look_of(const struct server *s, uint8_t type, uint32_t le
     if (likely(!inspected_types[type]))
         return type == 'D' && unlikely(asks_rows(s)) && len <= MAX_INSPECTED_BYTES ? LOOK_WHOLE : 0;
     if (len > MAX_INSPECTED_BYTES)
-        return 0;
+        return type == 'Z' ? LOOK_WHOLE : 0; /* which it cannot be */
     if (type == 'C')
-        return prepared_is_telling(s, len) || unlikely(s->has_pin || s->listen_is_watching)
+        return prepared_is_telling(s, len) || unlikely(s->has_pin || s->listen_is_watching || s->is_tracked)
                    ? LOOK_WHOLE | LOOK_TAG
                    : 0;
     return LOOK_WHOLE;
@@ -199,7 +201,7 @@ static void batch_skip(struct server *s, struct batch *b, uint32_t from)
 
 /* What prepared statements want to know of a message ahead of the tracker; answers of ours whose turn has
  * come go ahead of it. */
-static void before_message(struct server *s, struct batch *b, uint8_t type)
+static void before_watched(struct server *s, struct batch *b, uint8_t type)
 {
     uint8_t answers[PREPARED_ANSWER_BYTES];
     uint32_t n;
@@ -212,6 +214,14 @@ static void before_message(struct server *s, struct batch *b, uint8_t type)
         s->n_answers = (uint8_t)n;
     }
     prepared_on_message(s, type);
+}
+
+static void before_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, uint32_t look)
+{
+    if (s->prepared_is_watching)
+        before_watched(s, b, type);
+    if (s->is_tracked)
+        tracking_on_message(s, type, look != 0 ? b->data + b->at + WIRE_HEADER_BYTES : NULL, len - 4);
 }
 
 /* The server cannot be trusted any more. A client that has all its answers is not concerned. */
@@ -285,6 +295,14 @@ static bool take_error(struct server *s, struct batch *b, const uint8_t *body, u
     if (body != NULL)
         on_error(s, body, len_bytes, facts);
     s->unnamed_of = 0; /* a Parse behind the error may have been skipped */
+    if (unlikely(s->is_tracked) && tracking_takes_error(s, &instead)) {
+        *is_for_client = false;
+        batch_flush(s, b);
+        if (!instead.failed)
+            pass_on(s, instead.data, instead.len);
+        buf_free(&instead);
+        return true;
+    }
     if (s->prepared == NULL || (facts & TRACKER_INTERNAL) != 0)
         return true;
     switch (prepared_on_error(s, body, len_bytes, &instead)) {
@@ -302,6 +320,27 @@ static bool take_error(struct server *s, struct batch *b, const uint8_t *body, u
     return close_for(s, b, CLOSE_SERVER_CRASHED, NULL);
 }
 
+/* A request of a client whose settings change has ended. */
+static void settle_tracked(struct server *s, struct batch *b, bool is_internal)
+{
+    tracking_on_ready(s, is_internal);
+    struct client *c = s->client;
+    if (c == NULL || c->tracking == NULL)
+        return;
+    if (c->tracking->told.len > 0) {
+        struct buf told = c->tracking->told;
+        buf_init(&c->tracking->told, told.max_bytes);
+        batch_flush(s, b);
+        pass_on(s, told.data, told.len);
+        buf_free(&told);
+    }
+    if (s->client == NULL)
+        return;
+    tracking_trim(c);
+    if (s->tracker.tx_status == 'I')
+        tracking_unpin(c);
+}
+
 /* What is more than a part of a result. Sets *is_for_client; false: it cannot be, the server is closed. */
 static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32_t len, bool is_whole,
                          uint32_t facts, bool *is_for_client)
@@ -315,6 +354,11 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         return false;
     }
     *is_for_client = (facts & TRACKER_INTERNAL) == 0;
+    if (likely(facts == TRACKER_READY && !s->has_pin && !s->listen_is_watching && !s->is_tracked &&
+               !s->awaits_tags)) {
+        on_ready(s, facts);
+        return true;
+    }
     if ((facts & TRACKER_STATEMENT) != 0)
         prepared_on_performed(s);
     if ((facts & LOOK_TAG) != 0)
@@ -331,10 +375,14 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         *is_for_client = on_parameter(s, body, len - 4);
     else if (type == 'D' && is_whole && s->step == STEP_PINS)
         pin_row(s, body, len - 4);
+    else if (type == 'D' && is_whole && s->step == STEP_STRICT)
+        strict_on_row(s, body, len - 4);
     else if (type == 'D' && is_whole)
         server_role_row(s, body, len - 4);
     else if ((facts & TRACKER_READY) != 0)
         on_ready(s, facts);
+    if (unlikely(s->is_tracked) && (facts & TRACKER_READY) != 0)
+        settle_tracked(s, b, (facts & TRACKER_INTERNAL) != 0);
     if (unlikely(s->awaits_tags) && (facts & (TRACKER_READY | TRACKER_INTERNAL)) == TRACKER_READY)
         prepared_sql_ready(s);
     return true;
@@ -344,17 +392,21 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
  * closed. */
 static inline bool take_message(struct server *s, struct batch *b, uint8_t type, uint32_t len, uint32_t look)
 {
-    if (unlikely(s->prepared_is_watching))
-        before_message(s, b, type);
-    uint32_t from = b->at;
+    if (unlikely(s->prepared_is_watching || s->is_tracked))
+        before_message(s, b, type, len, look);
+    const uint32_t from = b->at, position = s->tracker.head;
     uint32_t facts =
         tracker_server(&s->tracker, type, look != 0 && len > 4 ? b->data[from + WIRE_HEADER_BYTES] : 0) |
         (look & LOOK_TAG);
     bool is_for_client = true;
 
-    if ((facts & ~(uint32_t)TRACKER_COPY_BEGIN) != 0 &&
-        !take_special(s, b, type, len, look != 0, facts, &is_for_client))
-        return false;
+    if (facts != 0) {
+        if (unlikely((facts & TRACKER_COPY_BEGIN) != 0) && s->is_tracked)
+            tracking_on_copy(s, position);
+        if ((facts & ~(uint32_t)TRACKER_COPY_BEGIN) != 0 &&
+            !take_special(s, b, type, len, look != 0, facts, &is_for_client))
+            return false;
+    }
     if (s->client == NULL)
         is_for_client = false;
     uint32_t left = b->len - from - WIRE_HEADER_BYTES;
@@ -397,13 +449,17 @@ static bool take_messages(struct server *s, struct batch *b)
             break;
         uint8_t type = b->data[b->at];
         uint32_t len = wire_u32(b->data + b->at + 1);
-        if (len < 4 || len > INT32_MAX || (type == 'Z' && len != 5))
+        if (unlikely(len - 4 > INT32_MAX - 4u)) /* less than 4, too */
             return close_for(s, b, CLOSE_PROTOCOL_SERVER, "bad length");
         if (unlikely(len >= max_len)) /* as for clients, the type counts */
             return close_for(s, b, CLOSE_PACKET_TOO_LARGE, NULL);
         uint32_t look = look_of(s, type, len);
-        if (look != 0 && left < 1 + len)
-            break;
+        if (look != 0) {
+            if (unlikely(type == 'Z' && len != 5))
+                return close_for(s, b, CLOSE_PROTOCOL_SERVER, "bad length");
+            if (left < 1 + len)
+                break;
+        }
         if (!take_message(s, b, type, len, look))
             return false;
     }

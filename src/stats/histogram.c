@@ -57,20 +57,29 @@ static struct histogram_group *group_new(struct histogram *h, uint32_t g)
     return group;
 }
 
+/* The first value of its group; lost when there is no memory. */
+static __attribute__((noinline)) void record_first(struct histogram *h, uint32_t bucket, uint64_t v)
+{
+    if (group_new(h, bucket / HISTOGRAM_GROUP_SIZE) != NULL)
+        histogram_record(h, (int64_t)v);
+}
+
 void histogram_record(struct histogram *h, int64_t value_us)
 {
-    uint32_t bucket = histogram_bucket(value_us);
-    uint32_t g = bucket / HISTOGRAM_GROUP_SIZE;
-    struct histogram_group *group = atomic_load_explicit(&h->groups[g], memory_order_relaxed);
-    uint64_t v = value_us < 0                        ? 0
-                 : value_us > HISTOGRAM_MAX_VALUE_US ? (uint64_t)HISTOGRAM_MAX_VALUE_US
-                                                     : (uint64_t)value_us;
+    const uint64_t v = unlikely((uint64_t)value_us > HISTOGRAM_MAX_VALUE_US)
+                           ? (value_us < 0 ? 0 : (uint64_t)HISTOGRAM_MAX_VALUE_US)
+                           : (uint64_t)value_us;
+    const uint32_t bucket = histogram_bucket((int64_t)v);
+    struct histogram_group *group =
+        atomic_load_explicit(&h->groups[bucket / HISTOGRAM_GROUP_SIZE], memory_order_relaxed);
 
-    if (unlikely(group == NULL) && (group = group_new(h, g)) == NULL)
+    if (unlikely(group == NULL)) {
+        record_first(h, bucket, v);
         return;
+    }
     counter_add(&group->counts[bucket % HISTOGRAM_GROUP_SIZE], 1);
     counter_add(&h->sum_us, v);
-    if (v > counter_get(&h->max_us))
+    if (unlikely(v > counter_get(&h->max_us)))
         atomic_store_explicit(&h->max_us, v, memory_order_relaxed);
 }
 

@@ -109,28 +109,75 @@ static void put_setting(struct buf *sql, const char *name, const char *value)
     buf_append_str(sql, ",false);");
 }
 
-uint32_t params_diff_sql(const struct params *have, const struct params *want, struct buf *sql)
+static bool is_same(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* Who the session acts as: other settings are set as whoever it began as. */
+static const char *const identities[] = {"session_authorization", "role"};
+
+static bool is_identity(const char *name)
+{
+    return strcasecmp(name, identities[0]) == 0 || strcasecmp(name, identities[1]) == 0;
+}
+
+static void put_reset(struct buf *sql, const char *name)
+{
+    buf_append_str(sql, "RESET ");
+    put_name(sql, name);
+    buf_append_byte(sql, ';');
+}
+
+static uint32_t put_others(const struct params *have, const struct params *want, struct buf *sql)
 {
     uint32_t n = 0;
-    if (have == want)
-        return 0;
+
     for (uint32_t i = 0; i < params_count(want); i++) {
-        const char *name = params_name(want, i);
-        const char *value = params_value(want, i);
-        const char *current = params_get(have, name);
-        if ((current && strcmp(current, value) == 0) || !params_is_settable(name))
+        const char *name = params_name(want, i), *value = params_value(want, i);
+        if (is_identity(name) || !params_is_settable(name) || is_same(params_get(have, name), value))
             continue;
         put_setting(sql, name, value);
         n++;
     }
     for (uint32_t i = 0; i < params_count(have); i++) {
         const char *name = params_name(have, i);
-        if (params_get(want, name) || !params_is_settable(name))
+        if (is_identity(name) || !params_is_settable(name) || params_get(want, name) != NULL)
             continue;
-        buf_append_str(sql, "RESET ");
-        put_name(sql, name);
-        buf_append_byte(sql, ';');
+        put_reset(sql, name);
         n++;
+    }
+    return n;
+}
+
+uint32_t params_diff_sql(const struct params *have, const struct params *want, struct buf *sql)
+{
+    const uint32_t start = sql->len;
+    uint32_t n = 0;
+
+    if (have == want)
+        return 0;
+    bool is_other = false;
+    for (size_t i = 0; i < ARRAY_SIZE(identities); i++)
+        is_other = is_other || !is_same(params_get(have, identities[i]), params_get(want, identities[i]));
+    /* a role ends first, and comes last */
+    for (size_t i = ARRAY_SIZE(identities); i-- > 0;) {
+        if (params_get(have, identities[i]) != NULL) {
+            put_reset(sql, identities[i]);
+            n++;
+        }
+    }
+    const uint32_t n_others = put_others(have, want, sql);
+    if (n_others == 0 && !is_other) {
+        sql->len = start;
+        return 0;
+    }
+    n += n_others;
+    for (size_t i = 0; i < ARRAY_SIZE(identities); i++) {
+        if (params_get(want, identities[i]) != NULL) {
+            put_setting(sql, identities[i], params_get(want, identities[i]));
+            n++;
+        }
     }
     return n;
 }

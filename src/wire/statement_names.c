@@ -66,13 +66,30 @@ void statement_names_free(struct statement_names *n)
     free(n);
 }
 
+/* Settings that change nothing in what a statement is. */
+static bool means_nothing(const char *setting)
+{
+    static const char *const names[] = {"application_name",
+                                        "statement_timeout",
+                                        "lock_timeout",
+                                        "transaction_timeout",
+                                        "idle_in_transaction_session_timeout",
+                                        "idle_session_timeout"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcasecmp(setting, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static struct istr *make_settings(const struct params *params)
 {
     struct buf text;
 
     buf_init(&text, 0);
     for (uint32_t i = 0; i < params_count(params); i++) {
-        if (strcasecmp(params_name(params, i), "application_name") == 0)
+        if (means_nothing(params_name(params, i)))
             continue;
         buf_append(&text, params_name(params, i), (uint32_t)strlen(params_name(params, i)) + 1);
         buf_append(&text, params_value(params, i), (uint32_t)strlen(params_value(params, i)) + 1);
@@ -125,6 +142,7 @@ static bool insert(struct statement_names *n, struct statement_name *name)
         return false;
     }
     statement_table_insert(&n->table, &name->link);
+    n->has_listen = n->has_listen || name->statement->may_listen;
     n->bytes += cost(name);
     atomic_fetch_add_explicit(&name->statement->n_clients, 1, memory_order_relaxed);
     return true;
@@ -188,6 +206,7 @@ void statement_names_change(struct statement_names *n, struct statement_name *na
     n->bytes -= cost(name);
     atomic_fetch_sub_explicit(&before->n_clients, 1, memory_order_relaxed);
     name->statement = statement;
+    n->has_listen = n->has_listen || statement->may_listen;
     n->bytes += cost(name);
     atomic_fetch_add_explicit(&statement->n_clients, 1, memory_order_relaxed);
     statement_unref(before);

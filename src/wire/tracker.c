@@ -168,15 +168,13 @@ static bool ring_grow(struct tracker *t)
     uint8_t *ring = malloc((size_t)t->capacity * 2);
     if (!ring)
         return false;
-    uint32_t n = n_requests(t);
-    for (uint32_t i = 0; i < n; i++)
-        ring[i] = entry_at(t, t->head + i);
+    /* a request keeps its index */
+    for (uint32_t i = t->head; i != t->tail; i++)
+        ring[i & (t->capacity * 2 - 1)] = entry_at(t, i);
     if (t->ring != t->inline_ring)
         free(t->ring);
     t->ring = ring;
     t->capacity *= 2;
-    t->head = 0;
-    t->tail = n;
     return true;
 }
 
@@ -188,7 +186,6 @@ static void ring_trim(struct tracker *t)
     free(t->ring);
     t->ring = t->inline_ring;
     t->capacity = TRACKER_INLINE;
-    t->head = t->tail = 0;
 }
 
 /* What there is of what, in the ring: by +1 or -1. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "wire/sql_command.h"
+#include "wire/sql_session.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -49,7 +50,7 @@ static void check_command(const struct sql_lexer *l, const struct sql_statement 
     memcpy(with_nul, l->text, l->len_bytes);
     with_nul[l->len_bytes] = '\0';
     if (memchr(l->text, 0, l->len_bytes) == NULL)
-        require(!sql_is_plain(with_nul, l->len_bytes + 1));
+        require((sql_look(with_nul, l->len_bytes + 1) & SQL_LOOK_COMMAND) != 0);
     free(with_nul);
     if (c.kind == SQL_DEALLOCATE_ALL || c.kind == SQL_DISCARD_ALL)
         return;

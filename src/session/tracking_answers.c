@@ -1,0 +1,272 @@
+/*
+ * tracking_answers.c - what servers answer to what changes settings (session_state).
+ *
+ * Threads: the owner's of client and server. See tracking.h.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tracking.h"
+
+static struct tracking *tracking_of(const struct server *s)
+{
+    return s->client != NULL ? s->client->tracking : NULL;
+}
+
+/* The request that the message at hand answers, if it is one of ours. Those ahead of it have ended. */
+static struct tracked_request *request_at(const struct server *s, struct tracking *t)
+{
+    LIST_FOR_EACH_SAFE (it, &t->sent) {
+        struct tracked_request *r = list_entry(it, struct tracked_request, node);
+        const int32_t ahead = (int32_t)(r->position - s->tracker.head);
+        if (ahead == 0)
+            return r;
+        if (ahead > 0)
+            return NULL;
+        tracking_drop_request(r);
+    }
+    return NULL;
+}
+
+/* ---- what has been committed ---- */
+
+/* What servers report and is not as they reported it: the client hears of it. */
+static void tell(struct tracking *t, const struct params *before, const struct params *now,
+                 const struct params *reported)
+{
+    for (uint32_t i = 0; i < params_count(now); i++) {
+        const char *name = params_name(now, i), *value = params_value(now, i);
+        const char *was = params_get(before, name);
+        if (params_get(reported, name) != NULL && (was == NULL || strcmp(was, value) != 0))
+            wire_put_parameter_status(&t->told, name, value);
+    }
+}
+
+static bool apply(struct server *s, struct client *c)
+{
+    struct tracking *t = c->tracking;
+    struct params *reported = pool_welcome(s->pool), *before = c->params;
+    struct session_sets sets = {.client = params_ref(c->params),
+                                .server = params_ref(s->params),
+                                .startup = c->startup,
+                                .reported = reported};
+    bool ok = session_changes_apply(&t->changes, &sets);
+
+    if (ok) {
+        tell(t, before, sets.client, reported);
+        params_unref(c->params);
+        c->params = params_ref(sets.client);
+        params_unref(s->params);
+        s->params = params_ref(sets.server);
+        t->is_doubtful = t->is_doubtful || sets.is_doubtful;
+    }
+    params_unref(sets.client);
+    params_unref(sets.server);
+    params_unref(reported);
+    t->is_reset = false;
+    return ok && !t->told.failed;
+}
+
+/* What it has changed cannot be kept: neither it nor its server can go on. */
+static void lose(struct server *s)
+{
+    s->tracker.is_tainted = true;
+    client_close(s->client, CLOSE_NO_MEMORY, NULL);
+}
+
+static void on_complete(struct server *s, struct tracking *t, struct tracked_request *r, const char *tag)
+{
+    const struct session_ops *ops = r != NULL ? r->ops : NULL;
+    const uint32_t index = r != NULL ? r->n_completed++ : 0;
+    const bool ok = session_changes_perform(&t->changes, ops, index, tag);
+
+    params_unref(t->in_force);
+    t->in_force = NULL;
+    t->is_reset = session_changes_has_reset(&t->changes, s->client->startup);
+    if (!ok)
+        lose(s);
+}
+
+/* ---- messages ---- */
+
+void tracking_on_message(struct server *s, uint8_t type, const uint8_t *body, uint32_t len_bytes)
+{
+    struct tracking *t = tracking_of(s);
+
+    if (t == NULL || (type != 'C' && type != 'E') || tracker_is_at_ours(&s->tracker))
+        return;
+    struct tracked_request *r = request_at(s, t);
+    if (type == 'E') {
+        t->has_failed = true;
+        t->is_refusing = r != NULL && r->is_refused;
+    } else if (body != NULL && len_bytes > 0 && body[len_bytes - 1] == '\0') {
+        on_complete(s, t, r, (const char *)body);
+    }
+}
+
+/* The ring closes gaps where COPY data begin: the request has another place in it. */
+void tracking_on_copy(struct server *s, uint32_t position)
+{
+    struct tracking *t = tracking_of(s);
+
+    if (t == NULL)
+        return;
+    LIST_FOR_EACH (it, &t->sent) {
+        struct tracked_request *r = list_entry(it, struct tracked_request, node);
+        if (r->position == position)
+            r->position = s->tracker.head;
+    }
+}
+
+bool tracking_takes_error(struct server *s, struct buf *instead)
+{
+    struct tracking *t = tracking_of(s);
+
+    if (t == NULL || !t->is_refusing)
+        return false;
+    t->is_refusing = false;
+    buf_init(instead, 4096);
+    wire_put_error(instead, "ERROR", "0A000",
+                   "settings of the session cannot be changed here (session_state = error)", NULL,
+                   "Use SET LOCAL in a transaction, give the setting when connecting, or ask for "
+                   "session_state = track.");
+    return true;
+}
+
+/* Portals end with their transaction; a statement whose batch has failed is perhaps not there. */
+static void settle_names(struct client *c, bool has_ended)
+{
+    struct tracking *t = c->tracking;
+
+    LIST_FOR_EACH_SAFE (it, &t->names) {
+        struct tracked_name *n = list_entry(it, struct tracked_name, node);
+        if ((n->is_portal && has_ended) || (n->is_fresh && t->has_failed))
+            tracking_drop_name(c, n);
+        else
+            n->is_fresh = false;
+    }
+}
+
+void tracking_on_ready(struct server *s, bool is_internal)
+{
+    struct client *c = s->client;
+    struct tracking *t = tracking_of(s);
+    const bool has_ended = s->tracker.tx_status == 'I';
+
+    if (t == NULL)
+        return;
+    if (is_internal) { /* of a batch that is sent again, perhaps, or the end of a transaction by a timeout */
+        t->has_failed = false;
+        if (has_ended)
+            session_changes_roll_back(&t->changes);
+        return;
+    }
+    if (has_ended && t->has_failed)
+        session_changes_roll_back(&t->changes);
+    else if (has_ended)
+        session_changes_commit(&t->changes);
+    if (t->changes.n_committed > 0 && !apply(s, c)) {
+        lose(s);
+        return;
+    }
+    (void)request_at(s, t); /* what has ended goes */
+    settle_names(c, has_ended);
+    t->has_failed = t->is_refusing = false;
+}
+
+/* ---- settings in force ---- */
+
+struct params *tracking_params(struct client *c)
+{
+    struct tracking *t = c->tracking;
+
+    if (likely(t == NULL) || session_changes_is_empty(&t->changes))
+        return c->params;
+    if (t->in_force != NULL && t->in_force_of == c->params)
+        return t->in_force;
+    struct params *reported = pool_welcome(c->pool);
+    struct session_sets sets = {.client = params_ref(c->params), .startup = c->startup, .reported = reported};
+    bool ok = session_changes_in_force(&t->changes, &sets);
+    params_unref(reported);
+    if (!ok) {
+        params_unref(sets.client);
+        return NULL;
+    }
+    params_unref(t->in_force);
+    params_unref(t->in_force_of);
+    t->in_force = sets.client;
+    t->in_force_of = params_ref(c->params);
+    return t->in_force;
+}
+
+/* ---- after a RESET within a transaction ---- */
+
+/* What client and server have at this point; references. */
+static bool find_in_force(struct server *s, struct session_sets *sets)
+{
+    struct client *c = s->client;
+    struct params *reported = pool_welcome(s->pool);
+
+    *sets = (struct session_sets){.client = params_ref(c->params),
+                                  .server = params_ref(s->params),
+                                  .startup = c->startup,
+                                  .reported = reported};
+    bool ok = session_changes_in_force(&c->tracking->changes, sets);
+    params_unref(reported);
+    return ok;
+}
+
+bool tracking_restore_begin(struct server *s)
+{
+    struct tracking *t = tracking_of(s);
+    struct session_sets sets;
+    struct buf sql;
+
+    if (t == NULL || !t->is_reset || s->tracker.tx_status != 'T' || tracker_is_busy(&s->tracker) ||
+        s->tracker.is_open)
+        return false;
+    t->is_reset = false;
+    buf_init(&sql, 1 << 20);
+    bool ok = find_in_force(s, &sets);
+    const bool is_needed = ok && params_diff_sql(sets.server, sets.client, &sql) > 0;
+    params_unref(sets.client);
+    params_unref(sets.server);
+    if (ok && is_needed) {
+        s->step = STEP_RESTORE;
+        s->setup_failed = false;
+        server_set_state(s, SERVER_SETUP);
+        ok = !sql.failed && server_send_internal(s, buf_cstr(&sql));
+    }
+    buf_free(&sql);
+    if (!ok)
+        server_close(s, CLOSE_NO_MEMORY, NULL);
+    return is_needed || !ok;
+}
+
+/* The server has them now: they count as SET by the client in this transaction. */
+static bool note_restored(struct server *s)
+{
+    struct session_sets sets;
+    bool ok = find_in_force(s, &sets);
+
+    for (uint32_t i = 0; ok && i < params_count(sets.client); i++) {
+        const char *name = params_name(sets.client, i), *value = params_value(sets.client, i);
+        const char *there = params_get(sets.server, name);
+        if (there == NULL || strcmp(there, value) != 0)
+            ok = session_changes_set(&s->client->tracking->changes, name, value);
+    }
+    params_unref(sets.client);
+    params_unref(sets.server);
+    return ok;
+}
+
+void tracking_restore_done(struct server *s)
+{
+    s->step = STEP_NONE;
+    if (!s->setup_failed && !note_restored(s)) {
+        server_close(s, CLOSE_NO_MEMORY, NULL);
+        return;
+    }
+    server_set_state(s, SERVER_ACTIVE);
+    client_resume(s->client);
+}

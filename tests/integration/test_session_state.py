@@ -1,0 +1,454 @@
+"""session_state: settings that a client changes for its session follow it, whatever server it gets, and nobody else."""
+import pytest
+
+from harness import wire
+from harness.util import wait_until
+
+pytestmark = pytest.mark.own
+
+DEFAULT_PATH = '"$user", public'
+
+
+@pytest.fixture
+def single(make_pooler):
+    return make_pooler(settings={"default_pool_size": 1})
+
+
+def extended(client, sql, *values):
+    """One statement in a batch of its own; the kinds of its answers."""
+    client.send(wire.parse("", sql), wire.bind("", "", values), wire.execute(), wire.sync())
+    return client.until("Z")
+
+
+@pytest.fixture(params=["simple", "extended"])
+def run(request):
+    def simple(client, sql):
+        return client.query(sql)
+    return simple if request.param == "simple" else extended
+
+
+# what is said, and then: setting, the client's value, everybody else's
+CHANGES = [
+    ("SET work_mem = '5MB'", "work_mem", "5MB", "4MB"),
+    ("SET SESSION work_mem TO 5120", "work_mem", "5MB", "4MB"),
+    ("/* x */ set /* y */ work_mem='5MB' -- z", "work_mem", "5MB", "4MB"),
+    ("SET search_path TO One, \"Two\", 'th ree'", "search_path", 'one, "Two", "th ree"', DEFAULT_PATH),
+    ("SET search_path = ''", "search_path", '""', DEFAULT_PATH),
+    ("SET SCHEMA 'x'", "search_path", "x", DEFAULT_PATH),
+    ("SET my.setting = 'it''s \\ mine'", "my.setting", "it's \\ mine", None),
+    ("SELECT set_config('work_mem', '5MB', false)", "work_mem", "5MB", "4MB"),
+    ("SELECT 1, pg_catalog.set_config('work_mem', (5 * 1024)::text, false)", "work_mem", "5MB", "4MB"),
+    ("SELECT length(set_config('work_mem', '5MB', false))", "work_mem", "5MB", "4MB"),
+    ("SET ROLE other", "role", "other", "none"),
+    ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", "default_transaction_isolation", "serializable", "read committed"),
+    ("SET XML OPTION DOCUMENT", "xmloption", "document", "content"),
+    ("SET TIME ZONE 'Asia/Tokyo'", "TimeZone", "Asia/Tokyo", None),
+]
+
+
+@pytest.fixture
+def roles(pg):
+    with pg.connect(dbname="app") as conn:
+        if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = 'other'").fetchone():
+            conn.execute("CREATE ROLE other")
+            conn.execute("GRANT other TO app")
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("sql, name, mine, others", CHANGES, ids=[c[0][:40] for c in CHANGES])
+def test_a_setting_follows_its_client_and_no_other(single, roles, run, sql, name, mine, others):
+    with single.wire() as one, single.wire() as two:
+        before = two.value(f"SELECT current_setting('{name}', true)")
+        run(one, sql)
+        for _ in range(2):
+            assert two.value(f"SELECT current_setting('{name}', true)") in ((before, "") if others is None else (others,))
+            assert one.value(f"SELECT current_setting('{name}', true)") == mine
+    assert len(single.servers()) == 1
+
+
+# statements with '|' between, each a Query; the value of work_mem afterwards
+TRANSACTIONS = [
+    ("BEGIN|SET work_mem='5MB'|COMMIT", "5MB"),
+    ("BEGIN|SET work_mem='5MB'|ROLLBACK", "4MB"),
+    ("BEGIN|SET LOCAL work_mem='5MB'|COMMIT", "4MB"),
+    ("BEGIN|SET work_mem='5MB'|SET LOCAL work_mem='6MB'|COMMIT", "5MB"),
+    ("BEGIN|SET work_mem='5MB'|SELECT 1/0|COMMIT", "4MB"),
+    ("BEGIN|SET work_mem='5MB'|SAVEPOINT a|SET work_mem='6MB'|ROLLBACK TO a|COMMIT", "5MB"),
+    ("BEGIN|SAVEPOINT a|SET work_mem='5MB'|SAVEPOINT b|SET work_mem='6MB'|ROLLBACK TO SAVEPOINT a|COMMIT", "4MB"),
+    ("BEGIN|SET work_mem='5MB'|SAVEPOINT a|SELECT 1/0|ROLLBACK TO a|COMMIT", "5MB"),
+    ("BEGIN|SET work_mem='5MB'|SAVEPOINT a|SET work_mem='6MB'|RELEASE a|COMMIT", "6MB"),
+    ("BEGIN|SET work_mem='5MB'|COMMIT AND CHAIN|SET work_mem='6MB'|ROLLBACK", "5MB"),
+    ("BEGIN; SET work_mem='5MB'; COMMIT; SET work_mem='6MB'; SELECT 1/0", "5MB"),
+    ("SET work_mem='5MB'; SELECT 1/0", "4MB"),
+    ("SET work_mem='5MB'; ROLLBACK", "4MB"),
+    ("SET work_mem='5MB'; SELECT 1; SET work_mem='6MB'", "6MB"),
+    ("SET work_mem='5MB'|SET work_mem='much'", "5MB"),
+    ("SET work_mem='5MB'|RESET work_mem", "4MB"),
+    ("SET work_mem='5MB'|SET work_mem TO DEFAULT", "4MB"),
+    ("SET work_mem='5MB'|RESET ALL", "4MB"),
+    ("SET work_mem='5MB'|DISCARD ALL", "4MB"),
+    ("BEGIN|SET work_mem='5MB'|RESET work_mem|COMMIT", "4MB"),
+    ("SET work_mem='5MB'|BEGIN|RESET work_mem|ROLLBACK", "5MB"),
+    ("SELECT set_config('work_mem', '5MB', false) WHERE false", "4MB"),
+    ("SELECT set_config('work_mem', '5MB', true)", "4MB"),
+]
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("sql, expected", TRANSACTIONS, ids=[t[0][:70] for t in TRANSACTIONS])
+def test_transactions(single, run, sql, expected):
+    if ";" in sql and run is extended:
+        pytest.skip("several statements are for the simple protocol")
+    with single.wire() as one, single.wire() as two:
+        for statement in sql.split("|"):
+            run(one, statement)
+        assert two.value("SHOW work_mem") == "4MB"
+        assert one.value("SHOW work_mem") == expected
+        assert two.value("SHOW work_mem") == "4MB"
+
+
+def test_reset_gives_the_values_that_the_client_came_with(single):
+    with single.wire(work_mem="7MB", TimeZone="Asia/Tokyo") as one, single.wire() as two:
+        for reset in ("RESET work_mem; RESET TimeZone", "RESET ALL", "DISCARD ALL"):
+            one.query("SET work_mem = '5MB'; SET TimeZone = 'UTC'")
+            assert two.value("SHOW work_mem") == "4MB"
+            one.query(reset)
+            assert one.parameters["TimeZone"] == "Asia/Tokyo"
+            assert (one.value("SHOW work_mem"), one.value("SHOW TimeZone")) == ("7MB", "Asia/Tokyo")
+            assert two.value("SHOW work_mem") == "4MB"
+
+
+@pytest.mark.parametrize("end, expected", [("COMMIT", "7MB"), ("ROLLBACK", "5MB")])
+def test_reset_in_a_transaction(single, end, expected):
+    with single.wire(work_mem="7MB", TimeZone="Asia/Tokyo") as one, single.wire() as two:
+        one.query("SET work_mem = '5MB'; SET TimeZone = 'UTC'")
+        one.query("BEGIN")
+        one.query("RESET ALL")
+        assert (one.value("SHOW work_mem"), one.value("SHOW TimeZone")) == ("7MB", "Asia/Tokyo")
+        one.query(end)
+        assert two.value("SHOW work_mem") == "4MB"
+        zone = "Asia/Tokyo" if end == "COMMIT" else "UTC"
+        assert (one.value("SHOW work_mem"), one.value("SHOW TimeZone")) == (expected, zone)
+        assert one.parameters["TimeZone"] == zone
+
+
+# ---- the extended protocol ----
+
+@pytest.mark.sanitizer
+def test_values_from_bind(single):
+    with single.wire() as one, single.wire() as two:
+        one.send(wire.parse("s", "SELECT set_config($1, $2, $3)", (25, 25, 16)), wire.sync())
+        one.until("Z")
+        for value, is_local, expected in (("5MB", "f", "5MB"), ("6MB", "t", "5MB"), ("7MB", "false", "7MB"), (None, "f", "4MB")):
+            one.send(wire.bind("p", "s", ("work_mem", value, is_local)), wire.execute("p"), wire.sync())
+            one.until("Z")
+            assert two.value("SHOW work_mem") == "4MB"
+            assert one.value("SHOW work_mem") == expected
+
+
+@pytest.mark.sanitizer
+def test_pipelines(single):
+    with single.wire() as one, single.wire() as two:
+        one.send(wire.parse("", "SET work_mem = '5MB'"), wire.bind("", ""), wire.execute(),
+                 wire.parse("", "SET geqo = off"), wire.bind("", ""), wire.execute(),
+                 wire.parse("", "SELECT 1/0"), wire.bind("", ""), wire.execute(),
+                 wire.parse("", "SET geqo = on"), wire.bind("", ""), wire.execute(), wire.sync(),
+                 wire.query("SET statement_timeout = '1min'"), wire.query("BEGIN"), wire.query("SET lock_timeout = '1min'"),
+                 wire.query("SAVEPOINT a"), wire.query("SET lock_timeout = '2min'"), wire.query("ROLLBACK TO a"), wire.query("COMMIT"))
+        for _ in range(8):
+            one.until("Z")
+        for client, expected in ((two, ["4MB", "on", "0", "0"]), (one, ["4MB", "on", "1min", "1min"])):
+            assert [client.value(f"SHOW {name}") for name in ("work_mem", "geqo", "statement_timeout", "lock_timeout")] == expected
+
+
+def test_a_named_set_is_seen_each_time_it_is_run(single):
+    with single.wire() as one, single.wire() as two:
+        one.send(wire.parse("s", "SET work_mem = '5MB'"), wire.sync())
+        one.until("Z")
+        for _ in range(2):
+            assert one.value("SHOW work_mem") == "4MB"
+            one.send(wire.bind("", "s"), wire.execute(), wire.sync())
+            one.until("Z")
+            assert two.value("SHOW work_mem") == "4MB"
+            assert one.value("SHOW work_mem") == "5MB"
+            one.query("RESET work_mem")
+        one.send(wire.close("S", "s"), wire.parse("s", "SELECT 1"), wire.bind("", "s"), wire.execute(), wire.sync())
+        one.until("Z")
+        assert one.value("SHOW work_mem") == "4MB"
+
+
+def test_copy_between_settings(single):
+    with single.wire() as one, single.wire() as two:
+        one.query("CREATE TABLE IF NOT EXISTS copied (a int)")
+        one.send(wire.query("SET geqo = off; COPY copied FROM STDIN; SET work_mem = '5MB'"))
+        one.until("G")
+        one.send(wire.copy_data(b"1\n"), wire.copy_done())
+        one.until("Z")
+        assert (two.value("SHOW work_mem"), two.value("SHOW geqo")) == ("4MB", "on")
+        assert (one.value("SHOW work_mem"), one.value("SHOW geqo")) == ("5MB", "off")
+
+
+def test_equal_statements_of_two_tenants_are_two_statements(single, pg):
+    """Each finds the table of its own schema, with its own columns, under one name."""
+    with pg.connect(dbname="app") as conn:
+        for schema, column in (("tenant_a", "int"), ("tenant_b", "text")):
+            conn.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            conn.execute(f"GRANT ALL ON SCHEMA {schema} TO app")
+            conn.execute(f"CREATE TABLE IF NOT EXISTS {schema}.things (a {column})")
+            conn.execute(f"GRANT ALL ON {schema}.things TO app")
+    with single.wire() as one, single.wire() as two:
+        for client, schema in ((one, "tenant_a"), (two, "tenant_b")):
+            client.query(f"SET search_path = {schema}")
+            client.send(wire.parse("s", "SELECT * FROM things"), wire.sync())
+            client.until("Z")
+        for _ in range(3):
+            for client, oid in ((one, 23), (two, 25)):
+                client.send(wire.describe("S", "s"), wire.bind("", "s"), wire.execute(), wire.sync())
+                answers = client.until("Z")
+                assert [m.kind for m in answers] == ["t", "T", "2", "C", "Z"]
+        for client, schema in ((one, "tenant_b"), (two, "tenant_a")):
+            client.query("BEGIN")
+            client.query(f"SET LOCAL search_path = {schema}")
+            client.send(wire.describe("S", "s"), wire.bind("", "s"), wire.execute(), wire.sync())
+            assert [m.kind for m in client.until("Z")] == ["t", "T", "2", "C", "Z"]
+            client.query("COMMIT")
+
+
+# ---- the other ways ----
+
+@pytest.mark.parametrize("where", ["settings", "databases", "users"])
+def test_error_refuses_what_would_stay(make_pooler, pg, where):
+    extra = {
+        "settings": {"settings": {"default_pool_size": 1, "session_state": "error"}},
+        "databases": {"settings": {"default_pool_size": 1}, "databases": {"app": f"{pg.dsn} dbname=app session_state=error"}},
+        "users": {"settings": {"default_pool_size": 1, "session_state": "ignore"}, "users": {"app": "session_state=error"}},
+    }[where]
+    pooler = make_pooler(**extra)
+    with pooler.wire() as one:
+        for sql in ("SET work_mem = '5MB'", "SELECT 1; SET work_mem = '5MB'", "SELECT set_config('work_mem', '5MB', false)", "SET ROLE x"):
+            messages = one.query(sql)
+            assert [m.kind for m in messages] == ["E", "Z"]
+            assert messages[0].sqlstate == "0A000" and "SET LOCAL" in messages[0].fields()["H"]
+            assert messages[1].payload == b"I"
+        one.query("SET TimeZone = 'UTC'")
+        assert one.value("SHOW TimeZone") == "UTC"
+        one.query("BEGIN")
+        assert [m.kind for m in one.query("SET LOCAL work_mem = '5MB'")] == ["C", "Z"]
+        assert one.value("SHOW work_mem") == "5MB"
+        assert [m.kind for m in one.query("SET work_mem = '6MB'")] == ["E", "Z"]
+        assert one.query("SELECT 1")[0].sqlstate == "25P02"
+        one.query("ROLLBACK")
+        # in a pipeline: what is ahead of it runs, what is behind it up to the Sync does not
+        one.send(wire.parse("", "SELECT 1"), wire.bind("", ""), wire.execute(), wire.parse("", "SET work_mem = '5MB'"), wire.bind("", ""),
+                 wire.execute(), wire.parse("", "SELECT 2"), wire.bind("", ""), wire.execute(), wire.sync(), wire.query("SELECT 3"))
+        assert [m.kind for m in one.until("Z")] == ["1", "2", "D", "C", "E", "Z"]
+        assert [m.kind for m in one.until("Z")] == ["T", "D", "C", "Z"]
+        assert one.value("SHOW work_mem") == "4MB"
+
+
+def test_warn_says_it_once(make_pooler):
+    pooler = make_pooler(settings={"default_pool_size": 1, "session_state": "warn"})
+    for name in ("first", "second"):
+        for _ in range(2):
+            with pooler.wire(application_name=name) as client:
+                client.query("SET work_mem = '5MB'")
+                client.query("SET work_mem = '6MB'; SET TimeZone = 'UTC'; BEGIN; SET LOCAL geqo = off; COMMIT")
+                extended(client, "SET geqo = on")
+    with pooler.wire() as other:
+        assert other.value("SHOW work_mem") == "6MB"  # as in PgBouncer
+    assert len(pooler.log_lines('application "first" sets work_mem')) == 1
+    assert len(pooler.log_lines('application "second" sets work_mem')) == 1
+    assert len(pooler.log_lines("sets geqo")) == 2
+    assert len(pooler.log_lines("for its session, which stays")) == 4
+
+
+def test_ignore_is_as_pgbouncer(make_pooler):
+    pooler = make_pooler(settings={"default_pool_size": 1, "session_state": "ignore"})
+    with pooler.wire() as one, pooler.wire() as two:
+        one.query("SET work_mem = '5MB'")
+        assert two.value("SHOW work_mem") == "5MB"
+
+
+def test_session_mode_tracks_nothing(make_pooler):
+    pooler = make_pooler(settings={"default_pool_size": 1, "pool_mode": "session"})
+    with pooler.wire(work_mem="7MB") as one:
+        one.query("RESET work_mem")
+        assert one.value("SHOW work_mem") == "4MB"
+        one.goodbye()
+
+
+def test_a_reload_changes_it_for_those_who_are_there(make_pooler):
+    pooler = make_pooler(settings={"default_pool_size": 1, "session_state": "ignore"})
+    with pooler.wire() as one, pooler.wire() as two:
+        pooler.settings["session_state"] = "track"
+        pooler.reload()
+        wait_until(lambda: pooler.config("session_state") == "track", "the settings")
+        one.query("SET work_mem = '5MB'")
+        assert two.value("SHOW work_mem") == "4MB"
+        assert one.value("SHOW work_mem") == "5MB"
+
+
+# ---- pin ----
+
+RESETS = {
+    "a setting": ("SET work_mem = '5MB'", "RESET work_mem"),
+    "DEFAULT": ("SET work_mem = '5MB'", "SET work_mem TO DEFAULT"),
+    "two": ("SET work_mem = '5MB'; SET geqo = off", "RESET geqo; RESET work_mem"),
+    "all": ("SET work_mem = '5MB'; SET geqo = off", "RESET ALL"),
+    "discard": ("SET work_mem = '5MB'", "DISCARD ALL"),
+    "a role": ("SET ROLE other", "RESET ROLE"),
+    "the value that it came with": ("SET work_mem = '5MB'", "SET work_mem = '6MB'"),
+    "a call": ("SELECT set_config('work_mem', '5MB', false)", "RESET work_mem"),
+    "an expression": ("SELECT set_config('work_mem', (5 * 1024)::text, false)", "RESET work_mem"),
+}
+PINNING = {"default_pool_size": 2, "session_state": "pin"}
+
+
+@pytest.fixture
+def pinning(make_pooler):
+    return make_pooler(settings=PINNING)
+
+
+def reasons(pooler):
+    return [row["reason"] for row in pooler.show("PINNED")]
+
+
+def wait_reasons(pooler, *expected):
+    wait_until(lambda: reasons(pooler) == list(expected), f"pins {expected}")
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("change, reset", RESETS.values(), ids=list(RESETS))
+def test_pin_keeps_the_server_until_the_reset(pinning, roles, run, change, reset):
+    if ";" in change and run is extended:
+        pytest.skip("several statements are for the simple protocol")
+    with pinning.wire(work_mem="6MB") as one, pinning.wire() as two, pinning.wire() as three:
+        run(one, change)
+        wait_reasons(pinning, "setting")
+        mine = one.value("SELECT pg_backend_pid()")
+        for _ in range(3):
+            assert mine not in (two.value("SELECT pg_backend_pid()"), three.value("SELECT pg_backend_pid()"))
+            assert one.value("SELECT pg_backend_pid()") == mine
+        run(one, reset)
+        wait_reasons(pinning)
+        assert pinning.pool()["pinned"] == 0
+        for other in (two, three):
+            other.query("BEGIN")
+        assert mine in (two.value("SELECT pg_backend_pid()"), three.value("SELECT pg_backend_pid()"))
+        for other in (two, three):
+            assert [other.value(f"SHOW {name}") for name in ("work_mem", "geqo", "role")] == ["4MB", "on", "none"]
+            other.query("COMMIT")
+
+
+@pytest.mark.sanitizer
+def test_pin_is_for_what_outlives_the_transaction(pinning, run):
+    with pinning.wire(work_mem="7MB") as one:
+        for statements in (["BEGIN", "SET work_mem = '5MB'", "ROLLBACK"], ["BEGIN", "SET LOCAL work_mem = '5MB'", "COMMIT"],
+                           ["SET work_mem = 'much'"], ["SET TimeZone = 'UTC'"], ["BEGIN", "SET work_mem = '5MB'", "RESET work_mem", "COMMIT"]):
+            for statement in statements:
+                run(one, statement)
+            wait_reasons(pinning)
+            assert one.value("SHOW work_mem") == "7MB"
+        one.query("BEGIN")
+        run(one, "SET work_mem = '5MB'")
+        one.query("COMMIT")
+        wait_reasons(pinning, "setting")
+        one.query("BEGIN")
+        run(one, "RESET work_mem")
+        one.query("ROLLBACK")
+        assert one.value("SHOW work_mem") == "5MB" and reasons(pinning) == ["setting"]
+
+
+@pytest.mark.sanitizer
+def test_pin_is_bounded(pinning):
+    with pinning.wire() as one, pinning.wire() as two:
+        one.query("SET work_mem = '5MB'")
+        wait_reasons(pinning, "setting")
+        refused = two.query("SET work_mem = '6MB'")
+        assert [m.kind for m in refused] == ["E", "Z"] and refused[0].sqlstate == "53400"
+        two.send(wire.parse("", "SET geqo = off"), wire.bind("", ""), wire.execute(), wire.sync(), wire.query("SELECT 1"))
+        answers = two.until("Z")
+        assert [m.kind for m in answers] == ["1", "2", "E", "Z"] and answers[2].sqlstate == "53400"
+        assert [m.kind for m in two.until("Z")] == ["T", "D", "C", "Z"]
+        assert [two.value(f"SHOW {name}") for name in ("work_mem", "geqo")] == ["4MB", "on"]
+        assert reasons(pinning) == ["setting"]
+        one.query("RESET ALL")
+        wait_reasons(pinning)
+        two.query("SET work_mem = '6MB'")
+        wait_reasons(pinning, "setting")
+        assert two.value("SHOW work_mem") == "6MB" and one.value("SHOW work_mem") == "4MB"
+
+
+def test_pin_with_something_else(pinning):
+    with pinning.wire() as one:
+        one.query("CREATE TEMP TABLE mine (x int)")
+        wait_reasons(pinning, "temporary object")
+        one.query("SET work_mem = '5MB'")
+        wait_reasons(pinning, "temporary object, setting")
+        one.query("DROP TABLE mine")
+        wait_reasons(pinning, "setting")
+        one.query("RESET work_mem")
+        wait_reasons(pinning)
+
+
+def test_pin_of_a_named_statement(pinning):
+    with pinning.wire() as one:
+        one.send(wire.parse("s", "SET work_mem = '5MB'"), wire.sync())
+        one.until("Z")
+        for _ in range(2):
+            wait_reasons(pinning)
+            one.send(wire.bind("", "s"), wire.execute(), wire.sync())
+            one.until("Z")
+            wait_reasons(pinning, "setting")
+            assert one.value("SHOW work_mem") == "5MB"
+            one.query("RESET work_mem")
+
+
+def test_who_is_pinned_stays_so_until_the_reset(pinning):
+    with pinning.wire() as one, pinning.wire() as two:
+        one.query("SET work_mem = '5MB'")
+        wait_reasons(pinning, "setting")
+        for state in ("ignore", "error", "warn"):
+            pinning.admin(f"SET session_state = {state}")
+            assert one.value("SHOW work_mem") == "5MB" and reasons(pinning) == ["setting"]
+        one.query("RESET work_mem")
+        wait_reasons(pinning)
+        one.query("SET work_mem = '5MB'")
+        assert one.value("SELECT 1") == "1" and reasons(pinning) == []
+        pinning.admin("SET session_state = pin")
+        two.query("SET geqo = off")
+        wait_reasons(pinning, "setting")
+
+
+def test_who_leaves_a_pinned_server_leaves_it_clean(make_pooler):
+    pooler = make_pooler(settings={**PINNING, "default_pool_size": 1, "max_pinned": 1})
+    with pooler.wire() as two:
+        with pooler.wire() as one:
+            one.query("SET work_mem = '5MB'")
+            wait_reasons(pooler, "setting")
+            mine = one.value("SELECT pg_backend_pid()")
+        assert two.value("SHOW work_mem") == "4MB"
+        assert two.value("SELECT pg_backend_pid()") == mine, "a setting is no reason to close it"
+    assert [row["reason"] for row in pooler.show("LEAKS")] == ["setting"]
+
+# ---- strict ----
+
+FUNCTION = ("CREATE OR REPLACE FUNCTION sets_it(v text) RETURNS int LANGUAGE plpgsql AS "
+            "$$BEGIN PERFORM set_config('work_mem', v, false); SET lock_timeout = 5; RETURN 1; END$$")
+
+
+@pytest.mark.sanitizer
+def test_strict_sees_what_functions_do(make_pooler):
+    pooler = make_pooler(settings={"default_pool_size": 1, "strict": "on"})
+    with pooler.wire() as one, pooler.wire(work_mem="7MB") as two:
+        one.query(FUNCTION)
+        for value in ("5MB", "6MB"):
+            one.query(f"SELECT sets_it('{value}')")
+            assert (two.value("SHOW work_mem"), two.value("SHOW lock_timeout")) == ("7MB", "0")
+            assert (one.value("SHOW work_mem"), one.value("SHOW lock_timeout")) == (value, "5ms")
+        one.query("DO $$BEGIN RESET work_mem; END$$")
+        assert (two.value("SHOW work_mem"), one.value("SHOW work_mem")) == ("7MB", "4MB")
+        one.send(wire.query("SELECT sets_it('8MB')"), wire.query("SHOW work_mem"))
+        one.until("Z")
+        one.until("Z")
+        assert (two.value("SHOW work_mem"), one.value("SHOW work_mem")) == ("7MB", "8MB")
