@@ -235,7 +235,7 @@ def test_out_of_file_descriptors(make_pooler):
     inside.disconnect()
 
 
-@pytest.mark.skipif(util.IS_ASAN, reason="AddressSanitizer writes no core, and its search for leaks needs what a debugger needs")
+@pytest.mark.skipif(util.IS_SANITIZED, reason="sanitizers write no cores, and the search for leaks needs what a debugger needs")
 @pytest.mark.parametrize("allowed", [0, 1])
 @pytest.mark.own
 def test_core_dumps(make_pooler, allowed):

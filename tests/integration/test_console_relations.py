@@ -43,8 +43,13 @@ def test_active_sockets_have_something_in_their_buffers(make_pooler):
         quiet.query("SELECT 1")
         assert pooler.show("ACTIVE_SOCKETS") == []
         slow.send(wire.query("SELECT repeat('x', 1000000) FROM generate_series(1, 50)"))
-        rows = util.wait_until(lambda: pooler.show("ACTIVE_SOCKETS"), "a pending result")
-        assert [row["type"] for row in rows] == ["S"] and rows[0]["send_avail"] > 0
+        rows = []
+
+        def result_is_pending():  # and the query is not any more
+            rows[:] = pooler.show("ACTIVE_SOCKETS")
+            return [row["type"] for row in rows] == ["S"] and rows[0]["send_avail"] > 0
+
+        util.wait_until(result_is_pending, "a pending result")
         assert rows[0]["recv_pos"] == rows[0]["send_avail"] + rows[0]["pkt_avail"]
         assert rows[0]["send_remain"] == 0
         assert [row["ptr"] for row in rows] == [row["ptr"] for row in pooler.servers() if row["link"]]

@@ -11,7 +11,7 @@ import time
 
 # Under sanitizers everything is several times slower; bounds on waiting grow with this factor.
 PATIENCE = float(os.environ.get("PGSLUICE_TEST_PATIENCE", "1"))
-IS_ASAN = "ASAN_OPTIONS" in os.environ
+IS_SANITIZED = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ
 
 
 def wait_until(condition, what="a condition", timeout=10.0, every=0.02):

@@ -147,10 +147,12 @@ class Msg:
 
 def tls_context(certificate=None, ca=None, alpn=None):
     """A client's: certificate is (certificate file, key file); the server is checked if there is a CA."""
-    context = ssl.create_default_context(cafile=ca)
-    if ca is None:
+    if ca is None:  # and not the machine's, of which there are many to be read each time
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    else:
+        context = ssl.create_default_context(cafile=ca)
     if certificate:
         context.load_cert_chain(*certificate)
     if alpn:
