@@ -27,6 +27,11 @@ def run(request):
     return simple if request.param == "simple" else extended
 
 
+def protocols(rows):
+    """(protocol for run, *row): several statements in one text are for the simple protocol."""
+    return [(protocol, *row) for row in rows for protocol in ("simple", "extended") if protocol == "simple" or ";" not in row[0]]
+
+
 # what is said, and then: setting, the client's value, everybody else's
 CHANGES = [
     ("SET work_mem = '5MB'", "work_mem", "5MB", "4MB"),
@@ -95,10 +100,8 @@ TRANSACTIONS = [
 
 
 @pytest.mark.sanitizer
-@pytest.mark.parametrize("sql, expected", TRANSACTIONS, ids=[t[0][:70] for t in TRANSACTIONS])
+@pytest.mark.parametrize("run, sql, expected", protocols(TRANSACTIONS), ids=lambda v: v[:70], indirect=["run"])
 def test_transactions(single, run, sql, expected):
-    if ";" in sql and run is extended:
-        pytest.skip("several statements are for the simple protocol")
     with single.wire() as one, single.wire() as two:
         for statement in sql.split("|"):
             run(one, statement)
@@ -318,10 +321,8 @@ def wait_reasons(pooler, *expected):
 
 
 @pytest.mark.sanitizer
-@pytest.mark.parametrize("change, reset", RESETS.values(), ids=list(RESETS))
+@pytest.mark.parametrize("run, change, reset", protocols(RESETS.values()), ids=lambda v: v[:70], indirect=["run"])
 def test_pin_keeps_the_server_until_the_reset(pinning, roles, run, change, reset):
-    if ";" in change and run is extended:
-        pytest.skip("several statements are for the simple protocol")
     with pinning.wire(work_mem="6MB") as one, pinning.wire() as two, pinning.wire() as three:
         run(one, change)
         wait_reasons(pinning, "setting")
