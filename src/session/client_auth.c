@@ -198,7 +198,7 @@ static enum credential_match check_one(const struct client_login *l, const struc
                      : credential_check_password(cred, l->user, password);
 }
 
-static void check_password(struct client *c, const uint8_t *body, uint32_t len_bytes)
+static void check_password(struct client *c, uint8_t *body, uint32_t len_bytes)
 {
     struct client_login *l = c->login;
     struct wire_reader r;
@@ -224,6 +224,7 @@ static void check_password(struct client *c, const uint8_t *body, uint32_t len_b
         match = check_one(l, &l->older[i], password);
     if (!l->is_md5 && cred->kind != CREDENTIAL_SCRAM)
         take_as_long_as_scram(c, password);
+    secret_wipe(body, len_bytes);
     if (match == CREDENTIAL_MATCH)
         client_login_authenticated(c);
     else if (match == CREDENTIAL_ERR)
@@ -303,7 +304,7 @@ static void sasl_begin(struct client *c, const uint8_t *body, uint32_t len_bytes
     scram_step(c, data, data != NULL ? len : 0);
 }
 
-void client_auth_message(struct client *c, const uint8_t *body, uint32_t len_bytes)
+void client_auth_message(struct client *c, uint8_t *body, uint32_t len_bytes)
 {
     switch (c->login->stage) {
     case LOGIN_PASSWORD: check_password(c, body, len_bytes); return;

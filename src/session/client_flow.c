@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/secret.h"
 #include "listen_int.h"
 #include "pin_watch.h"
 #include "session/notifiers.h"
@@ -589,13 +588,10 @@ void client_resume(struct client *c)
 
 /* ---- events ---- */
 
-static void take_input(struct client *c, const uint8_t *data, uint32_t len_bytes)
+static void take_input(struct client *c, uint8_t *data, uint32_t len_bytes)
 {
     switch (c->state) {
-    case CLIENT_LOGIN:
-        client_login_input(c, data, len_bytes);
-        secret_wipe(c->shard->loop.read_buffer, len_bytes); /* where data is; it may be a password */
-        return;
+    case CLIENT_LOGIN: client_login_input(c, data, len_bytes); return;
     case CLIENT_CONSOLE: console_input(c, data, len_bytes); return;
     case CLIENT_CLOSING:
     case CLIENT_CANCEL: return;

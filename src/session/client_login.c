@@ -376,8 +376,8 @@ static void take_input(struct client *c)
             return;
         if (used == 0)
             break;
-        secret_wipe(c->input->data, used);
         buf_consume(c->input, used);
+        secret_wipe(c->input->data + c->input->len, used); /* where it was, or what was behind it */
     }
     if (c->input != NULL && c->input->len == 0)
         client_drop_input(c);
@@ -391,7 +391,7 @@ void client_login_go_on(struct client *c)
         take_input(c);
 }
 
-void client_login_input(struct client *c, const uint8_t *data, uint32_t len_bytes)
+void client_login_input(struct client *c, uint8_t *data, uint32_t len_bytes)
 {
     if (c->login == NULL) {
         c->login = calloc(1, sizeof(*c->login));
@@ -405,7 +405,9 @@ void client_login_input(struct client *c, const uint8_t *data, uint32_t len_byte
         list_init(&c->login->tls_node);
         list_init(&c->login->failed_node);
     }
-    if (client_keep_input(c, data, len_bytes))
+    bool is_kept = client_keep_input(c, data, len_bytes);
+    secret_wipe(data, len_bytes); /* it may be a password; before the client is told what it was good for */
+    if (is_kept)
         take_input(c);
 }
 

@@ -102,8 +102,8 @@ void client_tls_leave(struct client_login *l);
 
 /* client_auth.c: begins the exchange; true when the client is let in without one. */
 void client_auth_begin(struct client *c);
-/* A message of type 'p' has arrived. */
-void client_auth_message(struct client *c, const uint8_t *body, uint32_t len_bytes);
+/* A message of type 'p' has arrived. A password in it is wiped before the client is answered. */
+void client_auth_message(struct client *c, uint8_t *body, uint32_t len_bytes);
 /* client_auth.c: the method has been satisfied without a password; is the user one of ours? */
 void client_auth_trusted(struct client *c);
 /* client_login.c: authentication has succeeded. */

@@ -87,7 +87,7 @@ void places_refused_enter(struct client *c);
 void places_refused_leave(struct client *c);
 
 /* client_login.c, client_auth.c */
-void client_login_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
+void client_login_input(struct client *c, uint8_t *data, uint32_t len_bytes);
 void client_login_free(struct client *c);
 /* A server of the pool is at hand (or its parameters are known): the login ends. server: the one that stays
  * with the client, or NULL. */
