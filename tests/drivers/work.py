@@ -34,8 +34,22 @@ def length(answer, argument):
     return len(answer) if answer == argument * 2 else "wrong"
 
 
-def threads(work):
-    """work(n) for all clients at once; ends the program with 1 when one of them fails."""
+def news(n):
+    """The channel that client n listens to, as do some others. It tells news to those of news(n + 1), each as "n number process-id"."""
+    return f"news_{n % 3}"
+
+
+def heard(notifications):
+    """What has come as (process id, payload), by who sent it; each must know itself by the id that came with it."""
+    by_sender = {}
+    for pid, payload in notifications:
+        sender, number, known = payload.split()
+        by_sender.setdefault(int(sender), []).append(number if int(known) == pid else f"{number} of somebody else")
+    return " ".join(f"{sender}:{','.join(numbers)}" for sender, numbers in sorted(by_sender.items()))
+
+
+def at_once(work, count=CLIENTS):
+    """work(n) in as many threads; ends the program with 1 when one of them fails."""
     failed = []
 
     def run(n):
@@ -45,9 +59,16 @@ def threads(work):
             failed.append(n)
             traceback.print_exc()
 
-    started = [threading.Thread(target=run, args=(n,)) for n in range(CLIENTS)]
+    started = [threading.Thread(target=run, args=(n,)) for n in range(count)]
     for thread in started:
         thread.start()
     for thread in started:
         thread.join()
-    sys.exit(1 if failed else 0)
+    if failed:
+        sys.exit(1)
+
+
+def threads(work):
+    """work(n) for all clients at once, which ends the program."""
+    at_once(work)
+    sys.exit(0)

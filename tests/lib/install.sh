@@ -10,7 +10,7 @@ PGS_PACKAGES_POSTGRES="postgresql postgresql-contrib postgresql-client"
 PGS_PACKAGES_TEST="clang clang-format llvm libcmocka-dev openssl python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-psycopg python3-psycopg2 python3-asyncpg python3-sqlalchemy python3-prometheus-client python3-configargparse check-postgres iproute2 procps strace mandoc xz-utils git"
 
 # Drivers: a run whose driver is missing is skipped.
-PGS_PACKAGES_DRIVERS="python3-django libpostgresql-jdbc-java php-cli php-pgsql ruby-pg libdbd-pg-perl"
+PGS_PACKAGES_DRIVERS="python3-django libpostgresql-jdbc-java php-cli php-pgsql ruby-pg ruby-activerecord libdbd-pg-perl"
 
 PGS_PACKAGES_IMAGE="buildah debootstrap docker-compose python3-venv util-linux"
 

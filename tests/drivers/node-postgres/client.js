@@ -2,7 +2,7 @@
 'use strict';
 const { Client } = require('pg');
 const Cursor = require('pg-cursor');
-const { rounds, sql, text, say, length, atOnce } = require('../work.js');
+const { clients, rounds, sql, text, say, length, atOnce } = require('../work.js');
 
 async function work(n) {
   const client = new Client({ host: process.env.PGHOST, port: Number(process.env.PGPORT), user: process.env.PGUSER,
@@ -64,22 +64,60 @@ async function work(n) {
   await client.end();
 }
 
-// Notifications of its own: all, in order, and by whom; none after a rollback or UNLISTEN.
+// Each hears what others say on one of three channels, while it says something else or nothing: all, in order and by whom.
+const news = (n) => `news_${n % 3}`;
+const allListen = meeting();
+const allTold = meeting();
+
 async function listen(client, n) {
   const heard = [];
-  const end = new Promise((resolve) => client.on('notification', (message) => {
-    heard.push(`${message.payload}${message.processId === client.processID ? '' : ' of somebody else'}`);
-    if (message.payload === 'end') resolve();
-  }));
+  const ends = [];
+  client.on('notification', (message) => {
+    const [sender, number, known] = message.payload.split(' ');
+    if (number === 'end') ends.shift()();
+    else heard.push([Number(sender), Number(known) === message.processId ? number : `${number} of somebody else`]);
+  });
+  const tell = (channel, what) => client.query('SELECT pg_notify($1, $2)', [channel, `${n} ${what} ${client.processID}`]);
+  const readToTheEnd = async () => {
+    const end = new Promise((resolve) => ends.push(resolve));
+    await tell(`own_${n}`, 'end');
+    await end;
+    const bySender = {};
+    for (const [sender, number] of heard.splice(0)) (bySender[sender] ||= []).push(number);
+    return Object.entries(bySender).map(([sender, numbers]) => `${sender}:${numbers}`).join(' ');
+  };
   await client.query('BEGIN');
   await client.query(`LISTEN rolled_back_${n}`);
   await client.query('ROLLBACK');
-  await client.query(`LISTEN own_${n}`);
-  for (let i = 0; i < 3; i++) await client.query('SELECT pg_notify($1, $2)', [`own_${n}`, `${i}`]);
-  await client.query(`LISTEN end_${n}; UNLISTEN own_${n}`);
-  await client.query(`NOTIFY rolled_back_${n}, 'rolled back'; NOTIFY own_${n}, 'late'; NOTIFY end_${n}, 'end'`);
-  await end;
-  say(n, '+ heard', heard.join(', '));
+  await client.query(`LISTEN own_${n}; LISTEN aside_${n}`);
+  await client.query(`LISTEN ${news(n)}`);
+  await tell(`aside_${n}`, 'aside');
+  await allListen();
+  for (let i = 0; i < 3; i++) await tell(news(n + 1), i);
+  await client.query('BEGIN');
+  await Promise.all([3, 4].map((i) => tell(news(n + 1), i)));
+  await client.query('COMMIT');
+  await client.query('BEGIN');
+  await tell(news(n + 1), 'rolled back');
+  await client.query('ROLLBACK');
+  await client.query(`NOTIFY ${news(n + 1)}, '${n} 5 ${client.processID}'`);
+  await allTold();
+  say(n, '+ heard', await readToTheEnd());
+  await client.query(`UNLISTEN aside_${n}`);
+  await client.query(`NOTIFY rolled_back_${n}, '${n} rolled-back 0'; NOTIFY aside_${n}, '${n} late 0'`);
+  say(n, '+ heard after UNLISTEN', await readToTheEnd());
+  await client.query('UNLISTEN *');
+}
+
+// Nobody goes on before all have come.
+function meeting() {
+  let come = 0;
+  let all;
+  const met = new Promise((resolve) => { all = resolve; });
+  return () => {
+    if (++come === clients) all();
+    return met;
+  };
 }
 
 function take(cursor, count) {
