@@ -444,6 +444,7 @@ def test_reload_while_it_is_under_way(make, pg):
         before = [ask(), ask()]
         util.wait_until(lambda: pg.backends("wait_event_type = 'Lock' AND query LIKE '%aq_before%'") == 1, "the first question")
         pooler.admin("RELOAD", password="adm")
+        pooler.admin("SHOW CLIENTS", password="adm")  # every worker has the settings when it has answered
         after = [ask(), ask()]
         util.wait_until(lambda: pg.backends("wait_event_type = 'Lock' AND query LIKE '%aq_before%'") == 2, "one more question")
         lock.execute("SELECT pg_advisory_unlock(4712)")
