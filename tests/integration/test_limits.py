@@ -156,11 +156,16 @@ def test_server_check_query(make_pooler, pg):
         assert int(client.value("SELECT last_value FROM checks")) >= 3
 
 
-def test_server_reset_query_always(make_pooler):
-    pooler = make_pooler(settings={"server_reset_query": "SET work_mem = '3MB'", "server_reset_query_always": 1, "default_pool_size": 1})
-    with pooler.wire() as client:
+@pytest.mark.parametrize("state, mine, others", [("ignore", "3MB", "3MB"), ("track", "9MB", "4MB")])
+def test_server_reset_query_always(make_pooler, state, mine, others):
+    """Between two transactions; with settings that follow clients it comes ahead of what each of them is to have."""
+    pooler = make_pooler(settings={"server_reset_query": "SET work_mem = '3MB'", "server_reset_query_always": 1, "default_pool_size": 1,
+                                   "session_state": state})
+    with pooler.wire() as client, pooler.wire() as other:
         client.query("SET work_mem = '9MB'")
-        wait_until(lambda: client.value("SHOW work_mem") == "3MB", "the reset query to have run")
+        for _ in range(3):
+            assert client.value("SHOW work_mem") == mine
+            assert other.value("SHOW work_mem") == others
 
 
 def test_server_reset_query_is_for_session_mode(make_pooler):
