@@ -12,6 +12,11 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.BrokenBarrierException;
+import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.postgresql.PGConnection;
 import org.postgresql.PGNotification;
 
@@ -24,10 +29,14 @@ public final class Client implements AutoCloseable {
     "",
     "prepareThreshold=1&autosave=always",
     "prepareThreshold=2&preparedStatementCacheQueries=0&binaryTransfer=true",
-    "preferQueryMode=simple",
+    "preferQueryMode=simple&readOnlyMode=always",
     "preferQueryMode=extendedCacheEverything&prepareThreshold=-1&autosave=conservative",
     "preferQueryMode=extendedForPrepared&preparedStatementCacheQueries=3",
   };
+
+  private static final int CLIENTS = Integer.parseInt(System.getenv("CLIENTS"));
+  private static final CyclicBarrier ALL_LISTEN = new CyclicBarrier(CLIENTS);
+  private static final CyclicBarrier ALL_TOLD = new CyclicBarrier(CLIENTS);
 
   private final int n;
   private final Connection connection;
@@ -187,13 +196,72 @@ public final class Client implements AutoCloseable {
       }
     }
     changes.close();
+    for (int turn = 0; turn < 4; turn++) {
+      tenant(turn);
+    }
+    connection.setSchema("public");
     listen();
   }
 
-  /** Notifications of its own: all, in order, and by whom; none after a rollback or UNLISTEN. */
+  private String one(String sql) throws SQLException {
+    try (Statement statement = connection.createStatement(); ResultSet rows = statement.executeQuery(sql)) {
+      return rows.next() ? rows.getString(1) : "no row";
+    }
+  }
+
+  /** What Hibernate and its kind do to a session: a schema, an isolation level, a look at what is there, and who may write. */
+  private void tenant(int turn) throws SQLException {
+    String schema = "tenant_" + (n + turn) % 3;
+    connection.setSchema(schema);
+    connection.setTransactionIsolation(turn % 2 == 0 ? Connection.TRANSACTION_SERIALIZABLE : Connection.TRANSACTION_READ_COMMITTED);
+    List<String> found = new ArrayList<>();
+    try (ResultSet columns = connection.getMetaData().getColumns(null, connection.getSchema(), "%", "%")) {
+      while (columns.next()) {
+        found.add(columns.getString("TABLE_NAME") + "." + columns.getString("COLUMN_NAME") + ":" + columns.getString("TYPE_NAME"));
+      }
+    }
+    say("+ metadata", turn, found, one("SELECT increment_by FROM pg_sequences WHERE sequencename = 'thing_seq' AND schemaname = current_schema()"));
+    connection.setReadOnly(turn >= 2);
+    connection.setAutoCommit(false);
+    String settings = one("SHOW search_path") + " " + one("SHOW transaction_isolation") + " " + one("SHOW transaction_read_only");
+    String tenant = one("SELECT tenant FROM whose");
+    String state = sqlstate(() -> {
+      try (PreparedStatement insert = connection.prepareStatement("INSERT INTO thing (id, client) VALUES (nextval('thing_seq'), ?)")) {
+        insert.setInt(1, n);
+        insert.executeUpdate();
+      }
+    });
+    if (turn == 1) {
+      connection.commit();
+    } else {
+      if (state.equals("no error")) {
+        connection.setSchema("public"); // it is taken back
+      }
+      connection.rollback();
+    }
+    connection.setAutoCommit(true);
+    connection.setReadOnly(false);
+    say("+ tenant", turn, tenant, settings, state, one("SELECT count(*) FROM thing WHERE client = " + n), one("SHOW default_transaction_isolation"),
+        one("SHOW default_transaction_read_only"));
+  }
+
+  private static void makeTenants() throws SQLException {
+    try (Client setup = new Client(0); Statement statement = setup.connection.createStatement()) {
+      for (int i = 0; i < 3; i++) {
+        statement.execute(String.format("DROP SCHEMA IF EXISTS tenant_%d CASCADE; CREATE SCHEMA tenant_%d; SET search_path = tenant_%d;"
+            + "CREATE TABLE thing (id bigint PRIMARY KEY, client int, own_%d text); CREATE SEQUENCE thing_seq INCREMENT 50;"
+            + "CREATE VIEW whose AS SELECT %d AS tenant", i, i, i, i, i));
+      }
+    }
+  }
+
+  private static String news(int n) {
+    return "news_" + n % 3;
+  }
+
+  /** News from others, all, in order and by whom, while it says something else or nothing; none after a rollback or UNLISTEN. */
   private void listen() throws SQLException {
     PGConnection own = connection.unwrap(PGConnection.class);
-    List<String> heard = new ArrayList<>();
     try (Statement statement = connection.createStatement();
         PreparedStatement notify = connection.prepareStatement("SELECT pg_notify(?, ?)")) {
       connection.setAutoCommit(false);
@@ -203,31 +271,63 @@ public final class Client implements AutoCloseable {
       for (int i = 0; i < 7; i++) {
         statement.execute("LISTEN own_" + n);
       }
+      statement.execute("LISTEN aside_" + n);
+      statement.execute("LISTEN " + news(n));
+      tell(notify, own, "aside_" + n, "aside");
+      await(ALL_LISTEN);
       for (int i = 0; i < 7; i++) {
-        notify.setString(1, "own_" + n);
-        notify.setString(2, "" + i);
-        notify.execute();
+        tell(notify, own, news(n + 1), i);
       }
-      hear(own, heard, 7);
-      statement.execute("UNLISTEN own_" + n);
-      statement.execute("LISTEN end_" + n);
-      statement.execute("NOTIFY rolled_back_" + n + ", 'rolled back'");
-      statement.execute("NOTIFY own_" + n + ", 'late'");
-      statement.execute("NOTIFY end_" + n + ", 'end'");
-      hear(own, heard, 8);
+      connection.setAutoCommit(false);
+      tell(notify, own, news(n + 1), 7);
+      tell(notify, own, news(n + 1), 8);
+      connection.commit();
+      tell(notify, own, news(n + 1), "rolled back");
+      connection.rollback();
+      connection.setAutoCommit(true);
+      statement.execute("NOTIFY " + news(n + 1) + ", '" + n + " 9 " + own.getBackendPID() + "'");
+      await(ALL_TOLD);
+      tell(notify, own, "own_" + n, "end");
+      say("+ heard", hear(own));
+      statement.execute("UNLISTEN aside_" + n);
+      tell(notify, own, "rolled_back_" + n, "rolled back");
+      tell(notify, own, "aside_" + n, "late");
+      tell(notify, own, "own_" + n, "end");
+      say("+ heard after UNLISTEN", hear(own));
+      statement.execute("UNLISTEN *");
     }
-    say("+ heard", heard);
   }
 
-  private static void hear(PGConnection own, List<String> heard, int count) throws SQLException {
-    while (heard.size() < count) {
-      PGNotification[] more = own.getNotifications(10000);
+  private void tell(PreparedStatement notify, PGConnection own, String channel, Object what) throws SQLException {
+    notify.setString(1, channel);
+    notify.setString(2, n + " " + what + " " + own.getBackendPID());
+    notify.execute();
+  }
+
+  private static void await(CyclicBarrier meeting) {
+    try {
+      meeting.await(300, TimeUnit.SECONDS);
+    } catch (InterruptedException | BrokenBarrierException | TimeoutException error) {
+      throw new IllegalStateException(error);
+    }
+  }
+
+  /** What has come until its own end, by who sent it; each must know itself by the id that came with it. */
+  private static Map<Integer, List<String>> hear(PGConnection own) throws SQLException {
+    Map<Integer, List<String>> heard = new TreeMap<>();
+    while (true) {
+      PGNotification[] more = own.getNotifications(120000);
       if (more == null || more.length == 0) {
-        heard.add("nothing in ten seconds");
-        return;
+        throw new IllegalStateException("nothing came after " + heard);
       }
       for (PGNotification one : more) {
-        heard.add(one.getParameter() + (one.getPID() == own.getBackendPID() ? "" : " of somebody else"));
+        String[] words = one.getParameter().split(" ");
+        String known = words[words.length - 1];
+        if (words[1].equals("end")) {
+          return heard;
+        }
+        heard.computeIfAbsent(Integer.valueOf(words[0]), sender -> new ArrayList<>())
+            .add(words[1] + (known.equals("" + one.getPID()) ? "" : " of somebody else"));
       }
     }
   }
@@ -237,12 +337,11 @@ public final class Client implements AutoCloseable {
     connection.close();
   }
 
-  public static void main(String[] arguments) throws InterruptedException {
-    int clients = Integer.parseInt(System.getenv("CLIENTS"));
+  public static void main(String[] arguments) throws InterruptedException, SQLException {
+    makeTenants();
     int rounds = Integer.parseInt(System.getenv("ROUNDS"));
     List<Thread> threads = new ArrayList<>();
-    boolean[] failed = new boolean[1];
-    for (int n = 0; n < clients; n++) {
+    for (int n = 0; n < CLIENTS; n++) {
       int number = n;
       Thread thread = new Thread(() -> {
         try (Client client = new Client(number)) {
@@ -253,7 +352,7 @@ public final class Client implements AutoCloseable {
           client.say("end", client.value("END", number));
         } catch (Throwable error) {
           error.printStackTrace();
-          failed[0] = true;
+          System.exit(1); // others would wait for it
         }
       });
       threads.add(thread);
@@ -262,6 +361,5 @@ public final class Client implements AutoCloseable {
     for (Thread thread : threads) {
       thread.join();
     }
-    System.exit(failed[0] ? 1 : 0);
   }
 }

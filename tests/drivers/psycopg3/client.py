@@ -1,11 +1,15 @@
 """The work with psycopg 3: statements prepared at once or after five uses; pipelines, COPY and cursors beside it."""
 import os
+import select
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 import psycopg  # noqa: E402
-from work import DATABASE, DSN, ROUNDS, length, say, sql, text, threads  # noqa: E402
+from work import CLIENTS, DATABASE, DSN, ROUNDS, heard, length, news, say, sql, text, threads  # noqa: E402
+
+all_listen, all_told = threading.Barrier(CLIENTS), threading.Barrier(CLIENTS)
 
 
 def one_round(conn, n, i):
@@ -74,7 +78,61 @@ def with_copy_and_cursors(conn, n):
         cursor.execute("DELETE FROM work WHERE client = %s AND id >= %s", (n, 3000))
 
 
+def listen(conn, n):
+    """News from others, all, in order and by whom, while it says something else or nothing; none after a rollback or UNLISTEN."""
+    came = []
+    conn.add_notify_handler(lambda notify: came.append((notify.pid, notify.payload)))
+    pid = conn.info.backend_pid
+    end = (pid, f"{n} end {pid}")
+
+    def tell(channel, what):
+        conn.execute("SELECT pg_notify(%s, %s)", (channel, f"{n} {what} {pid}"))
+
+    def read_to_the_end():
+        while end not in came:
+            assert select.select([conn], [], [], 120)[0], f"client {n} has heard {came}"
+            conn.pgconn.consume_input()
+            while (notify := conn.pgconn.notifies()) is not None:
+                came.append((notify.be_pid, notify.extra.decode()))
+        return heard(came)
+
+    with conn.transaction(force_rollback=True):
+        conn.execute(f"LISTEN rolled_back_{n}")
+    conn.execute(f"LISTEN own_{n}")
+    conn.execute(f"LISTEN aside_{n}")
+    conn.execute(f"LISTEN {news(n)}")
+    tell(f"aside_{n}", "aside")
+    all_listen.wait(300)
+    for i in range(3):
+        tell(news(n + 1), i)
+    with conn.transaction():
+        tell(news(n + 1), 3)
+        tell(news(n + 1), 4)
+    with conn.transaction(force_rollback=True):
+        tell(news(n + 1), "rolled back")
+    conn.execute(f"NOTIFY {news(n + 1)}, '{n} 5 {pid}'")
+    all_told.wait(300)
+    tell(f"own_{n}", "end")
+    say(n, "+ heard", read_to_the_end())
+    came.clear()
+    conn.execute(f"UNLISTEN aside_{n}")
+    tell(f"aside_{n}", "late")
+    tell(f"rolled_back_{n}", "rolled back")
+    tell(f"own_{n}", "end")
+    say(n, "+ heard after UNLISTEN", read_to_the_end())
+    conn.execute("UNLISTEN *")
+
+
 def work(n):
+    try:
+        session(n)
+    except BaseException:
+        all_listen.abort()  # nobody waits for one that has failed
+        all_told.abort()
+        raise
+
+
+def session(n):
     with psycopg.connect(**DSN, dbname=DATABASE, autocommit=True) as conn:
         conn.prepare_threshold = n % 3 * 5 or 1  # 1, 5, 10; 5 is psycopg's own
         conn.prepared_max = 100 if n % 2 else 3  # with 3, the oldest is deallocated, by SQL
@@ -85,6 +143,7 @@ def work(n):
         with_copy_and_cursors(conn, n)
         if psycopg.Pipeline.is_supported():
             with_pipeline(conn, n)
+        listen(conn, n)
         say(n, "end", conn.execute(sql("END", n, "%s"), (n,)).fetchone()[0])
 
 
