@@ -129,7 +129,9 @@ static bool add_setting(struct session_changes *j, const struct session_op *op)
 {
     const bool is_set = op->kind == SQL_SESSION_SET;
 
-    if (op->name[0] == '\0' || is_of_transaction(op->name) || strlen(op->name) > PARAMS_MAX_NAME_BYTES)
+    if (op->name[0] == '\0') /* set_config() of which setting only the server knows */
+        return op->is_local || add(j, CHANGE_SET, "", NULL, false);
+    if (is_of_transaction(op->name) || strlen(op->name) > PARAMS_MAX_NAME_BYTES)
         return true;
     forget_older(j, op->name, op->is_local);
     if (op->is_call && !op->is_certain) /* nobody knows whether it was made */
@@ -243,6 +245,10 @@ static bool is_reported(const struct session_sets *sets, const char *name)
 
 static bool apply_set(const struct session_change *c, struct session_sets *sets)
 {
+    if (c->name[0] == '\0') {
+        sets->is_doubtful = true;
+        return true;
+    }
     if (is_reported(sets, c->name) || !is_kept(c->name))
         return true;
     if (c->value == NULL) {

@@ -79,7 +79,12 @@ static unsigned look_at_start(const char *text, uint32_t at, uint32_t len_bytes)
         struct sql_lexer l = {.text = text, .len_bytes = len_bytes, .at = at, .standard_strings = true};
         at = sql_lexer_next(&l).start;
     }
-    return SQL_LOOK_COMMAND | (len_bytes - at >= 3 ? look_at_letters(text + at) : SQL_LOOK_NOTHING);
+    if (len_bytes - at < 3) {
+        const char ends[] = {at < len_bytes ? text[at] : '\0', at + 1 < len_bytes ? text[at + 1] : '\0',
+                             '\0'};
+        return SQL_LOOK_COMMAND | look_at_letters(ends);
+    }
+    return SQL_LOOK_COMMAND | look_at_letters(text + at);
 }
 
 /* ---- what may stand anywhere ---- */

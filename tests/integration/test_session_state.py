@@ -44,6 +44,7 @@ CHANGES = [
     ("SELECT set_config('work_mem', '5MB', false)", "work_mem", "5MB", "4MB"),
     ("SELECT 1, pg_catalog.set_config('work_mem', (5 * 1024)::text, false)", "work_mem", "5MB", "4MB"),
     ("SELECT length(set_config('work_mem', '5MB', false))", "work_mem", "5MB", "4MB"),
+    ("SELECT set_config(name, '5MB', false) FROM pg_settings WHERE name = 'work_mem'", "work_mem", "5MB", "4MB"),
     ("SET ROLE other", "role", "other", "none"),
     ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", "default_transaction_isolation", "serializable", "read committed"),
     ("SET XML OPTION DOCUMENT", "xmloption", "document", "content"),
