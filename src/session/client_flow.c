@@ -339,6 +339,8 @@ static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t l
     if (!stream_is_drained(&s->stream))
         return 0;
     outgoing_init(&o, data);
+    if (unlikely(c->remain_bytes > 0) && c->remain_bytes <= len_bytes)
+        s->turn_us = c->shard->now_us; /* what it asks for begins now, however long it took to send */
     while (at < len_bytes) {
         if (c->remain_bytes > 0) {
             uint32_t n = len_bytes - at < c->remain_bytes ? len_bytes - at : c->remain_bytes;

@@ -195,6 +195,19 @@ def test_query_timeout_lets_the_quick_ones_be(make_pooler, pg, mode):
     nobody_else_was_struck(pooler, "query_timeout")
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_query_timeout_begins_when_the_query_is_there(make_pooler, mode):
+    """One whose text takes longer than the limit to arrive, and which takes its time then."""
+    pooler = make(make_pooler, "query_timeout", mode, limit=2)
+    with pooler.wire() as client:
+        slow = wire.query("SELECT pg_sleep(1.3), '" + "x" * 100000 + "'")
+        for piece, pause in ((slow[:50000], 1), (slow[50000:-1], 1.2), (slow[-1:], 0)):
+            client.send(piece)
+            time.sleep(pause)
+        assert client.trace() == "TDCZ"
+    assert pooler.closes("query_timeout") == 0
+
+
 # ---- transactions --------------------------------------------------------------
 
 @pytest.mark.sanitizer
