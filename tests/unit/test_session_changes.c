@@ -343,7 +343,7 @@ static void check_in_force(struct session *s, const struct model *m)
 
     assert_true(session_changes_in_force(&s->changes, &sets));
     for (int i = 0; i < NAMES; i++) {
-        char name[8], value[16];
+        char name[16], value[16];
         snprintf(name, sizeof(name), "n%d", i);
         snprintf(value, sizeof(value), "%d", m->now.in_force[i]);
         const char *got = params_get(sets.client, name);
