@@ -189,7 +189,7 @@ def test_what_no_cancel_can_end(make_pooler, pg, how):
 @pytest.mark.parametrize("protocol", ["simple", "extended", "pipeline"])
 def test_query_that_waits_is_cancelled(make_pooler, mode, protocol):
     """No server has got anything of it: 57014, and the session goes on; what was sent behind it waits anew, for as long."""
-    pooler = make(make_pooler, "query_timeout", mode, settings={"default_pool_size": 1}, limit=PATIENCE)
+    pooler = make(make_pooler, "query_timeout", mode, settings={"default_pool_size": 1, "query_wait_notify": 0}, limit=PATIENCE)
     with pooler.wire(user="alice") as other, pooler.wire() as client, pooler.wire() as holder:
         other.query("BEGIN")
         holder.query("BEGIN")
