@@ -618,8 +618,9 @@ static const struct config_option options[] = {
         "failed transaction nothing can be prepared, so what follows its end in the same text (ROLLBACK; "
         "EXECUTE a) needs a server that has it already."),
     BOOL(strict, "0", R | OURS,
-         "With session_state = track, the server is asked after each transaction which settings its session "
-         "has (pg_settings), so that those changed by functions follow the client, too. It costs a query to "
+         "With session_state = track or pin, the server is asked after each transaction which settings its "
+         "session has (pg_settings), so that those changed by functions follow the client, too. It costs a "
+         "query to "
          "the server for each transaction, some hundred microseconds of work there, during which the "
          "server serves nobody; the client has its answer before."),
     ENUM(timeout_action, "disconnect", timeout_actions, R | OURS,
