@@ -65,7 +65,9 @@ def test_fair_waiting(make_pooler, burst, slack):
         for number, client in enumerate(clients[1:], 1):
             client.send(wire.query("SELECT extract(epoch FROM clock_timestamp()), pg_sleep(0.002)"))
             wait_until(lambda n=number: pooler.pool()["cl_waiting"] == n, "the client to be queued")
-        time.sleep(2 * slack if slack < 1 else 0)  # the last one has waited for the bound in time, too
+        if slack < 1:  # the last one, too
+            wait_until(lambda: all(row["wait"] * 1e6 + row["wait_us"] > 2e6 * slack for row in pooler.clients()
+                                   if row["state"] == "waiting"), "each to have waited for the bound in time")
         clients[0].query("COMMIT")
         served = [float(next(m for m in client.until() if m.kind == "D").row()[0]) for client in clients[1:]]
         overtaken = [sum(later < when for later in served[number + 1:]) for number, when in enumerate(served)]
