@@ -298,7 +298,7 @@ def test_peers_without_an_id_of_ones_own(make_pooler):
 def test_pgbouncer_as_a_peer(make_pooler, pg):
     """Each forwards the other's requests."""
     own = make_pooler(start=False, settings={"peer_id": 1})
-    other = Pooler(pg, settings={"peer_id": 2, "workers": None}, peers={1: f"host=127.0.0.1 port={own.port}"})
+    other = Pooler(pg, settings={"peer_id": 2, "workers": None, "http_listen": None}, peers={1: f"host=127.0.0.1 port={own.port}"})
     own.peers = {2: f"host=127.0.0.1 port={other.port}"}
     own.write_config()
     own.start()
