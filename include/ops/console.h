@@ -45,6 +45,8 @@ struct console_hooks {
     /* False: nothing has changed; error says why, one line per problem. changes: to be filled. */
     bool (*reload)(void *arg, struct config_changes *changes, struct buf *error);
     bool (*set)(void *arg, const char *key, const char *value, struct buf *error);
+    /* What the last of these changed holds with every worker. */
+    bool (*is_in_force)(void *arg);
     /* database NULL = the whole. Pausing starts here and goes on; is_paused_done(): all servers have gone. */
     void (*pause)(void *arg, struct pool_database *database);
     bool (*is_paused_done)(void *arg, struct pool_database *database);

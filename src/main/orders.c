@@ -137,6 +137,11 @@ static bool hook_set(void *arg, const char *key, const char *value, struct buf *
     return control_set(arg, key, value, error);
 }
 
+static bool hook_is_in_force(void *arg)
+{
+    return ((struct control *)arg)->configs_under_way == 0;
+}
+
 static void hook_pause(void *arg, struct pool_database *database)
 {
     control_pause(arg, database);
@@ -213,6 +218,7 @@ struct console *control_new_console(struct control *ctl)
         .is_paused_done = hook_is_paused_done,
         .resume = hook_resume,
         .reconnect = hook_reconnect,
+        .is_in_force = hook_is_in_force,
         .is_close_done = hook_is_close_done,
         .kill = hook_kill,
         .kill_client = hook_kill_client,

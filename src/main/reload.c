@@ -120,6 +120,8 @@ void control_config_taken(struct control *ctl)
     if (ctl->is_reloading)
         systemd_notify("READY=1");
     ctl->is_reloading = false;
+    if (ctl->console != NULL)
+        console_tick(ctl->console, clock_now_us());
 }
 
 /* Settings on their way into force. */

@@ -117,7 +117,7 @@ static enum command_outcome set_unknown(struct session *s, const char *key)
 
 static enum command_outcome run_set(struct session *s, const struct statement *st, struct result *r)
 {
-    enum command_outcome outcome = COMMAND_DONE;
+    enum command_outcome outcome;
     struct buf error;
 
     if (guc_is_ignored(st->name)) {
@@ -129,10 +129,12 @@ static enum command_outcome run_set(struct session *s, const struct statement *s
     if (option_find(st->name) < 0)
         return set_unknown(s, st->name);
     buf_init(&error, 0);
-    if (hooks_of(s)->set(hooks_of(s)->arg, st->name, st->value, &error))
+    if (hooks_of(s)->set(hooks_of(s)->arg, st->name, st->value, &error)) {
         snprintf(s->tag, sizeof(s->tag), "SET %s=%s", st->name, st->value);
-    else
+        outcome = wait_for_settings(s);
+    } else {
         outcome = command_failed(s, "22023", "SET failed", buf_cstr(&error));
+    }
     buf_free(&error);
     return outcome;
 }

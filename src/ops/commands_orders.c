@@ -59,7 +59,21 @@ enum command_outcome run_on_database(struct session *s, const struct statement *
     return st->command->order(s, db);
 }
 
+static enum command_outcome wait_for(struct session *s, enum session_wait wait, struct pool_database *db)
+{
+    s->wait = wait;
+    s->waits_for = db;
+    return COMMAND_WAITS;
+}
+
 /* ---- settings ---- */
+
+enum command_outcome wait_for_settings(struct session *s)
+{
+    struct console_hooks *hooks = hooks_of(s);
+
+    return hooks->is_in_force(hooks->arg) ? COMMAND_DONE : wait_for(s, WAIT_SETTINGS, NULL);
+}
 
 const struct column reload_columns[] = {
     {"kind", 's'}, {"name", 's'}, {"old", 's'}, {"new", 's'}, {"effect", 's'},
@@ -94,7 +108,8 @@ enum command_outcome run_reload(struct session *s, const struct statement *st, s
     config_changes_init(&changes);
     if (hooks_of(s)->reload(hooks_of(s)->arg, &changes, &error)) {
         put_changes(r, &changes);
-        outcome = command_done(s, "RELOAD");
+        command_done(s, "RELOAD");
+        outcome = wait_for_settings(s);
     } else {
         outcome =
             command_failed(s, "F0000", "RELOAD failed, see logs for additional details", buf_cstr(&error));
@@ -105,13 +120,6 @@ enum command_outcome run_reload(struct session *s, const struct statement *st, s
 }
 
 /* ---- databases ---- */
-
-static enum command_outcome wait_for(struct session *s, enum session_wait wait, struct pool_database *db)
-{
-    s->wait = wait;
-    s->waits_for = db;
-    return COMMAND_WAITS;
-}
 
 enum command_outcome order_pause(struct session *s, struct pool_database *db)
 {

@@ -108,6 +108,7 @@ static enum command_outcome check(struct session *s)
     case WAIT_PAUSE: return check_pause(s);
     case WAIT_KILL: return check_kill(s);
     case WAIT_KILL_CLIENT: return check_kill_client(s);
+    case WAIT_SETTINGS: return hooks->is_in_force(hooks->arg) ? COMMAND_DONE : COMMAND_WAITS;
     case WAIT_CLOSE: return hooks->is_close_done(hooks->arg, s->waits_for) ? COMMAND_DONE : COMMAND_WAITS;
     case WAIT_NONE:
     case WAIT_GATHER:

@@ -122,6 +122,8 @@ enum command_outcome command_failed_name(struct session *s, const char *sqlstate
 
 extern const struct column reload_columns[];
 extern const uint16_t n_reload_columns;
+/* What was changed is answered for when all workers have taken it up: from then on nobody meets what was. */
+enum command_outcome wait_for_settings(struct session *s);
 enum command_outcome run_reload(struct session *s, const struct statement *st, struct result *r);
 enum command_outcome run_suspend(struct session *s, const struct statement *st, struct result *r);
 enum command_outcome run_kill_client(struct session *s, const struct statement *st, struct result *r);
@@ -158,6 +160,7 @@ enum session_wait {
     WAIT_KILL,        /* for the workers, then for servers to go */
     WAIT_KILL_CLIENT, /* for the workers */
     WAIT_CLOSE,       /* for servers that are to go */
+    WAIT_SETTINGS,    /* for the workers to have taken them up */
     WAIT_SELECT,      /* for a query */
 };
 

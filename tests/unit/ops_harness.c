@@ -101,6 +101,11 @@ static bool hook_set(void *arg, const char *key, const char *value, struct buf *
     return !h->set_fails;
 }
 
+static bool hook_is_in_force(void *arg)
+{
+    return !((struct harness *)arg)->workers_are_behind;
+}
+
 static const char *database_name(struct pool_database *d)
 {
     return d != NULL ? d->name : "*";
@@ -215,6 +220,7 @@ struct harness *harness_new(const char *ini)
         .is_paused_done = hook_is_paused_done,
         .resume = hook_resume,
         .reconnect = hook_reconnect,
+        .is_in_force = hook_is_in_force,
         .is_close_done = hook_is_close_done,
         .kill = hook_kill,
         .kill_client = hook_kill_client,

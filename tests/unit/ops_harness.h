@@ -23,7 +23,7 @@ struct harness {
     struct session_config config;
     int64_t now_us;
     struct buf calls; /* "reload; pause app; ..." */
-    bool reload_fails, reload_changes, set_fails, servers_left;
+    bool reload_fails, reload_changes, set_fails, servers_left, workers_are_behind;
     struct order order;           /* the one that is under way */
     struct mail_gather *asked[8]; /* mails to workers */
     int n_asked;

@@ -131,6 +131,32 @@ static void test_reload(void **state)
     check_calls(h, "reload;reload;reload;");
 }
 
+/* Whoever has the answer must not meet a worker with the settings of before. */
+static void test_settings_are_in_force_with_the_answer(void **state)
+{
+    struct harness *h = *state;
+
+    h->reload_changes = true;
+    h->workers_are_behind = true;
+    harness_query(h, "RELOAD; SET stats_period = 5; SHOW VERSION");
+    check_trace(h, "");
+    console_tick(h->console, h->now_us);
+    check_trace(h, "");
+    check_calls(h, "reload;");
+    h->workers_are_behind = false;
+    console_tick(h->console, h->now_us);
+    check_trace(h, T_RELOAD "D setting,stats_period,60,5,applied\nD database,app,host=a,~,applied\nC RELOAD\n"
+                            "C SET stats_period=5\n" T_VERSION "Z I\n");
+    h->workers_are_behind = true;
+    harness_query(h, "SET stats_period = 6");
+    check_trace(h, "");
+    harness_cancel(h, 0, 1); /* it is done already */
+    check_trace(h, "");
+    h->workers_are_behind = false;
+    console_tick(h->console, h->now_us);
+    check_trace(h, "C SET stats_period=6\nZ I\n");
+}
+
 static void test_pause(void **state)
 {
     struct harness *h = *state;
@@ -493,6 +519,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_help, harness_setup_admin, harness_teardown),
         cmocka_unit_test_setup_teardown(test_set, harness_setup_admin, harness_teardown),
         cmocka_unit_test_setup_teardown(test_reload, harness_setup_admin, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_settings_are_in_force_with_the_answer, harness_setup_admin,
+                                        harness_teardown),
         cmocka_unit_test_setup_teardown(test_pause, harness_setup_admin, harness_teardown),
         cmocka_unit_test_setup_teardown(test_disable, harness_setup_admin, harness_teardown),
         cmocka_unit_test_setup_teardown(test_shutdown, harness_setup_admin, harness_teardown),
