@@ -82,17 +82,26 @@ static void test_names_of_others(void **state)
 
 #define THREADS 4
 
+#define STEPS 400
+
+struct taker {
+    struct tls_tickets *tickets;
+    pthread_barrier_t *barrier;
+    struct tls_ticket_key keys[STEPS];
+    int n_not_found;
+};
+
+/* All at the same time of day: one that was held up for hours would find its key forgotten, and rightly. */
 static void *take(void *arg)
 {
-    struct tls_tickets *t = arg;
-    struct tls_ticket_key k, found;
+    struct taker *me = arg;
+    struct tls_ticket_key found;
 
-    for (int64_t at = 0; at < 400; at++) {
-        int64_t now_us = BOOT + at * TLS_TICKET_KEY_US / 10;
-        tls_tickets_newest(t, now_us, &k);
-        /* another may be ahead of us; but what we were given is good for as long as it has to be */
-        if (!tls_tickets_find(t, k.name, k.made_us, &found))
-            return arg;
+    for (int i = 0; i < STEPS; i++) {
+        int64_t now_us = BOOT + (i + 1) * TLS_TICKET_KEY_US / 10;
+        pthread_barrier_wait(me->barrier);
+        tls_tickets_newest(me->tickets, now_us, &me->keys[i]);
+        me->n_not_found += !tls_tickets_find(me->tickets, me->keys[i].name, now_us, &found);
     }
     return NULL;
 }
@@ -100,19 +109,26 @@ static void *take(void *arg)
 /* Threads that find the same key due make one, not one each. */
 static void test_many_threads(void **state)
 {
+    static struct taker takers[THREADS];
     struct tls_tickets *t = tls_tickets_new();
     pthread_t threads[THREADS];
-    struct tls_ticket_key k;
-    void *failed;
+    pthread_barrier_t barrier;
+    struct tls_ticket_key first;
 
     (void)state;
-    tls_tickets_newest(t, BOOT, &k);
-    for (int i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, take, t), 0);
+    assert_int_equal(pthread_barrier_init(&barrier, NULL, THREADS), 0);
+    tls_tickets_newest(t, BOOT, &first);
     for (int i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_join(threads[i], &failed), 0);
-        assert_null(failed);
+        takers[i] = (struct taker){.tickets = t, .barrier = &barrier};
+        assert_int_equal(pthread_create(&threads[i], NULL, take, &takers[i]), 0);
     }
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(takers[i].n_not_found, 0);
+        assert_memory_equal(takers[i].keys, takers[0].keys, sizeof(takers[0].keys));
+    }
+    pthread_barrier_destroy(&barrier);
     tls_tickets_free(t);
 }
 
