@@ -201,7 +201,8 @@ class Pooler:
             return ""
 
     def log_lines(self, pattern):
-        return [line for line in self.log().splitlines() if re.search(pattern, line)]
+        whole = self.log().rpartition("\n")[0]  # the last line may be half written
+        return [line for line in whole.splitlines() if re.search(pattern, line)]
 
     def wait_log(self, pattern, count=1, timeout=10):
         wait_until(lambda: len(self.log_lines(pattern)) >= count, f"log line /{pattern}/", timeout)
