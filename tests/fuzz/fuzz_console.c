@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "ops/console.h"
 #include "session/shard.h"
 #include "wire/codec.h"
@@ -72,9 +73,10 @@ static int64_t on_now(void *arg)
     return 1000 * USEC_PER_SEC;
 }
 
-static bool on_reload(void *arg, struct buf *error)
+static bool on_reload(void *arg, struct config_changes *changes, struct buf *error)
 {
     (void)arg;
+    (void)changes;
     buf_append_str(error, "no");
     return false;
 }
@@ -84,6 +86,12 @@ static bool on_set(void *arg, const char *key, const char *value, struct buf *er
     (void)arg;
     (void)error;
     return strlen(key) < 64 && strlen(value) < 1024;
+}
+
+static bool on_is_in_force(void *arg)
+{
+    (void)arg;
+    return !servers_left;
 }
 
 static void on_pause(void *arg, struct pool_database *d)
@@ -106,6 +114,47 @@ static bool on_resume(void *arg, struct pool_database *d)
     (void)arg;
     registry_set_paused(instance.registry, d, false);
     return was;
+}
+
+static void on_reconnect(void *arg, struct pool_database *d)
+{
+    (void)arg;
+    (void)d;
+}
+
+static bool on_is_close_done(void *arg, struct pool_database *d)
+{
+    (void)arg;
+    (void)d;
+    return !servers_left;
+}
+
+static struct order *on_kill(void *arg, struct pool_database *d)
+{
+    on_pause(arg, d);
+    return xcalloc(1, sizeof(struct order));
+}
+
+static struct order *on_kill_client(void *arg, uint64_t client_id)
+{
+    struct order *order = xcalloc(1, sizeof(*order));
+
+    (void)arg;
+    order->n_found = client_id % 2 == 1;
+    return order;
+}
+
+static bool on_is_order_done(void *arg, const struct order *order, int *n_found)
+{
+    (void)arg;
+    *n_found = order->n_found;
+    return !servers_left;
+}
+
+static void on_order_forget(void *arg, struct order *order)
+{
+    (void)arg;
+    free(order);
 }
 
 static void on_shutdown(void *arg, enum shutdown_mode mode)
@@ -202,9 +251,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .now_us = on_now,
         .reload = on_reload,
         .set = on_set,
+        .is_in_force = on_is_in_force,
         .pause = on_pause,
         .is_paused_done = on_is_paused_done,
         .resume = on_resume,
+        .reconnect = on_reconnect,
+        .is_close_done = on_is_close_done,
+        .kill = on_kill,
+        .kill_client = on_kill_client,
+        .is_order_done = on_is_order_done,
+        .order_forget = on_order_forget,
         .shutdown = on_shutdown,
     };
     struct console *c;
