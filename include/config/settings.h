@@ -77,10 +77,13 @@ enum config_target_session_attrs {
     TARGET_PREFER_STANDBY,
 };
 
-/* What the timeouts that end a running query or a transaction do. */
 /* session pooling: what a server is linked for first. */
 enum config_session_link { SESSION_LINK_QUERY, SESSION_LINK_LOGIN };
 
+/* After what DISCARD ALL is not run. */
+enum config_reset_query_skip { RESET_QUERY_SKIP_OFF, RESET_QUERY_SKIP_CERTAIN, RESET_QUERY_SKIP_SEEN };
+
+/* What the timeouts that end a running query or a transaction do. */
 enum config_timeout_action { TIMEOUT_ACTION_DISCONNECT, TIMEOUT_ACTION_CANCEL };
 
 /* Enum fields are int, so that the table can set them all alike; 0/1 switches are int as in
@@ -166,6 +169,7 @@ struct settings {
     int64_t server_login_retry_us;
     const char *server_reset_query;
     int server_reset_query_always;
+    int server_reset_query_skip; /* enum config_reset_query_skip */
     int server_round_robin;
     const char *server_tls13_ciphers;
     const char *server_tls_ca_file;

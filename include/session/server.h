@@ -73,6 +73,8 @@ struct server {
     uint8_t step;           /* enum server_step */
     bool is_first;          /* linked, and nothing of its client's has been sent yet */
     bool runs_reset_query;  /* RESET: server_reset_query, behind what else there is to remove */
+    bool may_skip_reset;    /* linked, and nothing has come that DISCARD ALL would have to take back */
+    bool has_inert_unnamed; /* ... and nothing that its unnamed statement would */
     bool needs_reset;       /* its last client was in session mode: server_reset_query is due */
     char setup_sqlstate[6]; /* of that ErrorResponse */
     char setup_error[200];

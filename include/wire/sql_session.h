@@ -56,6 +56,13 @@ enum {
  * whole. A NUL may end the text, and be counted in len_bytes. */
 unsigned sql_look(const char *text, uint32_t len_bytes) must_check;
 
+/*
+ * Is it certain that the text leaves nothing in its session, whatever the database contains? Transactions,
+ * SHOW, SELECTs of nothing but constants; also the empty text. A NUL may end the text, and be counted.
+ */
+#define SQL_INERT_MAX_BYTES 256u
+bool sql_is_inert(const char *text, uint32_t len_bytes) must_check;
+
 /* ---- one statement ---- */
 
 enum sql_session_kind {

@@ -164,6 +164,13 @@ static const struct config_option_name session_links[] = {
     {NULL, 0, false},
 };
 
+static const struct config_option_name reset_query_skips[] = {
+    {"off", RESET_QUERY_SKIP_OFF, NULL},
+    {"certain", RESET_QUERY_SKIP_CERTAIN, NULL},
+    {"seen", RESET_QUERY_SKIP_SEEN, NULL},
+    {NULL, 0, NULL},
+};
+
 static const struct config_option_name timeout_actions[] = {
     {"disconnect", TIMEOUT_ACTION_DISCONNECT, NULL},
     {"cancel", TIMEOUT_ACTION_CANCEL, NULL},
@@ -404,6 +411,15 @@ static const struct config_option options[] = {
         "Query that cleans a server connection up before the next client gets it."),
     INT(server_reset_query_always, "0", 0, INT_MAX, R,
         "1: run server_reset_query in all pool modes, not in session pooling only."),
+    ENUM(server_reset_query_skip, "certain", reset_query_skips, R | OURS,
+         "Where a server_reset_query that is DISCARD ALL is not run, as there is nothing to discard. off: "
+         "nowhere. certain: after clients that have sent nothing but transaction commands, SHOW and SELECTs "
+         "of "
+         "constants. seen: also after others, when none of what they sent says that it leaves anything: no "
+         "SET, "
+         "no PREPARE, no LISTEN and so on, and no prepared statement that has a name. What functions, "
+         "triggers "
+         "and rules leave, and the last values of sequences, are not seen."),
     INT(server_round_robin, "0", 0, INT_MAX, R,
         "1: use idle server connections in turn; 0: the last one used first."),
     STR(server_tls13_ciphers, "", R | UNSET, "Cipher suites of TLS 1.3 for servers."),

@@ -280,6 +280,8 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
                                               uint32_t at, uint32_t len_bytes, uint8_t type, uint32_t len,
                                               unsigned look, uint32_t *used)
 {
+    if (unlikely(s->may_skip_reset))
+        reset_skip_look(s, type, o->data + at, len_bytes - at, len);
     if (look == LOOK_UNKNOWN)
         look = look_at_message(c, o->data + at, len_bytes - at, type, len);
     const bool is_watched =

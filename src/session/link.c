@@ -183,6 +183,7 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     s->was_ready = false;
     s->setup_failed = false;
     s->needs_reset = c->pool_mode == POOL_MODE_SESSION && !is_login;
+    reset_skip_begin(s);
     s->request_us = now_us;
     s->turn_us = grant->since_us;
     s->is_first = true;
@@ -317,6 +318,7 @@ void server_give_back(struct server *s, enum close_reason why)
         why = CLOSE_UNCLEAN;
     if (s->state != SERVER_IDLE)
         server_set_state(s, SERVER_IDLE);
+    s->may_skip_reset = false;
     pool_release(s->pool, s->slot, why, s->shard->now_us, &acts);
     shard_perform(s->shard, s->pool, &acts);
 }
@@ -324,7 +326,8 @@ void server_give_back(struct server *s, enum close_reason why)
 static bool wants_reset(const struct server *s)
 {
     const struct settings *set = shard_settings(s->shard);
-    return set->server_reset_query[0] != '\0' && (s->needs_reset || set->server_reset_query_always);
+    return set->server_reset_query[0] != '\0' && (s->needs_reset || set->server_reset_query_always) &&
+           !s->may_skip_reset;
 }
 
 /* sql removes what the last client has left. */

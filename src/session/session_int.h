@@ -202,6 +202,11 @@ struct client *server_detach_client(struct server *s);
 /* Gives an idle, clean server back to the ledger. */
 void server_give_back(struct server *s, enum close_reason why);
 
+/* reset_skip.c: linked; s->may_skip_reset from then on */
+void reset_skip_begin(struct server *s);
+void reset_skip_look(struct server *s, uint8_t type, const uint8_t *message, uint32_t here_bytes,
+                     uint32_t len);
+
 /* cancel.c: requests and keys */
 void cancel_request(struct client *c, uint32_t pid, const uint8_t *key, uint32_t key_bytes);
 void cancel_on_mail(struct shard *sh, struct mail_cancel *m);

@@ -346,9 +346,10 @@ def test_server_that_vanishes(make_linked, fake):
 
 @pytest.mark.sanitizer
 @pytest.mark.parametrize("link", ["login", "query"])
-def test_nothing_of_the_last_client_is_left(make_linked, link):
+@pytest.mark.parametrize("skip", ["certain", "seen"])
+def test_nothing_of_the_last_client_is_left(make_linked, link, skip):
     """As far as DISCARD ALL goes: temporary objects of every kind, plans, sequences, cursors, locks, channels, settings, roles."""
-    pooler = make_linked(size=1, settings={"session_link": link})
+    pooler = make_linked(size=1, settings={"session_link": link, "server_reset_query_skip": skip})
     with pooler.connect() as one:
         pid = one.execute("SELECT pg_backend_pid()").fetchone()[0]
         one.execute("CREATE TEMP TABLE mine (x serial)")

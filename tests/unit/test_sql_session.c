@@ -418,6 +418,75 @@ static void test_look_is_bounded(void **state)
     free(text);
 }
 
+static void test_inert(void **state)
+{
+    static const char *const inert[] = {
+        "",
+        " ; ;",
+        "/* ping */",
+        "SELECT 1",
+        "select 1;",
+        "-- one\nSELECT 1 AS one, 'x', NULL, true AS \"b\"",
+        "SELECT $$x$$",
+        "SELECT 'SET a = 1; LISTEN x'",
+        "BEGIN; SELECT 1; COMMIT",
+        "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
+        "SAVEPOINT a",
+        "RELEASE a",
+        "ROLLBACK TO a",
+        "SHOW ALL",
+        "end",
+    };
+    static const char *const others[] = {
+        "SELECT",
+        "SELECT x",
+        "SELECT f()",
+        "SELECT 1 + 1",
+        "SELECT -1",
+        "SELECT 1::text",
+        "SELECT date '2020-01-01'",
+        "SELECT $1",
+        "SELECT 1 FROM t",
+        "SELECT 1 INTO TEMP x",
+        "SELECT 1 x",
+        "SELECT 1,",
+        "SELECT 1 AS",
+        "SELECT 'a\\'",
+        "SELECT '\xc3\xa4'",
+        "SELECT 'a",
+        "BEGIN; SET a = 1",
+        "SELECT 1; SELECT f()",
+        "SET a = 1",
+        "RESET ALL",
+        "DISCARD ALL",
+        "LISTEN x",
+        "INSERT INTO t DEFAULT VALUES",
+        "VALUES (1)",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+        "PREPARE p AS SELECT 1",
+        "EXECUTE p",
+        "DO $$$$",
+        "COPY t FROM stdin",
+        "TABLE t",
+        "SHOWN",
+    };
+    char text[SQL_INERT_MAX_BYTES + 2];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(inert); i++) {
+        if (!sql_is_inert(inert[i], (uint32_t)strlen(inert[i])) ||
+            !sql_is_inert(inert[i], (uint32_t)strlen(inert[i]) + 1))
+            fail_msg("not inert: %s", inert[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        if (sql_is_inert(others[i], (uint32_t)strlen(others[i])))
+            fail_msg("inert: %s", others[i]);
+    }
+    memset(text, ' ', sizeof(text));
+    assert_true(sql_is_inert(text, SQL_INERT_MAX_BYTES));
+    assert_false(sql_is_inert(text, SQL_INERT_MAX_BYTES + 1));
+}
+
 static void test_booleans(void **state)
 {
     static const char *const is[] = {"true", "T", "tr", "yes", "y", "on", "ON", "1", " true "};
@@ -436,7 +505,7 @@ int main(void)
         cmocka_unit_test(test_acts),          cmocka_unit_test(test_escapes_in_old_strings),
         cmocka_unit_test(test_long_names),    cmocka_unit_test(test_look_finds_acts),
         cmocka_unit_test(test_look_is_cheap), cmocka_unit_test(test_look_is_bounded),
-        cmocka_unit_test(test_booleans),
+        cmocka_unit_test(test_inert),         cmocka_unit_test(test_booleans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
