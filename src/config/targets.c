@@ -17,32 +17,11 @@
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
-#include "config/database_url.h"
-#include "vars_int.h"
-
-struct targets {
-    struct vars *vars;
-    struct catalog *catalog;
-    struct buf *users;
-    struct strlist listed; /* names in users */
-    bare_setting_cb cb;
-    void *arg;
-    bool takes; /* the source at hand counts: otherwise it is only compared with the one that does */
-};
-
-/* One database to be. */
-struct target {
-    const char *source; /* the variable */
-    char *name;         /* for clients */
-    char *user;
-    char *password;
-    struct buf pairs; /* connection string, without user and password */
-    struct buf place; /* host, port, database, user: to tell whether two mean the same */
-};
+#include "targets_int.h"
 
 static void target_init(struct target *t, const char *source)
 {
-    *t = (struct target){.source = source};
+    *t = (struct target){.source = source, .sslmode = -1};
     buf_init(&t->pairs, 0);
     buf_init(&t->place, 0);
 }
@@ -73,10 +52,10 @@ static void quoted(struct buf *out, const char *text, char quote)
     buf_append_byte(out, (uint8_t)quote);
 }
 
-static void add_pair(struct buf *pairs, const char *key, const char *value)
+void target_pair(struct target *t, const char *key, const char *value)
 {
-    buf_printf(pairs, "%s%s=", pairs->len > 0 ? " " : "", key);
-    quoted(pairs, value, '\'');
+    buf_printf(&t->pairs, "%s%s=", t->pairs.len > 0 ? " " : "", key);
+    quoted(&t->pairs, value, '\'');
 }
 
 /* ---- users ---- */
@@ -141,9 +120,9 @@ static void add_target(struct targets *ts, struct target *t)
     struct buf name;
 
     if (t->user != NULL)
-        add_pair(&t->pairs, "user", t->user);
+        target_pair(t, "user", t->user);
     if (t->user != NULL && t->password != NULL) {
-        add_pair(&t->pairs, "password", t->password);
+        target_pair(t, "password", t->password);
         add_user(ts, t->source, t->user, t->password);
     }
     buf_init(&name, 0);
@@ -156,11 +135,11 @@ static void add_target(struct targets *ts, struct target *t)
     free(file);
 }
 
-static void add_variable_pair(struct targets *ts, struct buf *pairs, const char *key, const char *variable)
+static void add_variable_pair(struct targets *ts, struct target *t, const char *key, const char *variable)
 {
     const struct var *var = vars_find(ts->vars, variable);
     if (var != NULL)
-        add_pair(pairs, key, var->value);
+        target_pair(t, key, var->value);
 }
 
 static char *copy_or_null(const struct var *var)
@@ -169,115 +148,6 @@ static char *copy_or_null(const struct var *var)
 }
 
 /* ---- URLs ---- */
-
-enum parameter_kind { TO_SETTING, TO_DATABASE, NO_MEANING, REFUSED };
-
-static const struct {
-    const char *name;
-    enum parameter_kind kind;
-    const char *to; /* the setting, or the key of the database */
-} parameters[] = {
-    {"sslmode", TO_SETTING, "server_tls_sslmode"},
-    {"sslrootcert", TO_SETTING, "server_tls_ca_file"},
-    {"sslcert", TO_SETTING, "server_tls_cert_file"},
-    {"sslkey", TO_SETTING, "server_tls_key_file"},
-    {"connect_timeout", TO_SETTING, "server_connect_timeout"},
-    {"tcp_user_timeout", TO_SETTING, "tcp_user_timeout"},
-    {"keepalives", TO_SETTING, "tcp_keepalive"},
-    {"keepalives_idle", TO_SETTING, "tcp_keepidle"},
-    {"keepalives_interval", TO_SETTING, "tcp_keepintvl"},
-    {"keepalives_count", TO_SETTING, "tcp_keepcnt"},
-    {"application_name", TO_DATABASE, "application_name"},
-    {"client_encoding", TO_DATABASE, "client_encoding"},
-    {"target_session_attrs", TO_DATABASE, "target_session_attrs"},
-    {"sslnegotiation", TO_DATABASE, "sslnegotiation"},
-    {"channel_binding", TO_DATABASE, "channel_binding"},
-    {"fallback_application_name", NO_MEANING, NULL},
-    {"gssencmode", NO_MEANING, NULL},
-    {"krbsrvname", NO_MEANING, NULL},
-    {"gsslib", NO_MEANING, NULL},
-    {"sslcompression", NO_MEANING, NULL},
-    {"sslsni", NO_MEANING, NULL},
-    {"connection_limit", NO_MEANING, NULL}, /* of drivers, about themselves */
-    {"pgbouncer", NO_MEANING, NULL},
-    {"pool_timeout", NO_MEANING, NULL},
-    {"statement_cache_size", NO_MEANING, NULL},
-    /* each of these says something that would not be honoured */
-    {"options", REFUSED, NULL},
-    {"replication", REFUSED, NULL},
-    {"service", REFUSED, NULL},
-    {"passfile", REFUSED, NULL},
-    {"hostaddr", REFUSED, NULL},
-    {"sslcrl", REFUSED, NULL},
-    {"sslcrldir", REFUSED, NULL},
-    {"sslpassword", REFUSED, NULL},
-    {"ssl_min_protocol_version", REFUSED, NULL},
-    {"ssl_max_protocol_version", REFUSED, NULL},
-    {"require_auth", REFUSED, NULL},
-    {"requirepeer", REFUSED, NULL},
-};
-
-static void setting(struct targets *ts, const struct target *t, const char *name, const char *value)
-{
-    char *source = xasprintf("variable %s", t->source);
-    ts->cb(ts->arg, option_find(name), value, source);
-    free(source);
-}
-
-static bool is_yes(const char *value)
-{
-    return strcmp(value, "true") == 0 || strcmp(value, "1") == 0 || *value == '\0';
-}
-
-/* Words of others for libpq's, and those of libpq's that say what is so anyway. True: done. */
-static bool special_parameter(struct targets *ts, struct target *t, const struct database_url_parameter *p)
-{
-    if (strcmp(p->name, "ssl") == 0) {
-        setting(ts, t, "server_tls_sslmode", is_yes(p->value) ? "require" : "disable");
-        return true;
-    }
-    if (strcmp(p->name, "sslmode") == 0 && strcmp(p->value, "no-verify") == 0) {
-        setting(ts, t, "server_tls_sslmode", "require");
-        return true;
-    }
-    if (strcmp(p->name, "sslrootcert") == 0 && strcmp(p->value, "system") == 0)
-        return true; /* what server_tls_ca_file is when it is empty */
-    if (strcmp(p->name, "load_balance_hosts") == 0) {
-        bool is_random = strcmp(p->value, "random") == 0;
-        add_pair(&t->pairs, "load_balance_hosts", is_random ? "round-robin" : p->value);
-        return true;
-    }
-    return false;
-}
-
-static void url_parameter(struct targets *ts, struct target *t, const struct database_url_parameter *p)
-{
-    struct config_problems *problems = ts->vars->problems;
-
-    if (special_parameter(ts, t, p))
-        return;
-    for (size_t i = 0; i < ARRAY_SIZE(parameters); i++) {
-        if (strcmp(parameters[i].name, p->name) != 0)
-            continue;
-        switch (parameters[i].kind) {
-        case TO_SETTING: setting(ts, t, parameters[i].to, p->value); return;
-        case TO_DATABASE: add_pair(&t->pairs, parameters[i].to, p->value); return;
-        case NO_MEANING:
-            config_problems_add(problems, PROBLEM_NOTE, NULL, 0,
-                                "variable %s: the URL's parameter %s has no meaning here and is ignored",
-                                t->source, p->name);
-            return;
-        case REFUSED:
-            config_problems_add(problems, PROBLEM_ERROR, NULL, 0,
-                                "variable %s: the URL's parameter %s is not supported by this version yet",
-                                t->source, p->name);
-            return;
-        }
-    }
-    config_problems_add(problems, PROBLEM_WARNING, NULL, 0,
-                        "variable %s: the URL's parameter %s is not known and is ignored", t->source,
-                        p->name);
-}
 
 /* False after saying why. */
 static bool target_of_url(struct targets *ts, const char *source, const char *text, struct target *t)
@@ -307,15 +177,16 @@ static bool target_of_url(struct targets *ts, const char *source, const char *te
         const char *database = url.database != NULL ? url.database : url.user;
         snprintf(port, sizeof(port), "%d", url.port != 0 ? url.port : 5432);
         t->name = xstrdup(database);
-        add_pair(&t->pairs, "host", url.host);
-        add_pair(&t->pairs, "port", port);
-        add_pair(&t->pairs, "dbname", database);
+        target_pair(t, "host", url.host);
+        target_pair(t, "port", port);
+        target_pair(t, "dbname", database);
         if (strchr(url.host, ',') != NULL)
-            add_pair(&t->pairs, "load_balance_hosts",
-                     "disable"); /* as in libpq, unless the URL says otherwise */
+            target_pair(t, "load_balance_hosts", "disable"); /* as in libpq, unless the URL says otherwise */
         buf_printf(&t->place, "%s %s %s %s", url.host, port, database, url.user);
         for (size_t i = 0; ts->takes && i < url.n_parameters; i++)
-            url_parameter(ts, t, &url.parameters[i]);
+            target_parameter(ts, t, &url.parameters[i]);
+        if (ts->takes)
+            target_tls(ts, t);
         t->user = url.user;
         t->password = url.password;
         url.user = url.password = NULL;
@@ -351,7 +222,7 @@ static void each_url(struct targets *ts, const struct var *var, target_cb cb, vo
         struct target t;
         target_init(&t, var->name);
         if (target_of_url(ts, var->name, text, &t)) {
-            add_variable_pair(ts, &t.pairs, "timezone", "TIMEZONE");
+            add_variable_pair(ts, &t, "timezone", "TIMEZONE");
             cb(ts, &t, arg);
         }
         target_free(&t);
@@ -402,14 +273,14 @@ static void each_of_family(struct targets *ts, const struct family *f, const str
     t.user = xstrdup(text_of(vars_find(ts->vars, f->user), "postgres"));
     t.password = copy_or_null(vars_find(ts->vars, f->password));
     t.name = xstrdup(name != NULL ? name : database);
-    add_pair(&t.pairs, "host", host);
-    add_pair(&t.pairs, "port", port);
+    target_pair(&t, "host", host);
+    target_pair(&t, "port", port);
     if (strcmp(database, "*") != 0)
-        add_pair(&t.pairs, "dbname", database);
-    add_variable_pair(ts, &t.pairs, "client_encoding", "CLIENT_ENCODING");
-    add_variable_pair(ts, &t.pairs, "timezone", "TIMEZONE");
+        target_pair(&t, "dbname", database);
+    add_variable_pair(ts, &t, "client_encoding", "CLIENT_ENCODING");
+    add_variable_pair(ts, &t, "timezone", "TIMEZONE");
     if (f->connect_query != NULL)
-        add_variable_pair(ts, &t.pairs, "connect_query", f->connect_query);
+        add_variable_pair(ts, &t, "connect_query", f->connect_query);
     buf_printf(&t.place, "%s %s %s %s", host, port, database, t.user);
     cb(ts, &t, arg);
     target_free(&t);

@@ -36,6 +36,25 @@ static const char *database_line(const struct config *c, char *out, size_t size)
     return out;
 }
 
+/* What stands behind the password, of all databases with a | between; free it. */
+static char *keys_of_databases(const struct config *c)
+{
+    static const char password[] = " password=***";
+    struct buf b, out;
+    buf_init(&b, 0);
+    buf_init(&out, 0);
+    config_print(c, &b);
+    for (const char *at = strstr(buf_cstr(&b), password); at != NULL; at = strstr(at, password)) {
+        at += strlen(password);
+        buf_printf(&out, "%s%.*s", strstr(buf_cstr(&b), password) + strlen(password) == at ? "" : "|",
+                   (int)(strcspn(at, "\n") - (*at == ' ')), at + (*at == ' '));
+    }
+    char *keys = strdup(buf_cstr(&out));
+    buf_free(&b);
+    buf_free(&out);
+    return keys;
+}
+
 static const char *password_of(const struct config *c, const char *user)
 {
     const struct user_config *u = config_find_user(c, user);
@@ -212,8 +231,15 @@ static void test_targets_refused(void **state)
         {{"DATABASE_URL=postgres://u:SECRET@h/d?options=-cSECRET"},
          "error: variable DATABASE_URL: the URL's parameter options is not supported"},
         {{"DATABASE_URL=postgres://u:SECRET@h/d?channel_binding=SECRET2"}, "channel_binding: "},
-        {{"DATABASE_URL=postgres://u:SECRET@h/d?sslmode=SECRET2"},
-         "error: variable DATABASE_URL: server_tls_sslmode: "},
+        {{"DATABASE_URL=postgres://u:SECRET@h/d?sslmode=SECRET"},
+         "error: variable DATABASE_URL: the URL's parameter sslmode has a value that says neither"},
+        {{"DATABASE_URL=postgres://u:SECRET@h/d?sslmode="},
+         "parameter sslmode has a value that says neither"},
+        {{"DATABASE_URL=postgres://u:SECRET@h/d?ssl=maybe"}, "parameter ssl has a value that says neither"},
+        {{"DATABASE_URL=postgres://u:SECRET@h/d?sslmode=require&sslrootcert=system"},
+         "parameter sslrootcert is system, which needs sslmode=verify-full"},
+        {{"DATABASE_URL=postgres://u:SECRET@h/d?gssencmode=require"},
+         "parameter gssencmode asks for GSSAPI encryption, which there is not"},
         {{"DATABASE_URL=postgres://u:SECRET%0A@h/d"},
          "error: variable DATABASE_URL: the user's name or the password"},
         {{"DATABASE_URLS=postgres://u:SECRET@h/d,postgres://u:SECRET@h2/d"},
@@ -243,9 +269,82 @@ static void test_targets_refused(void **state)
     }
 }
 
-/* ---- settings ---- */
+/* ---- TLS, as URLs say it ---- */
 
 #define URL "DATABASE_URL=postgres://u:p@h/d"
+
+/* What stands in the databases' lines behind the password, and what is said. */
+static void test_tls(void **state)
+{
+    static const struct {
+        const char *variables[MAX_VARIABLES];
+        const char *keys;
+        const char *said;
+    } rows[] = {
+        {{URL}, "", ""},
+        {{URL "?sslmode=disable"}, "sslmode=disable", ""},
+        {{URL "?sslmode=allow"}, "sslmode=allow", ""},
+        {{URL "?sslmode=prefer"}, "sslmode=prefer", ""},
+        {{URL "?sslmode=require"}, "sslmode=require", ""},
+        {{URL "?sslmode=verify-ca"}, "sslmode=verify-ca", ""},
+        {{URL "?sslmode=verify-full"}, "sslmode=verify-full", ""},
+        {{URL "?sslmode=no-verify"}, "sslmode=require", ""},
+        {{URL "?sslmode=True"}, "sslmode=require", ""},
+        {{URL "?ssl"}, "sslmode=require", ""},
+        {{URL "?ssl=true"}, "sslmode=require", ""},
+        {{URL "?ssl=True"}, "sslmode=require", ""},
+        {{URL "?ssl=1"}, "sslmode=require", ""},
+        {{URL "?ssl=yes"}, "sslmode=require", ""},
+        {{URL "?ssl=on"}, "sslmode=require", ""},
+        {{URL "?ssl=no-verify"}, "sslmode=require", ""},
+        {{URL "?ssl=require"}, "sslmode=require", ""},
+        {{URL "?ssl=prefer"}, "sslmode=prefer", ""},
+        {{URL "?ssl=verify-full"}, "sslmode=verify-full", ""},
+        {{URL "?ssl=false"}, "sslmode=disable", ""},
+        {{URL "?ssl=0"}, "sslmode=disable", ""},
+        {{URL "?ssl=no"}, "sslmode=disable", ""},
+        {{URL "?ssl=off"}, "sslmode=disable", ""},
+        {{URL "?ssl=disable"}, "sslmode=disable", ""},
+        /* of several the strictest */
+        {{URL "?ssl=false&sslmode=require"}, "sslmode=require", ""},
+        {{URL "?sslmode=verify-full&ssl=true"}, "sslmode=verify-full", ""},
+        /* files, as in libpq */
+        {{URL "?sslrootcert=/ca"}, "sslrootcert=/ca", ""},
+        {{URL "?sslmode=require&sslrootcert=/ca"}, "sslmode=verify-ca sslrootcert=/ca", ""},
+        {{URL "?sslrootcert=/ca&ssl=no-verify"}, "sslmode=require sslrootcert=/ca", ""},
+        {{URL "?sslrootcert=system"}, "sslmode=verify-full sslrootcert=''", ""},
+        {{URL "?sslmode=verify-full&sslrootcert=system"}, "sslmode=verify-full sslrootcert=''", ""},
+        {{URL "?sslcert=/c&sslkey=/k"}, "sslcert=/c sslkey=/k", ""},
+        /* each of several has its own */
+        {{"DATABASE_URLS=postgres://u:p@h/d?sslmode=verify-full&sslrootcert=/ca,postgres://u:p@h/"
+          "e?sslmode=disable,postgres://u:p@h/f"},
+         "sslmode=verify-full sslrootcert=/ca|sslmode=disable|",
+         ""},
+        /* beside the settings: ours before the URL, those of others behind it */
+        {{URL "?sslmode=require", "SERVER_TLS_SSLMODE=disable"},
+         "sslmode=require",
+         "warning: variable DATABASE_URL and variable SERVER_TLS_SSLMODE disagree about server_tls_sslmode: "
+         "variable DATABASE_URL counts\n"},
+        {{URL "?sslmode=require", "PGBOUNCER_SERVER_TLS_SSLMODE=require"}, "sslmode=require", ""},
+        {{URL "?sslmode=require", "PGSLUICE_SERVER_TLS_SSLMODE=verify-full"},
+         "",
+         "warning: variable DATABASE_URL and variable PGSLUICE_SERVER_TLS_SSLMODE disagree about "
+         "server_tls_sslmode: variable PGSLUICE_SERVER_TLS_SSLMODE counts\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct loaded l = load(rows[i].variables);
+        if (l.config == NULL || strcmp(l.said, rows[i].said) != 0)
+            fail_msg("%s: said: %s", rows[i].variables[0], l.said);
+        char *keys = keys_of_databases(l.config);
+        if (strcmp(keys, rows[i].keys) != 0)
+            fail_msg("%s: %s", rows[i].variables[0], keys);
+        free(keys);
+        fixture_done(&l);
+    }
+}
+
+/* ---- settings ---- */
 
 static void test_settings(void **state)
 {
@@ -314,20 +413,7 @@ static void test_settings(void **state)
          "variable DEFAULT_POOL_SIZE",
          ""},
         {{URL, "ENVIRONMENT=production"}, "default_pool_size", "20", "default", ""},
-        {{URL "?sslmode=verify-full&sslrootcert=system"},
-         "server_tls_sslmode",
-         "verify-full",
-         "variable DATABASE_URL",
-         ""},
-        {{URL "?ssl=true"}, "server_tls_sslmode", "require", "variable DATABASE_URL", ""},
-        {{URL "?sslmode=no-verify"}, "server_tls_sslmode", "require", "variable DATABASE_URL", ""},
         {{URL "?connect_timeout=9"}, "server_connect_timeout", "9", "variable DATABASE_URL", ""},
-        {{URL "?sslmode=require", "SERVER_TLS_SSLMODE=disable"},
-         "server_tls_sslmode",
-         "require",
-         "variable DATABASE_URL",
-         "warning: variable DATABASE_URL and variable SERVER_TLS_SSLMODE disagree about server_tls_sslmode: "
-         "variable DATABASE_URL counts\n"},
         {{URL "?schema=public"},
          "pool_mode",
          "session",
@@ -464,9 +550,8 @@ static void test_print(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_targets),  cmocka_unit_test(test_targets_refused),
-        cmocka_unit_test(test_settings), cmocka_unit_test(test_twins),
-        cmocka_unit_test(test_print),
+        cmocka_unit_test(test_targets),  cmocka_unit_test(test_targets_refused), cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_settings), cmocka_unit_test(test_twins),           cmocka_unit_test(test_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

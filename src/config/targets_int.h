@@ -1,0 +1,50 @@
+/*
+ * targets_int.h - where PostgreSQL is, as variables say it: what the files that read them share.
+ *
+ * Threads: the control thread, once per load; may abort when memory is out.
+ */
+#ifndef TARGETS_INT_H
+#define TARGETS_INT_H
+
+#include "config/database_url.h"
+#include "vars_int.h"
+
+struct targets {
+    struct vars *vars;
+    struct catalog *catalog;
+    struct buf *users;
+    struct strlist listed; /* names in users */
+    bare_setting_cb cb;
+    void *arg;
+    bool takes; /* the source at hand counts: otherwise it is only compared with the one that does */
+};
+
+/* One database to be. */
+struct target {
+    const char *source; /* the variable */
+    char *name;         /* for clients */
+    char *user;
+    char *password;
+    struct buf pairs; /* connection string, without user and password */
+    struct buf place; /* host, port, database, user: to tell whether two mean the same */
+
+    /* what was said of TLS, until target_tls() */
+    int sslmode;       /* enum config_sslmode; -1 = nothing */
+    bool is_unchecked; /* by a word that asks for no verification */
+    bool has_system_ca;
+    const char *sslrootcert; /* of the parameters; NULL = nothing, as in the next ones */
+    const char *sslcert;
+    const char *sslkey;
+};
+
+/* Adds KEY='VALUE'. */
+void target_pair(struct target *t, const char *key, const char *value);
+
+/* ---- url_parameters.c ---- */
+
+/* What one parameter means for the database, or why it is refused. Its value is kept until target_tls(). */
+void target_parameter(struct targets *ts, struct target *t, const struct database_url_parameter *p);
+/* After all parameters: what they together say of TLS. */
+void target_tls(struct targets *ts, struct target *t);
+
+#endif
