@@ -34,9 +34,12 @@ struct database_url {
  * Parses text into *out, which is overwritten; free it with database_url_free() in both cases. Taken
  * are the schemes postgres, postgresql and postgis, with a driver behind a plus ("postgresql+psycopg"); of
  * libpq's parameters those that name parts of the URL (host, port, dbname, user, password) are put in their
- * place. False: *why says what is wrong, and holds no part of the text that may be secret.
+ * place. False: *why says what is wrong, and holds no part of the text that may be secret. What may be a
+ * password in the wrong place (an unescaped / or ? in it, a second URL) is refused: names are printed.
  */
 bool database_url_parse(const char *text, struct database_url *out, struct buf *why) must_check;
+/* Does the text begin with one of those schemes and "://"? */
+bool database_url_begins(const char *text) must_check;
 void database_url_free(struct database_url *url);
 
 #endif

@@ -15,6 +15,8 @@
 #include "base/str.h"
 #include "config/database_url.h"
 
+#define NAME_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
+
 static int hex(char c)
 {
     return c >= '0' && c <= '9'   ? c - '0'
@@ -101,6 +103,11 @@ static size_t scheme_length(const char *text)
     return 0;
 }
 
+bool database_url_begins(const char *text)
+{
+    return scheme_length(text) > 0;
+}
+
 static bool take_userinfo(struct database_url *out, const char *text, size_t len, struct buf *why)
 {
     const char *colon = memchr(text, ':', len);
@@ -160,6 +167,20 @@ static bool take_hosts(struct database_url *out, const char *text, size_t len, s
     return ok;
 }
 
+/* What stands behind the slash. One with an @ is the rest of a URL whose password has a slash, or a second
+ * URL. */
+static bool take_database(struct database_url *out, const char *text, size_t len, struct buf *why)
+{
+    bool is_name = memchr(text, '@', len) == NULL && take(&out->database, text, len, "database", why);
+
+    if (is_name && (out->database == NULL || strstr(out->database, "://") == NULL))
+        return true;
+    if (why->len == 0)
+        buf_append_str(why, "the name of the database holds an @ or a ://; in a password write %2F for a "
+                            "slash, in a name %40 for an @, and between several URLs a comma");
+    return false;
+}
+
 /* A parameter that is a part of the URL; *found when it is. */
 static bool take_known(struct database_url *out, const char *name, const char *value, bool *found,
                        struct buf *why)
@@ -197,6 +218,13 @@ static bool take_parameter(struct database_url *out, const char *text, size_t le
     name = decode(text, name_len, "name of a parameter", why);
     if (name == NULL)
         return false;
+    if (*name == '\0' || name[strspn(name, NAME_BYTES)] != '\0') {
+        buf_append_str(why,
+                       "a parameter has a name that no parameter can have; in a password write %3F for a "
+                       "question mark and %26 for an ampersand");
+        secret_free(name);
+        return false;
+    }
     value =
         equals != NULL ? decode(equals + 1, len - name_len - 1, "value of a parameter", why) : xstrdup("");
     bool ok = value != NULL && take_known(out, name, value, &found, why);
@@ -251,7 +279,7 @@ bool database_url_parse(const char *text, struct database_url *out, struct buf *
 
     return (at == NULL || take_userinfo(out, text, (size_t)(at - text), why)) &&
            take_hosts(out, hosts, (size_t)(path - hosts), why) &&
-           (*path != '/' || take(&out->database, path + 1, (size_t)(query - path - 1), "database", why)) &&
+           (*path != '/' || take_database(out, path + 1, (size_t)(query - path - 1), why)) &&
            (*query == '\0' || take_parameters(out, query + 1, why));
 }
 

@@ -201,7 +201,7 @@ static const char *next_url(const char *text)
 {
     for (const char *comma = strchr(text, ','); comma != NULL; comma = strchr(comma + 1, ',')) {
         const char *next = comma + 1 + strspn(comma + 1, " \t\n");
-        if (str_has_prefix(next, "postg"))
+        if (database_url_begins(next))
             return comma;
     }
     return text + strlen(text);
@@ -229,6 +229,12 @@ static void each_url(struct targets *ts, const struct var *var, target_cb cb, vo
         secret_free(text);
         at = *end != '\0' ? end + 1 + strspn(end + 1, " \t\n") : end;
     }
+}
+
+/* What is printed is not to hold a password. */
+static bool is_url(const char *text)
+{
+    return strstr(text, "://") != NULL;
 }
 
 /* ---- families of single variables ---- */
@@ -269,6 +275,11 @@ static void each_of_family(struct targets *ts, const struct family *f, const str
     const char *host = text_of(vars_find(ts->vars, f->host), f->default_host);
     const char *port = text_of(vars_find(ts->vars, f->port), "5432");
 
+    if (is_url(host) || is_url(database)) {
+        problem(ts, ts->takes ? PROBLEM_ERROR : PROBLEM_WARNING, sign->name,
+                "a name is expected, and for the database another one; URLs go into DATABASE_URL");
+        return;
+    }
     target_init(&t, sign->name);
     t.user = xstrdup(text_of(vars_find(ts->vars, f->user), "postgres"));
     t.password = copy_or_null(vars_find(ts->vars, f->password));
@@ -298,7 +309,7 @@ static size_t add_dsns(struct targets *ts)
         if (dsn == NULL)
             return n;
         const char *equals = strchr(dsn->value, '=');
-        if (equals == NULL) {
+        if (equals == NULL || is_url(dsn->value)) {
             problem(ts, PROBLEM_ERROR, dsn->name, "expected NAME=CONNECTION-STRING");
             continue;
         }

@@ -220,5 +220,12 @@ void target_parameter(struct targets *ts, struct target *t, const struct databas
         case REFUSED: refuse(ts, t, p->name, "is not supported by this version yet"); return;
         }
     }
-    note(ts, t, PROBLEM_WARNING, p->name, "is not known");
+    if (strchr(p->value, '@') != NULL) /* the name may be half of a password with a ? in it */
+        config_problems_add(
+            ts->vars->problems, PROBLEM_ERROR, NULL, 0,
+            "variable %s: a parameter of the URL is not known, and its value holds an @; in a "
+            "password write %%3F for a question mark",
+            t->source);
+    else
+        note(ts, t, PROBLEM_WARNING, p->name, "is not known");
 }

@@ -52,6 +52,7 @@ static void test_parts(void **state)
         {"postgres://h/d?a=b&c&e=&&x=%3D", "- - h 0 d a=b c= e= x=="},
         {"postgres://h?sslmode=require", "- - h 0 - sslmode=require"},
         {"postgres://h/d/e", "- - h 0 d/e"},
+        {"postgres://h/d%40e", "- - h 0 d@e"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -93,6 +94,16 @@ static void test_refused(void **state)
         {"postgres://u:SECRET@h/d?a=%", "in the value of a parameter"},
         {"postgres://u:SECRET@h/d?%=a", "in the name of a parameter"},
         {"postgres://u:SECRET@h/d?port=x", "port is not a number"},
+        /* a password in the wrong place */
+        {"postgres://u:p@h/d;postgres://u:SECRET@h2/e", "the name of the database holds an @"},
+        {"postgres://u:p@h/d postgres://u:SECRET@h2/e", "the name of the database holds an @"},
+        {"postgres://u:p@h/d;postgres://SECRET", "holds an @ or a ://"},
+        {"postgres://u:p@h/d%3A//SECRET", "holds an @ or a ://"},
+        {"postgres://u:12/SECRET@h/d", "the name of the database holds an @"},
+        {"postgres://u:12?SECRET@h/d", "a parameter has a name that"},
+        {"postgres://u:12?SECRET%40h", "a parameter has a name that"},
+        {"postgres://u:p@h/d?=SECRET", "a parameter has a name that"},
+        {"postgres://u:p@h/d?x y=SECRET", "a parameter has a name that"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
