@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/credential.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
@@ -222,6 +223,22 @@ static void load_bare(struct loader *l)
     families_settings(&l->vars, bare_setting, l);
 }
 
+static const struct given *winner(const struct loader *l, size_t option)
+{
+    for (int layer = LAYER_COUNT - 1; layer >= 0; layer--)
+        if (l->given[layer][option].value != NULL)
+            return &l->given[layer][option];
+    return NULL;
+}
+
+static bool looks_up(const struct config *c)
+{
+    bool found = *c->settings.auth_user != '\0';
+    for (size_t i = 0; i < c->catalog->database_count; i++)
+        found = found || *c->catalog->databases[i].auth_user != '\0';
+    return found;
+}
+
 /* A URL meant for the application, which leads to the pooler itself. */
 static bool is_ourselves(const struct settings *s, const struct database_config *db)
 {
@@ -230,6 +247,45 @@ static bool is_ourselves(const struct settings *s, const struct database_config 
         if (strcmp(db->host, loopback[i]) == 0)
             return db->port == s->listen_port && *s->listen_addr != '\0';
     return false;
+}
+
+/* Is everybody's password known as it is, so that all can log in by SCRAM? */
+static bool knows_passwords(const struct loader *l)
+{
+    const struct catalog *c = l->config->catalog;
+
+    if (*l->config->settings.auth_file != '\0' || looks_up(l->config))
+        return false; /* md5 hashes may come from there, now or later */
+    for (size_t i = 0; i < c->user_count; i++)
+        if (c->users[i].credential != NULL && c->users[i].credential->kind == CREDENTIAL_MD5)
+            return false;
+    return true;
+}
+
+/*
+ * auth_type from a variable of another image (AUTH_TYPE, PGBOUNCER_AUTH_TYPE), which may have been meant for
+ * something else: it never makes logging in weaker than SCRAM without need. Our own variable does.
+ */
+static void bare_auth_type(struct loader *l)
+{
+    size_t option = (size_t)option_find("auth_type");
+    const struct given *g = winner(l, option);
+    struct settings *s = &l->config->settings;
+
+    if (!l->is_bare || g == NULL || g != &l->given[LAYER_FILE][option] || !g->is_valid)
+        return;
+    if (s->auth_type == AUTH_TYPE_TRUST || s->auth_type == AUTH_TYPE_ANY) {
+        config_problems_add(l->problems, PROBLEM_ERROR, NULL, 0,
+                            "%s: %s would let everybody in without a password: unset it, or say it with "
+                            "PGSLUICE_AUTH_TYPE=%s if that is meant",
+                            g->source, g->value, g->value);
+    } else if ((s->auth_type == AUTH_TYPE_MD5 || s->auth_type == AUTH_TYPE_PLAIN) && knows_passwords(l)) {
+        config_problems_add(l->problems, PROBLEM_NOTE, NULL, 0,
+                            "%s: clients log in by scram-sha-256, as all passwords are known; "
+                            "PGSLUICE_AUTH_TYPE=%s would make it %s",
+                            g->source, g->value, g->value);
+        s->auth_type = AUTH_TYPE_SCRAM_SHA_256;
+    }
 }
 
 static void check_bare(struct loader *l, bool asks_password)
@@ -263,14 +319,6 @@ static void command_line(struct loader *l)
         if (option >= 0)
             give(l, LAYER_COMMAND_LINE, option, o->value, xstrdup("command line"), nowhere);
     }
-}
-
-static const struct given *winner(const struct loader *l, size_t option)
-{
-    for (int layer = LAYER_COUNT - 1; layer >= 0; layer--)
-        if (l->given[layer][option].value != NULL)
-            return &l->given[layer][option];
-    return NULL;
 }
 
 static bool has_section(const struct loader *l, const char *environment)
@@ -391,14 +439,6 @@ static void check_http_listen(struct loader *l)
                             g->file == NULL ? g->source : "", g->file == NULL ? ": " : "", g->value);
 }
 
-static bool looks_up(const struct config *c)
-{
-    bool found = *c->settings.auth_user != '\0';
-    for (size_t i = 0; i < c->catalog->database_count; i++)
-        found = found || *c->catalog->databases[i].auth_user != '\0';
-    return found;
-}
-
 static void no_auth_dbname(struct loader *l, const char *name, const char *file, int line)
 {
     if (*name != '\0' && config_find_database(l->config, name) == NULL)
@@ -499,6 +539,7 @@ struct config *config_load(const struct config_args *args, struct config_problem
     default_conffile(&l);
     catalog_finish(l.config->catalog);
     load_users(&l);
+    bare_auth_type(&l);
     if (!args->no_files)
         rules_load(l.config, problems);
     snapshot_finish(l.config);

@@ -83,6 +83,18 @@ def test_several_urls(bare, pg):
             assert conn.execute("SELECT current_user").fetchone() == (user,)
 
 
+def test_auth_type_of_another_image_makes_nothing_weaker(bare, pg):
+    """AUTH_TYPE=md5 is an image's default; the password is known, so that SCRAM is asked for all the same."""
+    def asked(pooler):
+        with pooler.raw() as client:
+            client.send(startup_packet({"user": "scramuser", "database": "app"}))
+            return client.receive().payload[:4]
+    pooler = bare({"DATABASE_URL": url(pg), "AUTH_TYPE": "md5"})
+    assert asked(pooler) == b"\0\0\0\x0a"
+    pooler.connect("app", "scramuser", password=PASSWORDS["scramuser"]).close()
+    assert asked(bare({"DATABASE_URL": url(pg), "PGSLUICE_AUTH_TYPE": "md5"})) == b"\0\0\0\x05", "said deliberately"
+
+
 def test_variables_of_other_images(bare, pg):
     pooler = bare({"DB_HOST": "127.0.0.1", "DB_PORT": str(pg.port), "DB_USER": "scramuser", "DB_PASSWORD": PASSWORDS["scramuser"],
                    "POOL_MODE": "transaction", "DEFAULT_POOL_SIZE": "3", "ADMIN_USERS": "root", "ADMIN_PASSWORD": "top secret"})
@@ -142,7 +154,12 @@ def test_nothing_secret_is_said(bare, pg):
     ({"DATABASE_URL": "postgres://u@h/d", "DB_PASSWORD_FILE": "/no/such"}, 'variable DB_PASSWORD_FILE: cannot read "/no/such"'),
     ({"DATABASE_URL": "S3CRET"}, "variable DATABASE_URL: it does not begin with postgres://"),
     ({"DATABASE_URL": "postgres://u:S3%CRET@h/d"}, "variable DATABASE_URL: in the password, a % is not followed"),
-    ({"DATABASE_URL": "postgres://u:S3CRET@h/d?sslmode=maybe"}, "variable DATABASE_URL: "),
+    ({"DATABASE_URL": "postgres://u:S3CRET@h/d?sslmode=S3CRET"}, "variable DATABASE_URL: the URL's parameter sslmode"),
+    ({"DATABASE_URLS": "postgres://u:p@h/d;postgres://u:S3CRET@h2/e"}, "variable DATABASE_URLS: the name of the database"),
+    ({"DATABASE_URL": "postgres://u:12?S3CRET@h/d"}, "variable DATABASE_URL: a parameter has a name"),
+    ({"DATABASE_URL": "postgres://u:S3CRET@h/d", "AUTH_TYPE": "trust"},
+     "variable AUTH_TYPE: trust would let everybody in without a password: unset it, or say it with PGSLUICE_AUTH_TYPE=trust"),
+    ({"DATABASE_URL": "postgres://u:S3CRET@h/d", "PGBOUNCER_AUTH_TYPE": "any"}, "variable PGBOUNCER_AUTH_TYPE: any would"),
     ({"DATABASE_URL": "postgres://u:S3CRET@h/d", "PGSLUICE_POOL_MODE_FILE": "/no/such"},
      'variable PGSLUICE_POOL_MODE_FILE: cannot read "/no/such"'),
     ({"DATABASE_URL": "postgres://u:S3CRET@h/d", "PGSLUICE_MAX_CLIENT_CONN": "lots"}, "variable PGSLUICE_MAX_CLIENT_CONN: "),

@@ -270,6 +270,12 @@ static void test_targets_refused(void **state)
          "error: variable POOL_MODE: pool_mode: \"often\" is none of"},
         {{"DB_HOST=h", "DB_PASSWORD=SECRET", "CLIENT_TLS_SSLMODE=yes"},
          "error: variable CLIENT_TLS_SSLMODE: client_tls_sslmode: \"yes\" is none of"},
+        {{"DATABASE_URL=postgres://u:SECRET@h/d", "AUTH_TYPE=trust"},
+         "error: variable AUTH_TYPE: trust would let everybody in without a password: unset it, or say it "
+         "with PGSLUICE_AUTH_TYPE=trust"},
+        {{"DATABASE_URL=postgres://u:SECRET@h/d", "AUTH_TYPE=any"}, "error: variable AUTH_TYPE: any would"},
+        {{"DB_HOST=h", "DB_PASSWORD=SECRET", "PGBOUNCER_AUTH_TYPE=trust"},
+         "error: variable PGBOUNCER_AUTH_TYPE: trust would"},
         {{"DB_HOST=h", "DB_PASSWORD_FILE=/no/such"},
          "error: variable DB_PASSWORD_FILE: cannot read \"/no/such\": No such file"},
         {{"DATABASE_URL_FILE=/no/such"}, "error: variable DATABASE_URL_FILE: cannot read"},
@@ -376,6 +382,35 @@ static void test_settings(void **state)
         {{URL}, "listen_port", "6432", "default", ""},
         {{URL}, "http_listen", "127.0.0.1:9632", "default", ""},
         {{URL, "LISTEN_ADDR=127.0.0.1"}, "listen_addr", "127.0.0.1", "variable LISTEN_ADDR", ""},
+        /* never weaker than SCRAM without need */
+        {{URL, "AUTH_TYPE=md5"},
+         "auth_type",
+         "scram-sha-256",
+         "variable AUTH_TYPE",
+         "note: variable AUTH_TYPE: clients log in by scram-sha-256, as all passwords are known; "
+         "PGSLUICE_AUTH_TYPE=md5 would make it md5\n"},
+        {{URL, "PGBOUNCER_AUTH_TYPE=plain"},
+         "auth_type",
+         "scram-sha-256",
+         "variable PGBOUNCER_AUTH_TYPE",
+         "note: variable PGBOUNCER_AUTH_TYPE: clients log in by scram-sha-256, as all passwords are known; "
+         "PGSLUICE_AUTH_TYPE=plain would make it plain\n"},
+        {{URL, "AUTH_TYPE=scram-sha-256"}, "auth_type", "scram-sha-256", "variable AUTH_TYPE", ""},
+        {{URL, "PGSLUICE_AUTH_TYPE=md5"}, "auth_type", "md5", "variable PGSLUICE_AUTH_TYPE", ""},
+        {{URL, "PGSLUICE_AUTH_TYPE=trust"}, "auth_type", "trust", "variable PGSLUICE_AUTH_TYPE", ""},
+        {{URL, "PGSLUICE_AUTH_TYPE=scram-sha-256", "AUTH_TYPE=trust"},
+         "auth_type",
+         "scram-sha-256",
+         "variable PGSLUICE_AUTH_TYPE",
+         "warning: variable PGSLUICE_AUTH_TYPE and variable AUTH_TYPE disagree about auth_type: variable "
+         "PGSLUICE_AUTH_TYPE counts\n"},
+        {{URL, "AUTH_TYPE=md5", "PGBOUNCER_USERLIST=\"joe\" \"md55f4dcc3b5aa765d61d8327deb882cf99\""},
+         "auth_type",
+         "md5",
+         "variable AUTH_TYPE",
+         ""},
+        {{URL, "AUTH_TYPE=md5", "AUTH_FILE=tcv-users"}, "auth_type", "md5", "variable AUTH_TYPE", ""},
+        {{URL, "AUTH_TYPE=md5", "AUTH_USER=lookup"}, "auth_type", "md5", "variable AUTH_TYPE", ""},
         {{URL, "POOL_MODE=transaction"}, "pool_mode", "transaction", "variable POOL_MODE", ""},
         {{URL, "PGSLUICE_POOL_MODE=statement", "POOL_MODE=statement"},
          "pool_mode",
@@ -478,6 +513,7 @@ static void test_settings(void **state)
          "warning: variable PGSLUICE_PORT names no setting: did you mean PGSLUICE_LISTEN_PORT?\n"},
     };
     (void)state;
+    fixture_write("tcv-users", "");
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct loaded l = load(rows[i].variables);
         if (l.config == NULL || strcmp(l.said, rows[i].said) != 0)
@@ -488,6 +524,7 @@ static void test_settings(void **state)
         assert_string_equal(fixture_source(l.config, rows[i].name), rows[i].source);
         fixture_done(&l);
     }
+    unlink("tcv-users");
 }
 
 /* ---- twins ---- */
