@@ -60,26 +60,69 @@ void target_pair(struct target *t, const char *key, const char *value)
 
 /* ---- users ---- */
 
-static bool is_listed(const struct targets *ts, const char *user)
+struct listed_user {
+    char *name;
+    char *password;
+    char *database; /* NULL: none, a variable says the user */
+};
+
+static const struct listed_user *find_listed(const struct targets *ts, const char *user)
 {
-    for (size_t i = 0; i < ts->listed.count; i++)
-        if (strcmp(ts->listed.items[i], user) == 0)
-            return true;
-    return false;
+    for (size_t i = 0; i < ts->n_listed; i++)
+        if (strcmp(ts->listed[i].name, user) == 0)
+            return &ts->listed[i];
+    return NULL;
 }
 
-/* The first password of a user counts. */
-static void add_user(struct targets *ts, const char *source, const char *user, const char *password)
+static void free_listed(struct targets *ts)
 {
-    if (is_listed(ts, user))
+    for (size_t i = 0; i < ts->n_listed; i++) {
+        free(ts->listed[i].name);
+        secret_free(ts->listed[i].password);
+        free(ts->listed[i].database);
+    }
+    free(ts->listed);
+}
+
+/* Clients log in with one password, whatever the database. */
+static void two_passwords(struct targets *ts, const char *source, const struct listed_user *before,
+                          const char *database)
+{
+    if (before->database != NULL && database != NULL)
+        config_problems_add(ts->vars->problems, PROBLEM_ERROR, NULL, 0,
+                            "variable %s: user \"%s\" has one password for database \"%s\" and another for "
+                            "database \"%s\": clients log in with one, so give both databases the same, or "
+                            "another user",
+                            source, before->name, before->database, database);
+    else
+        config_problems_add(ts->vars->problems, PROBLEM_WARNING, NULL, 0,
+                            "variable %s: user \"%s\" has another password already, which counts", source,
+                            before->name);
+}
+
+/* database: NULL for users of the console. */
+static void add_user(struct targets *ts, const char *source, const char *user, const char *password,
+                     const char *database)
+{
+    const struct listed_user *before = find_listed(ts, user);
+
+    if (before != NULL) {
+        if (strcmp(before->password, password) != 0)
+            two_passwords(ts, source, before, database);
         return;
+    }
     if (strlen(user) > USERLIST_NAME_MAX || strlen(password) > USERLIST_SECRET_MAX ||
         strpbrk(user, "\r\n") != NULL || strpbrk(password, "\r\n") != NULL) {
         problem(ts, PROBLEM_ERROR, source,
                 "the user's name or the password is too long, or holds a line end");
         return;
     }
-    strlist_add(&ts->listed, user, strlen(user));
+    ts->listed = xrealloc(ts->listed, (ts->n_listed + 1) * sizeof(*ts->listed));
+    ts->listed[ts->n_listed++] = (struct listed_user){
+        .name = xstrdup(user),
+        .password = xstrdup(password),
+        .database = database != NULL ? xstrdup(database) : NULL,
+    };
     quoted(ts->users, user, '"');
     buf_append_byte(ts->users, ' ');
     quoted(ts->users, password, '"');
@@ -104,7 +147,7 @@ static void add_listed_users(struct targets *ts, const char *users_name, const c
         problem(ts, PROBLEM_ERROR, list->name, "there must be as many passwords as users");
     for (size_t i = 0; i < names.count; i++)
         if (list == NULL || i < passwords.count)
-            add_user(ts, users->name, names.items[i], list != NULL ? passwords.items[i] : one->value);
+            add_user(ts, users->name, names.items[i], list != NULL ? passwords.items[i] : one->value, NULL);
     for (size_t i = 0; i < passwords.count; i++)
         secret_wipe(passwords.items[i], strlen(passwords.items[i]));
     strlist_free(&names);
@@ -123,7 +166,7 @@ static void add_target(struct targets *ts, struct target *t)
         target_pair(t, "user", t->user);
     if (t->user != NULL && t->password != NULL) {
         target_pair(t, "password", t->password);
-        add_user(ts, t->source, t->user, t->password);
+        add_user(ts, t->source, t->user, t->password, t->name);
     }
     buf_init(&name, 0);
     if (strcmp(t->name, "*") == 0)
@@ -381,7 +424,8 @@ static void read_families(struct targets *ts, struct found *f)
             continue;
         if (has_dsns && i == 0 && vars_find(ts->vars, families[i].host) == NULL) {
             /* only who the clients of the DSNs are */
-            add_user(ts, sign->name, text_of(vars_find(ts->vars, families[i].user), "postgres"), sign->value);
+            add_user(ts, sign->name, text_of(vars_find(ts->vars, families[i].user), "postgres"), sign->value,
+                     NULL);
             f->winner = sign->name;
             continue;
         }
@@ -424,5 +468,5 @@ void targets_read(struct vars *v, struct catalog *catalog, struct buf *users, ba
     if (list != NULL)
         buf_printf(users, "%s\n", list->value);
     strlist_free(&f.places);
-    strlist_free(&ts.listed);
+    free_listed(&ts);
 }

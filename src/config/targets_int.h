@@ -9,11 +9,14 @@
 #include "config/database_url.h"
 #include "vars_int.h"
 
+struct listed_user;
+
 struct targets {
     struct vars *vars;
     struct catalog *catalog;
     struct buf *users;
-    struct strlist listed; /* names in users */
+    struct listed_user *listed; /* those in users */
+    size_t n_listed;
     bare_setting_cb cb;
     void *arg;
     bool takes; /* the source at hand counts: otherwise it is only compared with the one that does */
