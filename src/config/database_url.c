@@ -15,7 +15,8 @@
 #include "base/str.h"
 #include "config/database_url.h"
 
-#define NAME_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
+#define DEFAULT_PORT "5432"
+#define NAME_BYTES   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 
 static int hex(char c)
 {
@@ -67,8 +68,10 @@ static bool take_port(struct database_url *out, const char *text, size_t len, st
     char digits[8];
     int64_t port = 0;
 
-    if (len == 0)
-        return true;
+    if (len == 0) { /* as in libpq, whatever the other hosts' is */
+        text = DEFAULT_PORT;
+        len = strlen(text);
+    }
     if (len < sizeof(digits)) {
         memcpy(digits, text, len);
         digits[len] = '\0';
@@ -80,11 +83,24 @@ static bool take_port(struct database_url *out, const char *text, size_t len, st
         return false;
     }
     if (out->port != 0 && out->port != port) {
-        buf_append_str(why, "hosts with different ports are not supported");
+        buf_append_str(why, "hosts with different ports are not supported (one without a port has 5432)");
         return false;
     }
     out->port = (int)port;
     return true;
+}
+
+/* port=5433, or one for each host of a list. */
+static bool take_ports(struct database_url *out, const char *text, struct buf *why)
+{
+    for (;;) {
+        size_t len = strcspn(text, ",");
+        if (!take_port(out, text, len, why))
+            return false;
+        if (text[len] == '\0')
+            return true;
+        text += len + 1;
+    }
 }
 
 /* "postgres://": its length; 0 when it is none. */
@@ -117,7 +133,7 @@ static bool take_userinfo(struct database_url *out, const char *text, size_t len
 }
 
 /* One of the hosts; appended to list. */
-static bool take_host(struct database_url *out, const char *text, size_t len, struct buf *list,
+static bool take_host(struct database_url *out, const char *text, size_t len, bool is_list, struct buf *list,
                       struct buf *why)
 {
     const char *port = NULL;
@@ -138,8 +154,10 @@ static bool take_host(struct database_url *out, const char *text, size_t len, st
         host_len = (size_t)(port - text);
         port++;
     }
-    if (port != NULL && !take_port(out, port, (size_t)(text + len - port), why))
-        return false;
+    if (port != NULL || is_list) {
+        if (!take_port(out, port != NULL ? port : "", port != NULL ? (size_t)(text + len - port) : 0, why))
+            return false;
+    }
     if (!take(&host, text, host_len, "host", why))
         return false;
     if (list->len > 0)
@@ -152,13 +170,13 @@ static bool take_host(struct database_url *out, const char *text, size_t len, st
 static bool take_hosts(struct database_url *out, const char *text, size_t len, struct buf *why)
 {
     struct buf list;
-    bool ok = true;
+    bool ok = true, is_list = memchr(text, ',', len) != NULL;
 
     buf_init(&list, 0);
     for (const char *end = text + len; ok && text < end;) {
         const char *comma = memchr(text, ',', (size_t)(end - text));
         size_t n = comma != NULL ? (size_t)(comma - text) : (size_t)(end - text);
-        ok = take_host(out, text, n, &list, why);
+        ok = take_host(out, text, n, is_list, &list, why);
         text += n + 1;
     }
     if (ok && list.len > 0)
@@ -194,7 +212,7 @@ static bool take_known(struct database_url *out, const char *name, const char *v
     *found = true;
     if (strcmp(name, "port") == 0) {
         out->port = 0;
-        return take_port(out, value, strlen(value), why);
+        return take_ports(out, value, why);
     }
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         if (strcmp(name, parts[i].name) == 0) {
