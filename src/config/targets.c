@@ -3,20 +3,22 @@
  * passwords.
  *
  * The first of these that is there counts, and one that names another server is named:
- * PGSLUICE_DATABASE_URL(S), DATABASE_URL(S), PGBOUNCER_DSN_<n> with POSTGRESQL_*, DB_*, PG*. Each gives lines
- * as [databases] has them, with the user whose password they hold; clients log in with just that user and
- * password.
+ * PGSLUICE_DATABASE_URL(S), DATABASE_URL(S), PGBOUNCER_DSN_<n> together with POSTGRESQL_*, DB_*, PG*. Each
+ * gives lines as [databases] has them, with the user whose password they hold; clients log in with just that
+ * user and password.
  *
  * Nothing here prints a value but names of hosts, databases and users.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "auth/userlist.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/str.h"
+#include "config/connstr.h"
 #include "targets_int.h"
 
 static void target_init(struct target *t, const char *source)
@@ -340,30 +342,6 @@ static void each_of_family(struct targets *ts, const struct family *f, const str
     target_free(&t);
 }
 
-/* ---- PGBOUNCER_DSN_<n> ---- */
-
-static size_t add_dsns(struct targets *ts)
-{
-    size_t n = 0;
-    for (;; n++) {
-        char *name = xasprintf("PGBOUNCER_DSN_%zu", n);
-        const struct var *dsn = vars_find(ts->vars, name);
-        free(name);
-        if (dsn == NULL)
-            return n;
-        const char *equals = strchr(dsn->value, '=');
-        if (equals == NULL || is_url(dsn->value)) {
-            problem(ts, PROBLEM_ERROR, dsn->name, "expected NAME=CONNECTION-STRING");
-            continue;
-        }
-        char *database = xstrndup(dsn->value, (size_t)(equals - dsn->value));
-        char *file = xasprintf("variable %s", dsn->name);
-        section_database(ts->catalog, database, equals + 1, (struct place){file, 0}, ts->vars->problems);
-        free(file);
-        free(database);
-    }
-}
-
 /* ---- who counts ---- */
 
 /* What has been found: the first source, and places that others are compared with. */
@@ -380,23 +358,35 @@ static bool is_place(const struct found *f, const char *place)
     return false;
 }
 
+/* Names a source that does not count, and is about something else. */
+static void compare_place(struct targets *ts, const struct found *f, const char *source, const char *place)
+{
+    if (!is_place(f, place))
+        config_problems_add(ts->vars->problems, PROBLEM_WARNING, NULL, 0,
+                            "variables %s and %s name different servers, databases or users: %s counts",
+                            f->winner, source, f->winner);
+}
+
+static bool is_named_twice(struct targets *ts, const char *source, const char *name)
+{
+    for (size_t i = 0; i < ts->catalog->database_count; i++)
+        if (strcmp(ts->catalog->databases[i].name, name) == 0) {
+            config_problems_add(ts->vars->problems, PROBLEM_ERROR, NULL, 0,
+                                "variable %s: database \"%s\" is named twice", source, name);
+            return true;
+        }
+    return false;
+}
+
 static void on_target(struct targets *ts, struct target *t, void *arg)
 {
     struct found *f = arg;
 
-    if (ts->takes) {
-        for (size_t i = 0; i < ts->catalog->database_count; i++)
-            if (strcmp(ts->catalog->databases[i].name, t->name) == 0) {
-                config_problems_add(ts->vars->problems, PROBLEM_ERROR, NULL, 0,
-                                    "variable %s: database \"%s\" is named twice", t->source, t->name);
-                return;
-            }
+    if (!ts->takes) {
+        compare_place(ts, f, t->source, buf_cstr(&t->place));
+    } else if (!is_named_twice(ts, t->source, t->name)) {
         strlist_add(&f->places, buf_cstr(&t->place), t->place.len);
         add_target(ts, t);
-    } else if (!is_place(f, buf_cstr(&t->place))) {
-        config_problems_add(ts->vars->problems, PROBLEM_WARNING, NULL, 0,
-                            "variables %s and %s name different servers, databases or users: %s counts",
-                            f->winner, t->source, f->winner);
     }
 }
 
@@ -414,28 +404,96 @@ static void read_urls(struct targets *ts, const char *one, const char *several, 
     }
 }
 
+/* ---- PGBOUNCER_DSN_<n>: NAME=CONNECTION-STRING ---- */
+
+/* As struct target has it. Mistakes are found by who takes the string. */
+static void place_of_dsn(struct targets *ts, const char *name, const char *text, struct buf *place)
+{
+    const char *user = text_of(vars_find(ts->vars, "POSTGRESQL_USERNAME"), "postgres");
+    char *parts[] = {xstrdup(""), xstrdup("5432"), xstrdup(name), xstrdup(user)};
+    static const char *const keys[] = {"host", "port", "dbname", "user"};
+    struct connstr c;
+
+    connstr_init(&c, text);
+    while (connstr_next(&c) == CONNSTR_PAIR)
+        for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+            if (strcasecmp(buf_cstr(&c.key), keys[i]) == 0) {
+                free(parts[i]);
+                parts[i] = xstrdup(buf_cstr(&c.value));
+            }
+    secret_wipe(c.value.data, c.value.capacity);
+    connstr_free(&c);
+    buf_printf(place, "%s %s %s %s", parts[0], parts[1], parts[2], parts[3]);
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        free(parts[i]);
+}
+
+static void one_dsn(struct targets *ts, const struct var *dsn, struct found *f)
+{
+    const char *equals = strchr(dsn->value, '=');
+    if (equals == NULL || is_url(dsn->value)) {
+        problem(ts, ts->takes ? PROBLEM_ERROR : PROBLEM_WARNING, dsn->name,
+                "expected NAME=CONNECTION-STRING");
+        return;
+    }
+    char *name = xstrndup(dsn->value, (size_t)(equals - dsn->value));
+    char *file = xasprintf("variable %s", dsn->name);
+    struct buf place;
+
+    buf_init(&place, 0);
+    place_of_dsn(ts, name, equals + 1, &place);
+    if (!ts->takes) {
+        compare_place(ts, f, dsn->name, buf_cstr(&place));
+    } else if (!is_named_twice(ts, dsn->name, name)) {
+        strlist_add(&f->places, buf_cstr(&place), place.len);
+        section_database(ts->catalog, name, equals + 1, (struct place){file, 0}, ts->vars->problems);
+    }
+    buf_free(&place);
+    free(file);
+    free(name);
+}
+
+static const struct var *find_dsn(struct targets *ts, size_t n)
+{
+    char *name = xasprintf("PGBOUNCER_DSN_%zu", n);
+    const struct var *dsn = vars_find(ts->vars, name);
+    free(name);
+    return dsn;
+}
+
+static void read_dsns(struct targets *ts, struct found *f)
+{
+    const struct var *dsn;
+
+    ts->takes = f->winner == NULL;
+    for (size_t n = 0; (dsn = find_dsn(ts, n)) != NULL; n++) {
+        if (f->winner == NULL)
+            f->winner = dsn->name;
+        one_dsn(ts, dsn, f);
+    }
+}
+
+/* The first family belongs to the DSNs: one more database, or only who their clients are. */
 static void read_families(struct targets *ts, struct found *f)
 {
-    bool has_dsns = f->winner == NULL && add_dsns(ts) > 0;
+    const struct var *dsn = find_dsn(ts, 0);
+    bool is_of_dsns = dsn != NULL && f->winner == dsn->name;
 
     for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
         const struct var *sign = family_sign(ts, &families[i]);
         if (sign == NULL)
             continue;
-        if (has_dsns && i == 0 && vars_find(ts->vars, families[i].host) == NULL) {
-            /* only who the clients of the DSNs are */
-            add_user(ts, sign->name, text_of(vars_find(ts->vars, families[i].user), "postgres"), sign->value,
-                     NULL);
-            f->winner = sign->name;
+        if (dsn != NULL && i == 0 && vars_find(ts->vars, families[i].host) == NULL) {
+            if (is_of_dsns)
+                add_user(ts, sign->name, text_of(vars_find(ts->vars, families[i].user), "postgres"),
+                         sign->value, NULL);
             continue;
         }
-        ts->takes = f->winner == NULL;
+        ts->takes = f->winner == NULL || (is_of_dsns && i == 0);
         if (f->winner == NULL)
             f->winner = sign->name;
         each_of_family(ts, &families[i], sign, on_target, f);
     }
-    if (has_dsns && f->winner == NULL)
-        f->winner = "PGBOUNCER_DSN_0";
 }
 
 static void say_nothing_found(struct targets *ts)
@@ -459,6 +517,7 @@ void targets_read(struct vars *v, struct catalog *catalog, struct buf *users, ba
 
     read_urls(&ts, "PGSLUICE_DATABASE_URL", "PGSLUICE_DATABASE_URLS", &f);
     read_urls(&ts, "DATABASE_URL", "DATABASE_URLS", &f);
+    read_dsns(&ts, &f);
     read_families(&ts, &f);
     if (f.winner == NULL && v->problems->errors == 0)
         say_nothing_found(&ts);
