@@ -43,6 +43,7 @@ struct database_config {
     const char *datestyle;
     const char *timezone;
     const char *application_name;
+    const char *options; /* of the start-up packet: "-c name=value ..." */
     const char *connect_query;
     int pool_size; /* -1 = unset, as in the next ones */
     int min_pool_size;

@@ -32,6 +32,7 @@ static void free_database(void *entry)
         db->user,          db->auth_user,   db->auth_dbname,     db->auth_query,
         db->timezone,      db->datestyle,   db->client_encoding, db->application_name,
         db->connect_query, db->sslrootcert, db->sslcert,         db->sslkey,
+        db->options,
     };
     for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
         free((char *)strings[i]);

@@ -182,7 +182,7 @@ static bool is_dirty(const struct database_config *a, const struct database_conf
            a->target_session_attrs != b->target_session_attrs || a->sslmode != b->sslmode ||
            a->sslnegotiation != b->sslnegotiation || a->channel_binding != b->channel_binding ||
            !same_text(a->sslrootcert, b->sslrootcert) || !same_text(a->sslcert, b->sslcert) ||
-           !same_text(a->sslkey, b->sslkey);
+           !same_text(a->sslkey, b->sslkey) || !same_text(a->options, b->options);
 }
 
 static bool same_database(const struct database_config *a, const struct database_config *b)

@@ -75,6 +75,7 @@ static const struct key database_keys[] = {
     {"sslrootcert", KEY_STR, DB(sslrootcert)},
     {"sslcert", KEY_STR, DB(sslcert)},
     {"sslkey", KEY_STR, DB(sslkey)},
+    {"options", KEY_STR, DB(options)},
 };
 
 static const struct key user_keys[] = {

@@ -203,6 +203,9 @@ static bool target_of_url(struct targets *ts, const char *source, const char *te
 
     buf_init(&why, 0);
     ok = database_url_parse(text, &url, &why);
+    for (size_t i = 0; ok && url.host == NULL && i < url.n_parameters; i++)
+        if (strcmp(url.parameters[i].name, "hostaddr") == 0)
+            url.host = xstrdup(url.parameters[i].value);
     if (ok && url.user == NULL)
         url.user = copy_or_null(vars_find(ts->vars, "DB_USER"));
     if (ok && url.password == NULL)
@@ -222,6 +225,7 @@ static bool target_of_url(struct targets *ts, const char *source, const char *te
         const char *database = url.database != NULL ? url.database : url.user;
         snprintf(port, sizeof(port), "%d", url.port != 0 ? url.port : 5432);
         t->name = xstrdup(database);
+        t->host = url.host;
         target_pair(t, "host", url.host);
         target_pair(t, "port", port);
         target_pair(t, "dbname", database);
@@ -528,4 +532,5 @@ void targets_read(struct vars *v, struct catalog *catalog, struct buf *users, ba
         buf_printf(users, "%s\n", list->value);
     strlist_free(&f.places);
     free_listed(&ts);
+    free(ts.protocols);
 }

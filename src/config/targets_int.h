@@ -17,6 +17,8 @@ struct targets {
     struct buf *users;
     struct listed_user *listed; /* those in users */
     size_t n_listed;
+    char *
+        protocols; /* server_tls_protocols, as the first database says it; "" = it does not. NULL: none yet */
     bare_setting_cb cb;
     void *arg;
     bool takes; /* the source at hand counts: otherwise it is only compared with the one that does */
@@ -28,14 +30,16 @@ struct target {
     char *name;         /* for clients */
     char *user;
     char *password;
+    const char *host; /* until the parameters have been taken */
     struct buf pairs; /* connection string, without user and password */
     struct buf place; /* host, port, database, user: to tell whether two mean the same */
 
     /* what was said of TLS, until target_tls() */
     int sslmode;       /* enum config_sslmode; -1 = nothing */
     bool is_unchecked; /* by a word that asks for no verification */
-    bool has_system_ca;
-    const char *sslrootcert; /* of the parameters; NULL = nothing, as in the next ones */
+    bool has_system_ca, has_no_cert;
+    int min_protocol, max_protocol; /* 0 = nothing */
+    const char *sslrootcert;        /* of the parameters; NULL = nothing, as in the next ones */
     const char *sslcert;
     const char *sslkey;
 };

@@ -32,29 +32,53 @@ static const struct {
     {"target_session_attrs", TO_DATABASE, "target_session_attrs"},
     {"sslnegotiation", TO_DATABASE, "sslnegotiation"},
     {"channel_binding", TO_DATABASE, "channel_binding"},
+    {"options", TO_DATABASE, "options"},
     {"fallback_application_name", NO_MEANING, NULL},
+    {"gssdelegation", NO_MEANING, NULL},
     {"gssencmode", NO_MEANING, NULL},
-    {"krbsrvname", NO_MEANING, NULL},
     {"gsslib", NO_MEANING, NULL},
+    {"krbsrvname", NO_MEANING, NULL},
+    {"max_protocol_version", NO_MEANING, NULL}, /* it is 3.0 */
+    {"min_protocol_version", NO_MEANING, NULL},
+    {"sslcertmode", NO_MEANING, NULL},
     {"sslcompression", NO_MEANING, NULL},
     {"sslsni", NO_MEANING, NULL},
     {"connection_limit", NO_MEANING, NULL}, /* of drivers, about themselves */
     {"pgbouncer", NO_MEANING, NULL},
     {"pool_timeout", NO_MEANING, NULL},
     {"statement_cache_size", NO_MEANING, NULL},
+    {"uselibpqcompat", NO_MEANING, NULL},
     /* each of these says something that would not be honoured */
-    {"options", REFUSED, NULL},
-    {"replication", REFUSED, NULL},
-    {"service", REFUSED, NULL},
-    {"passfile", REFUSED, NULL},
-    {"hostaddr", REFUSED, NULL},
-    {"sslcrl", REFUSED, NULL},
-    {"sslcrldir", REFUSED, NULL},
-    {"sslpassword", REFUSED, NULL},
-    {"ssl_min_protocol_version", REFUSED, NULL},
-    {"ssl_max_protocol_version", REFUSED, NULL},
-    {"require_auth", REFUSED, NULL},
-    {"requirepeer", REFUSED, NULL},
+    {"hostaddr", REFUSED, "names another address than the host: write that address as the host"},
+    {"oauth_client_id", REFUSED, "is not supported: servers are logged in to with a password"},
+    {"oauth_client_secret", REFUSED, "is not supported: servers are logged in to with a password"},
+    {"oauth_issuer", REFUSED, "is not supported: servers are logged in to with a password"},
+    {"oauth_scope", REFUSED, "is not supported: servers are logged in to with a password"},
+    {"passfile", REFUSED, "is not read: let DB_PASSWORD_FILE name a file that holds the password alone"},
+    {"replication", REFUSED, "is not for a pool: clients ask for replication themselves"},
+    {"require_auth", REFUSED, "is not supported: channel_binding=require asks for SCRAM"},
+    {"requirepeer", REFUSED, "is not supported: use TLS with sslmode=verify-full"},
+    {"scram_client_key", REFUSED, "is not supported: give the password"},
+    {"scram_server_key", REFUSED, "is not supported: give the password"},
+    {"service", REFUSED, "is not read: write what the service file says into the URL"},
+    {"sslcrl", REFUSED, "is not supported: a revoked certificate would be accepted"},
+    {"sslcrldir", REFUSED, "is not supported: a revoked certificate would be accepted"},
+    {"sslkeylogfile", REFUSED, "is not supported"},
+    {"sslpassword", REFUSED,
+     "is not supported: give a key without a password, in a file that nobody else can read"},
+};
+
+/* Values that ask for what there is not, of parameters that are otherwise known. */
+static const struct {
+    const char *name, *value;
+    const char *why;
+} refused_values[] = {
+    {"gssencmode", "require", "asks for GSSAPI encryption, which there is not: use sslmode=require"},
+    {"sslcertmode", "require", "asks that the server demand a certificate, which is not looked at"},
+    {"min_protocol_version", "3.2",
+     "asks for more than protocol 3.0, which is what servers are talked to in"},
+    {"min_protocol_version", "latest",
+     "asks for more than protocol 3.0, which is what servers are talked to in"},
 };
 
 static void setting(struct targets *ts, const struct target *t, const char *name, const char *value)
@@ -74,7 +98,7 @@ static bool is_one_of(const char *word, const char *const *words, size_t n)
 
 static void refuse(const struct targets *ts, const struct target *t, const char *name, const char *why)
 {
-    config_problems_add(ts->vars->problems, PROBLEM_ERROR, NULL, 0, "variable %s: the URL's parameter %s %s",
+    config_problems_add(ts->vars->problems, PROBLEM_ERROR, NULL, 0, "variable %s: the parameter %s %s",
                         t->source, name, why);
 }
 
@@ -105,6 +129,47 @@ static void take_sslmode(struct targets *ts, struct target *t, const struct data
     buf_free(&why);
 }
 
+/* The names are those of libpq and, in capitals or not, of server_tls_protocols. */
+static const char *const protocols[] = {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"};
+#define DEFAULT_MIN_PROTOCOL 2 /* as in libpq */
+
+/* An index of protocols + 1; 0: none given. */
+static int take_protocol(struct targets *ts, struct target *t, const struct database_url_parameter *p)
+{
+    for (int i = 0; i < (int)ARRAY_SIZE(protocols); i++)
+        if (strcasecmp(p->value, protocols[i]) == 0)
+            return i + 1;
+    if (*p->value != '\0')
+        refuse(ts, t, p->name, "is none of TLSv1, TLSv1.1, TLSv1.2 and TLSv1.3");
+    return 0;
+}
+
+/* As server_tls_protocols has it; "" = nothing was said. One setting for all, so all have to say the same. */
+static void set_protocols(struct targets *ts, const struct target *t)
+{
+    int min = t->min_protocol > 0 ? t->min_protocol - 1 : DEFAULT_MIN_PROTOCOL;
+    int max = t->max_protocol > 0 ? t->max_protocol - 1 : (int)ARRAY_SIZE(protocols) - 1;
+    struct buf list;
+
+    buf_init(&list, 0);
+    for (int i = min; (t->min_protocol > 0 || t->max_protocol > 0) && i <= max; i++)
+        buf_printf(&list, "%s%s", i > min ? "," : "", i == 0 ? "tlsv1.0" : protocols[i]);
+    for (uint8_t *c = list.data; list.len > 0 && c < list.data + list.len; c++)
+        *c = *c == 'T' || *c == 'L' || *c == 'S' ? (uint8_t)(*c + 'a' - 'A') : *c;
+    if (min > max)
+        refuse(ts, t, "ssl_min_protocol_version", "is above ssl_max_protocol_version");
+    else if (ts->protocols != NULL && strcmp(ts->protocols, buf_cstr(&list)) != 0)
+        refuse(
+            ts, t, "ssl_min_protocol_version",
+            "(or ssl_max_protocol_version) is another one than that of another URL: server_tls_protocols is "
+            "one for all");
+    else if (list.len > 0)
+        setting(ts, t, "server_tls_protocols", buf_cstr(&list));
+    if (ts->protocols == NULL)
+        ts->protocols = xstrdup(buf_cstr(&list));
+    buf_free(&list);
+}
+
 static bool take_tls(struct targets *ts, struct target *t, const struct database_url_parameter *p)
 {
     if (strcmp(p->name, "ssl") == 0 || strcmp(p->name, "sslmode") == 0) {
@@ -112,6 +177,16 @@ static bool take_tls(struct targets *ts, struct target *t, const struct database
     } else if (strcmp(p->name, "sslrootcert") == 0) {
         t->has_system_ca = strcmp(p->value, "system") == 0;
         t->sslrootcert = p->value;
+    } else if (strcmp(p->name, "sslaccept") == 0 && strcmp(p->value, "strict") == 0) {
+        t->sslmode = SSLMODE_VERIFY_FULL;
+    } else if (strcmp(p->name, "sslaccept") == 0 && strcmp(p->value, "accept_invalid_certs") == 0) {
+        t->is_unchecked = true;
+    } else if (strcmp(p->name, "sslcertmode") == 0 && strcmp(p->value, "disable") == 0) {
+        t->has_no_cert = true;
+    } else if (strcmp(p->name, "ssl_min_protocol_version") == 0) {
+        t->min_protocol = take_protocol(ts, t, p);
+    } else if (strcmp(p->name, "ssl_max_protocol_version") == 0) {
+        t->max_protocol = take_protocol(ts, t, p);
     } else if (strcmp(p->name, "sslcert") == 0) {
         t->sslcert = p->value;
     } else if (strcmp(p->name, "sslkey") == 0) {
@@ -172,6 +247,9 @@ void target_tls(struct targets *ts, struct target *t)
     } else if (t->sslrootcert != NULL && t->sslmode == SSLMODE_REQUIRE && !t->is_unchecked) {
         t->sslmode = SSLMODE_VERIFY_CA; /* as libpq with a file of authorities */
     }
+    set_protocols(ts, t);
+    if (t->has_no_cert)
+        t->sslcert = t->sslkey = "";
     if (t->sslmode >= 0)
         tls_pair(ts, t, "sslmode", "server_tls_sslmode", sslmode_text(t->sslmode));
     if (t->sslrootcert != NULL)
@@ -184,26 +262,33 @@ void target_tls(struct targets *ts, struct target *t)
 
 /* ---- the others ---- */
 
+static void note(struct targets *ts, const struct target *t, enum problem_severity severity, const char *name,
+                 const char *what)
+{
+    config_problems_add(ts->vars->problems, severity, NULL, 0,
+                        "variable %s: the parameter %s %s and is ignored", t->source, name, what);
+}
+
 /* Words of others for libpq's, and those of libpq's that say what is so anyway. True: done. */
 static bool special_parameter(struct targets *ts, struct target *t, const struct database_url_parameter *p)
 {
-    if (strcmp(p->name, "gssencmode") == 0 && strcmp(p->value, "require") == 0) {
-        refuse(ts, t, p->name, "asks for GSSAPI encryption, which there is not: use sslmode=require");
+    for (size_t i = 0; i < ARRAY_SIZE(refused_values); i++)
+        if (strcmp(p->name, refused_values[i].name) == 0 && strcmp(p->value, refused_values[i].value) == 0) {
+            refuse(ts, t, p->name, refused_values[i].why);
+            return true;
+        }
+    if (strcmp(p->name, "client_encoding") == 0 && strcmp(p->value, "auto") == 0) {
+        note(ts, t, PROBLEM_NOTE, p->name, "is auto, which is for programs with a locale,");
         return true;
     }
+    if (strcmp(p->name, "hostaddr") == 0 && strcmp(p->value, t->host) == 0)
+        return true;
     if (strcmp(p->name, "load_balance_hosts") == 0) {
         bool is_random = strcmp(p->value, "random") == 0;
         target_pair(t, "load_balance_hosts", is_random ? "round-robin" : p->value);
         return true;
     }
     return take_tls(ts, t, p);
-}
-
-static void note(struct targets *ts, const struct target *t, enum problem_severity severity, const char *name,
-                 const char *what)
-{
-    config_problems_add(ts->vars->problems, severity, NULL, 0,
-                        "variable %s: the URL's parameter %s %s and is ignored", t->source, name, what);
 }
 
 void target_parameter(struct targets *ts, struct target *t, const struct database_url_parameter *p)
@@ -217,15 +302,16 @@ void target_parameter(struct targets *ts, struct target *t, const struct databas
         case TO_SETTING: setting(ts, t, parameters[i].to, p->value); return;
         case TO_DATABASE: target_pair(t, parameters[i].to, p->value); return;
         case NO_MEANING: note(ts, t, PROBLEM_NOTE, p->name, "has no meaning here"); return;
-        case REFUSED: refuse(ts, t, p->name, "is not supported by this version yet"); return;
+        case REFUSED: refuse(ts, t, p->name, parameters[i].to); return;
         }
     }
-    if (strchr(p->value, '@') != NULL) /* the name may be half of a password with a ? in it */
-        config_problems_add(
-            ts->vars->problems, PROBLEM_ERROR, NULL, 0,
-            "variable %s: a parameter of the URL is not known, and its value holds an @; in a "
-            "password write %%3F for a question mark",
-            t->source);
+    if (strncmp(p->name, "ssl", 3) == 0)
+        refuse(ts, t, p->name, "is not known, and may ask for safety: say it with sslmode and sslrootcert");
+    else if (strchr(p->value, '@') != NULL) /* the name may be half of a password with a ? in it */
+        config_problems_add(ts->vars->problems, PROBLEM_ERROR, NULL, 0,
+                            "variable %s: a parameter is not known, and its value holds an @; in a "
+                            "password write %%3F for a question mark",
+                            t->source);
     else
         note(ts, t, PROBLEM_WARNING, p->name, "is not known");
 }

@@ -242,9 +242,10 @@ static void send_startup(struct server *s)
     startup_put(&list, "datestyle", db->datestyle);
     startup_put(&list, "timezone", db->timezone);
     startup_put(&list, "application_name", db->application_name);
+    startup_put(&list, "options", db->options);
     if (s->replication != REPLICATION_NONE)
         startup_put(&list, "replication", s->replication == REPLICATION_LOGICAL ? "database" : "true");
-    /* of a repeated one PostgreSQL takes the last */
+    /* of a repeated one PostgreSQL takes the last, and options count before all */
     for (uint32_t i = 0; of_client != NULL && i < of_client->n_settings; i++)
         startup_put(&list, of_client->settings[i].name, of_client->settings[i].value);
     buf_init(&b, 65536);

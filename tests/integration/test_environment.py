@@ -46,7 +46,7 @@ def bare(pg, workers):
 
 def url(pg, user="scramuser", database="app", password=None, **parameters):
     password = urllib.parse.quote(PASSWORDS[user] if password is None else password, safe="")
-    query = "?" + urllib.parse.urlencode(parameters) if parameters else ""
+    query = "?" + urllib.parse.urlencode(parameters, quote_via=urllib.parse.quote) if parameters else ""
     return f"postgres://{user}:{password}@127.0.0.1:{pg.port}/{database}{query}"
 
 
@@ -74,6 +74,19 @@ def test_parameters_of_the_url(bare, pg, certs):
     pooler = bare({"DATABASE_URL": url(pg, sslmode="verify-full", sslrootcert=certs.ca, application_name="by url").replace("127.0.0.1", "localhost")})
     with pooler.connect("app", "scramuser", password=PASSWORDS["scramuser"]) as conn:
         assert conn.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (True,)
+
+
+def test_options_of_the_url(bare, pg):
+    """As a hosted PostgreSQL asks for them: in the start-up packet, so that RESET comes back to them."""
+    pooler = bare({"DATABASE_URL": url(pg, options="-c search_path=elsewhere -c work_mem=7MB"), "PGSLUICE_DEFAULT_POOL_SIZE": "1"})
+    with pooler.connect("app", "scramuser", password=PASSWORDS["scramuser"], autocommit=True) as conn:
+        assert conn.execute("SHOW search_path").fetchone() == ("elsewhere",)
+        conn.execute("SET work_mem = '9MB'")
+    with pooler.connect("app", "scramuser", password=PASSWORDS["scramuser"]) as conn:
+        assert conn.execute("SHOW work_mem").fetchone() == ("7MB",)
+    with pooler.connect("app", "scramuser", password=PASSWORDS["scramuser"], options="-c work_mem=5MB") as conn:
+        assert conn.execute("SHOW work_mem").fetchone() == ("5MB",), "what a client asks for counts more"
+        assert conn.execute("SHOW search_path").fetchone() == ("elsewhere",)
 
 
 def test_several_urls(bare, pg):
@@ -154,7 +167,7 @@ def test_nothing_secret_is_said(bare, pg):
     ({"DATABASE_URL": "postgres://u@h/d", "DB_PASSWORD_FILE": "/no/such"}, 'variable DB_PASSWORD_FILE: cannot read "/no/such"'),
     ({"DATABASE_URL": "S3CRET"}, "variable DATABASE_URL: it does not begin with postgres://"),
     ({"DATABASE_URL": "postgres://u:S3%CRET@h/d"}, "variable DATABASE_URL: in the password, a % is not followed"),
-    ({"DATABASE_URL": "postgres://u:S3CRET@h/d?sslmode=S3CRET"}, "variable DATABASE_URL: the URL's parameter sslmode"),
+    ({"DATABASE_URL": "postgres://u:S3CRET@h/d?sslmode=S3CRET"}, "variable DATABASE_URL: the parameter sslmode"),
     ({"DATABASE_URLS": "postgres://u:p@h/d;postgres://u:S3CRET@h2/e"}, "variable DATABASE_URLS: the name of the database"),
     ({"DATABASE_URL": "postgres://u:12?S3CRET@h/d"}, "variable DATABASE_URL: a parameter has a name"),
     ({"DATABASE_URL": "postgres://u:S3CRET@h/d", "AUTH_TYPE": "trust"},

@@ -195,6 +195,7 @@ static void test_diff(void **state)
         {"[databases]\na=\n", "[databases]\na=connect_query=x\n", "~db a dirty;"},
         {"[databases]\na=\n", "[databases]\na=load_balance_hosts=disable\n", "~db a dirty;"},
         {"[databases]\na=\n", "[databases]\na=target_session_attrs=primary\n", "~db a dirty;"},
+        {"[databases]\na=\n", "[databases]\na=options='-c a.b=c'\n", "~db a dirty;"},
         {"[databases]\na=\n", "[databases]\na=pool_size=3\n", "~db a;"},
         {"[databases]\na=\n", "[databases]\na=pool_mode=session\n", "~db a;"},
         {"[databases]\na=user=u password=p\n", "[databases]\na=user=u password=q\n", "~db a dirty;"},
