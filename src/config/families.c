@@ -46,7 +46,7 @@ static const struct alias pgbouncer_aliases[] = {
 
 /* Those of PGBOUNCER_* that targets.c reads. */
 static const char *const pgbouncer_targets[] = {"PGBOUNCER_CONNECT_QUERY", "PGBOUNCER_DATABASE",
-                                                "PGBOUNCER_USERLIST"};
+                                                "PGBOUNCER_PASSWORD", "PGBOUNCER_URLS", "PGBOUNCER_USERLIST"};
 
 /* Settings whose name in capitals is a variable. The others would be too common a word to mean us (USER,
  * WORKERS), or are not among the names that images take. */

@@ -3,7 +3,8 @@
  * passwords.
  *
  * The first of these that is there counts, and one that names another server is named:
- * PGSLUICE_DATABASE_URL(S), DATABASE_URL(S), PGBOUNCER_DSN_<n> together with POSTGRESQL_*, DB_*, PG*. Each
+ * PGSLUICE_DATABASE_URL(S), PGBOUNCER_URLS, DATABASE_URL(S), PGBOUNCER_DSN_<n> together with POSTGRESQL_*,
+ * DB_*, PG_SERVICE, PG*. Each
  * gives lines as [databases] has them, with the user whose password they hold; clients log in with just that
  * user and password.
  *
@@ -20,6 +21,8 @@
 #include "base/str.h"
 #include "config/connstr.h"
 #include "targets_int.h"
+
+#define BLANKS " \t\r\n"
 
 static void target_init(struct target *t, const char *source)
 {
@@ -164,10 +167,11 @@ static void add_target(struct targets *ts, struct target *t)
     struct place at = {file, 0};
     struct buf name;
 
-    if (t->user != NULL)
+    if (t->user != NULL && !t->is_lookup)
         target_pair(t, "user", t->user);
     if (t->user != NULL && t->password != NULL) {
-        target_pair(t, "password", t->password);
+        if (!t->is_lookup)
+            target_pair(t, "password", t->password);
         add_user(ts, t->source, t->user, t->password, t->name);
     }
     buf_init(&name, 0);
@@ -178,6 +182,43 @@ static void add_target(struct targets *ts, struct target *t)
     section_database(ts->catalog, buf_cstr(&name), buf_cstr(&t->pairs), at, ts->vars->problems);
     buf_free(&name);
     free(file);
+}
+
+static const char *text_of(const struct var *var, const char *otherwise)
+{
+    return var != NULL ? var->value : otherwise;
+}
+
+/* name may be NULL. */
+static const char *value_of(struct targets *ts, const char *name, const char *otherwise)
+{
+    return text_of(name != NULL ? vars_find(ts->vars, name) : NULL, otherwise);
+}
+
+/* A variable that says what a URL's parameter would. */
+static void variable_parameter(struct targets *ts, struct target *t, const char *variable, const char *name)
+{
+    const struct var *var = vars_find(ts->vars, variable);
+    const char *source = t->source;
+
+    if (var == NULL || !ts->takes)
+        return;
+    t->source = var->name;
+    target_parameter(ts, t, &(struct database_url_parameter){(char *)name, var->value});
+    t->source = source;
+}
+
+/* CLIENT_ENCODING, behind what was said already (NULL: nothing). */
+static void add_encoding(struct targets *ts, struct target *t, const char *said)
+{
+    const struct var *var = vars_find(ts->vars, "CLIENT_ENCODING");
+
+    if (said == NULL)
+        variable_parameter(ts, t, "CLIENT_ENCODING", "client_encoding");
+    else if (var != NULL && ts->takes && strcasecmp(var->value, said) != 0)
+        config_problems_add(ts->vars->problems, PROBLEM_WARNING, NULL, 0,
+                            "variables %s and %s disagree about client_encoding: %s counts", t->source,
+                            var->name, t->source);
 }
 
 static void add_variable_pair(struct targets *ts, struct target *t, const char *key, const char *variable)
@@ -194,6 +235,14 @@ static char *copy_or_null(const struct var *var)
 
 /* ---- URLs ---- */
 
+static const char *parameter_of(const struct database_url *url, const char *name)
+{
+    for (size_t i = 0; i < url->n_parameters; i++)
+        if (strcmp(url->parameters[i].name, name) == 0)
+            return url->parameters[i].value;
+    return NULL;
+}
+
 /* False after saying why. */
 static bool target_of_url(struct targets *ts, const char *source, const char *text, struct target *t)
 {
@@ -203,9 +252,8 @@ static bool target_of_url(struct targets *ts, const char *source, const char *te
 
     buf_init(&why, 0);
     ok = database_url_parse(text, &url, &why);
-    for (size_t i = 0; ok && url.host == NULL && i < url.n_parameters; i++)
-        if (strcmp(url.parameters[i].name, "hostaddr") == 0)
-            url.host = xstrdup(url.parameters[i].value);
+    if (ok && url.host == NULL && parameter_of(&url, "hostaddr") != NULL)
+        url.host = xstrdup(parameter_of(&url, "hostaddr"));
     if (ok && url.user == NULL)
         url.user = copy_or_null(vars_find(ts->vars, "DB_USER"));
     if (ok && url.password == NULL)
@@ -236,6 +284,7 @@ static bool target_of_url(struct targets *ts, const char *source, const char *te
             target_parameter(ts, t, &url.parameters[i]);
         if (ts->takes)
             target_tls(ts, t);
+        add_encoding(ts, t, parameter_of(&url, "client_encoding"));
         t->user = url.user;
         t->password = url.password;
         url.user = url.password = NULL;
@@ -249,7 +298,7 @@ static bool target_of_url(struct targets *ts, const char *source, const char *te
 static const char *next_url(const char *text)
 {
     for (const char *comma = strchr(text, ','); comma != NULL; comma = strchr(comma + 1, ',')) {
-        const char *next = comma + 1 + strspn(comma + 1, " \t\n");
+        const char *next = comma + 1 + strspn(comma + 1, BLANKS);
         if (database_url_begins(next))
             return comma;
     }
@@ -261,11 +310,11 @@ typedef void (*target_cb)(struct targets *ts, struct target *t, void *arg);
 /* Calls cb for each URL of the variable. */
 static void each_url(struct targets *ts, const struct var *var, target_cb cb, void *arg)
 {
-    const char *at = var->value + strspn(var->value, " \t\n");
+    const char *at = var->value + strspn(var->value, BLANKS);
     while (*at != '\0') {
         const char *end = next_url(at);
         size_t len = (size_t)(end - at);
-        while (len > 0 && strchr(" \t\n,", at[len - 1]) != NULL)
+        while (len > 0 && strchr(BLANKS ",", at[len - 1]) != NULL)
             len--;
         char *text = xstrndup(at, len);
         struct target t;
@@ -276,7 +325,7 @@ static void each_url(struct targets *ts, const struct var *var, target_cb cb, vo
         }
         target_free(&t);
         secret_free(text);
-        at = *end != '\0' ? end + 1 + strspn(end + 1, " \t\n") : end;
+        at = *end != '\0' ? end + 1 + strspn(end + 1, BLANKS) : end;
     }
 }
 
@@ -289,22 +338,51 @@ static bool is_url(const char *text)
 /* ---- families of single variables ---- */
 
 static const struct family {
-    const char *host, *port, *database, *user, *password;
-    const char *client_name;  /* what clients say, if not the database's name */
-    const char *default_host; /* NULL: the host must be given */
-    const char *default_database;
+    const char *host, *port, *database, *user, *password; /* NULL: there is no such variable */
+    const char *client_name;                              /* what clients say, if not the database's name */
+    const char *default_host;                             /* NULL: the host must be given */
+    const char *default_database, *default_user;
     const char *connect_query;
+    /* The user only asks PostgreSQL for the others' passwords, by a function of this schema. */
+    const char *schema, *default_schema; /* NULL in both: not so */
+    const char *function;
 } families[] = {
     {"POSTGRESQL_HOST", "POSTGRESQL_PORT", "POSTGRESQL_DATABASE", "POSTGRESQL_USERNAME",
-     "POSTGRESQL_PASSWORD", "PGBOUNCER_DATABASE", "postgresql", "postgres", "PGBOUNCER_CONNECT_QUERY"},
-    {"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", NULL, NULL, "*", NULL},
-    {"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", NULL, NULL, "*", NULL},
+     "POSTGRESQL_PASSWORD", "PGBOUNCER_DATABASE", "postgresql", "postgres", "postgres",
+     "PGBOUNCER_CONNECT_QUERY", NULL, NULL, NULL},
+    {"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", NULL, NULL, "*", "postgres", NULL, NULL, NULL,
+     NULL},
+    {"PG_SERVICE", NULL, NULL, NULL, "PGBOUNCER_PASSWORD", NULL, NULL, "*", "pgbouncer", NULL, NULL,
+     "pgbouncer", "get_auth"},
+    {"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", NULL, NULL, "*", "postgres", NULL, "PGSCHEMA",
+     NULL, "user_lookup"},
 };
 
-static const char *text_of(const struct var *var, const char *otherwise)
-{
-    return var != NULL ? var->value : otherwise;
-}
+/* libpq's variables beside PGHOST, with the parameters that they stand for. */
+static const char *const libpq_variables[][2] = {
+    {"PGAPPNAME", "application_name"},
+    {"PGCHANNELBINDING", "channel_binding"},
+    {"PGCLIENTENCODING", "client_encoding"},
+    {"PGCONNECT_TIMEOUT", "connect_timeout"},
+    {"PGGSSENCMODE", "gssencmode"},
+    {"PGHOSTADDR", "hostaddr"},
+    {"PGLOADBALANCEHOSTS", "load_balance_hosts"},
+    {"PGOPTIONS", "options"},
+    {"PGREQUIREAUTH", "require_auth"},
+    {"PGREQUIREPEER", "requirepeer"},
+    {"PGSERVICE", "service"},
+    {"PGSSLCERT", "sslcert"},
+    {"PGSSLCERTMODE", "sslcertmode"},
+    {"PGSSLCRL", "sslcrl"},
+    {"PGSSLCRLDIR", "sslcrldir"},
+    {"PGSSLKEY", "sslkey"},
+    {"PGSSLMAXPROTOCOLVERSION", "ssl_max_protocol_version"},
+    {"PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version"},
+    {"PGSSLMODE", "sslmode"},
+    {"PGSSLNEGOTIATION", "sslnegotiation"},
+    {"PGSSLROOTCERT", "sslrootcert"},
+    {"PGTARGETSESSIONATTRS", "target_session_attrs"},
+};
 
 /* The variable by which the family is known to be there, or NULL. */
 static const struct var *family_sign(struct targets *ts, const struct family *f)
@@ -314,15 +392,42 @@ static const struct var *family_sign(struct targets *ts, const struct family *f)
     return host != NULL ? host : password;
 }
 
+static void add_lookup(struct target *t, const char *schema, const char *function)
+{
+    struct buf query;
+
+    buf_init(&query, 0);
+    buf_append_str(&query, "SELECT * FROM ");
+    quoted(&query, schema, '"');
+    buf_printf(&query, ".%s($1)", function);
+    target_pair(t, "auth_user", t->user);
+    target_pair(t, "auth_query", buf_cstr(&query));
+    t->is_lookup = true;
+    buf_free(&query);
+}
+
+static void add_family_parameters(struct targets *ts, struct target *t, const struct family *f)
+{
+    bool is_libpq = strcmp(f->host, "PGHOST") == 0;
+
+    for (size_t i = 0; is_libpq && i < ARRAY_SIZE(libpq_variables); i++)
+        variable_parameter(ts, t, libpq_variables[i][0], libpq_variables[i][1]);
+    if (ts->takes)
+        target_tls(ts, t);
+    add_encoding(ts, t, is_libpq ? value_of(ts, "PGCLIENTENCODING", NULL) : NULL);
+    add_variable_pair(ts, t, "timezone", "TIMEZONE");
+    if (f->connect_query != NULL)
+        add_variable_pair(ts, t, "connect_query", f->connect_query);
+}
+
 static void each_of_family(struct targets *ts, const struct family *f, const struct var *sign, target_cb cb,
                            void *arg)
 {
     struct target t;
-    const char *name = f->client_name != NULL ? text_of(vars_find(ts->vars, f->client_name), NULL) : NULL;
-    const char *database =
-        text_of(vars_find(ts->vars, f->database), name != NULL ? name : f->default_database);
-    const char *host = text_of(vars_find(ts->vars, f->host), f->default_host);
-    const char *port = text_of(vars_find(ts->vars, f->port), "5432");
+    const char *name = value_of(ts, f->client_name, NULL);
+    const char *database = value_of(ts, f->database, name != NULL ? name : f->default_database);
+    const char *host = value_of(ts, f->host, f->default_host), *port = value_of(ts, f->port, "5432");
+    const char *schema = value_of(ts, f->schema, f->default_schema);
 
     if (is_url(host) || is_url(database)) {
         problem(ts, ts->takes ? PROBLEM_ERROR : PROBLEM_WARNING, sign->name,
@@ -330,17 +435,17 @@ static void each_of_family(struct targets *ts, const struct family *f, const str
         return;
     }
     target_init(&t, sign->name);
-    t.user = xstrdup(text_of(vars_find(ts->vars, f->user), "postgres"));
+    t.user = xstrdup(value_of(ts, f->user, f->default_user));
     t.password = copy_or_null(vars_find(ts->vars, f->password));
     t.name = xstrdup(name != NULL ? name : database);
+    t.host = host;
     target_pair(&t, "host", host);
     target_pair(&t, "port", port);
     if (strcmp(database, "*") != 0)
         target_pair(&t, "dbname", database);
-    add_variable_pair(ts, &t, "client_encoding", "CLIENT_ENCODING");
-    add_variable_pair(ts, &t, "timezone", "TIMEZONE");
-    if (f->connect_query != NULL)
-        add_variable_pair(ts, &t, "connect_query", f->connect_query);
+    if (schema != NULL)
+        add_lookup(&t, schema, f->function);
+    add_family_parameters(ts, &t, f);
     buf_printf(&t.place, "%s %s %s %s", host, port, database, t.user);
     cb(ts, &t, arg);
     target_free(&t);
@@ -408,12 +513,36 @@ static void read_urls(struct targets *ts, const char *one, const char *several, 
     }
 }
 
+/* PGBOUNCER_URLS: names of variables that hold URLs. */
+static void read_named_urls(struct targets *ts, struct found *f)
+{
+    const struct var *list = vars_find(ts->vars, "PGBOUNCER_URLS");
+
+    if (list == NULL)
+        return;
+    ts->takes = f->winner == NULL;
+    if (f->winner == NULL)
+        f->winner = list->name;
+    for (const char *at = list->value + strspn(list->value, BLANKS ","); *at != '\0';) {
+        size_t len = strcspn(at, BLANKS ",");
+        char *name = xstrndup(at, len);
+        const struct var *var = vars_find(ts->vars, name);
+        at += len + strspn(at + len, BLANKS ",");
+        if (var != NULL)
+            each_url(ts, var, on_target, f);
+        else /* the name may be a URL that was given instead, and is not printed */
+            problem(ts, PROBLEM_ERROR, list->name,
+                    "names of variables are expected, each of which holds a URL: one of them is not set");
+        free(name);
+    }
+}
+
 /* ---- PGBOUNCER_DSN_<n>: NAME=CONNECTION-STRING ---- */
 
 /* As struct target has it. Mistakes are found by who takes the string. */
 static void place_of_dsn(struct targets *ts, const char *name, const char *text, struct buf *place)
 {
-    const char *user = text_of(vars_find(ts->vars, "POSTGRESQL_USERNAME"), "postgres");
+    const char *user = value_of(ts, "POSTGRESQL_USERNAME", "postgres");
     char *parts[] = {xstrdup(""), xstrdup("5432"), xstrdup(name), xstrdup(user)};
     static const char *const keys[] = {"host", "port", "dbname", "user"};
     struct connstr c;
@@ -489,7 +618,7 @@ static void read_families(struct targets *ts, struct found *f)
             continue;
         if (dsn != NULL && i == 0 && vars_find(ts->vars, families[i].host) == NULL) {
             if (is_of_dsns)
-                add_user(ts, sign->name, text_of(vars_find(ts->vars, families[i].user), "postgres"),
+                add_user(ts, sign->name, value_of(ts, families[i].user, families[i].default_user),
                          sign->value, NULL);
             continue;
         }
@@ -520,6 +649,7 @@ void targets_read(struct vars *v, struct catalog *catalog, struct buf *users, ba
     struct found f = {.winner = NULL};
 
     read_urls(&ts, "PGSLUICE_DATABASE_URL", "PGSLUICE_DATABASE_URLS", &f);
+    read_named_urls(&ts, &f);
     read_urls(&ts, "DATABASE_URL", "DATABASE_URLS", &f);
     read_dsns(&ts, &f);
     read_families(&ts, &f);

@@ -34,6 +34,8 @@ struct target {
     struct buf pairs; /* connection string, without user and password */
     struct buf place; /* host, port, database, user: to tell whether two mean the same */
 
+    bool is_lookup; /* the user only looks the others up */
+
     /* what was said of TLS, until target_tls() */
     int sslmode;       /* enum config_sslmode; -1 = nothing */
     bool is_unchecked; /* by a word that asks for no verification */
