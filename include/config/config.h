@@ -101,7 +101,8 @@ struct config_override {
 };
 
 struct config_args {
-    const char *ini_path; /* NULL: no file; then the families of variables count (src/config/families.c) */
+    const char *ini_path; /* NULL: the one that a variable names; else none, then the families of variables
+                             count (src/config/families.c) */
     const char *ini_text; /* when set, read instead of the file (ini_path is then only its name) */
     size_t ini_text_len;
     bool no_files;            /* refuse %include, do not read auth_file */

@@ -161,7 +161,8 @@ typedef void (*ini_entry_cb)(void *arg, const char *section, const char *name, c
                              struct place at);
 struct ini_source {
     const char *path;
-    const char *text; /* NULL: read the file */
+    const char *variable; /* that names the file; NULL: none does */
+    const char *text;     /* NULL: read the file */
     size_t text_len;
     bool no_includes;
 };

@@ -100,7 +100,9 @@ static void one_variable(struct vars *v, bool has_file, const char *variable, co
     int option = option_find(name);
     bool is_twin = strcmp(name, variable + strlen(VARIABLE_PREFIX)) != 0;
 
-    if (option >= 0 && is_twin) {
+    if (vars_is_injected(variable, value) && !is_twin) {
+        ; /* also for a service whose name and _PORT make a setting's: pgsluice-listen */
+    } else if (option >= 0 && is_twin) {
         char *plain = xasprintf("%s%s", VARIABLE_PREFIX, name);
         const struct var *found = vars_find(v, plain);
         if (found != NULL)
@@ -112,7 +114,7 @@ static void one_variable(struct vars *v, bool has_file, const char *variable, co
         if (needs_no_file && has_file)
             config_problems_add(v->problems, PROBLEM_WARNING, NULL, 0,
                                 "variable %s counts only where no configuration file is given", variable);
-    } else if (!vars_is_injected(variable, value)) {
+    } else {
         unknown_variable(v, variable, name);
     }
     free(name);

@@ -272,7 +272,12 @@ void ini_read(const struct ini_source *source, ini_entry_cb cb, void *arg, struc
     char *data = NULL;
     if (source->text == NULL)
         data = file_read(source->path, &len, NULL);
-    if (source->text == NULL && data == NULL) {
+    if (source->text == NULL && data == NULL && source->variable != NULL) {
+        config_problems_add(
+            problems, PROBLEM_ERROR, NULL, 0,
+            "variable %s: cannot read \"%s\": %s; mount the file there, or unset the variable",
+            source->variable, source->path, strerror(errno));
+    } else if (source->text == NULL && data == NULL) {
         config_problems_add(problems, PROBLEM_ERROR, source->path, 0, "cannot read it: %s", strerror(errno));
     } else {
         push(r, source->path != NULL ? source->path : "(memory)", data, data != NULL ? data : source->text,

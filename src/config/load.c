@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "auth/credential.h"
 #include "base/mem.h"
@@ -49,7 +50,9 @@ struct section_line {
 };
 
 struct loader {
-    const struct config_args *args;
+    struct config_args args;
+    char *file; /* the file that a variable names; NULL: none does */
+    const struct var *file_variable;
     struct config_problems *problems;
     struct config *config;
     struct given *given[LAYER_COUNT]; /* per option */
@@ -313,8 +316,8 @@ static void check_bare(struct loader *l, bool asks_password)
 static void command_line(struct loader *l)
 {
     struct place nowhere = {NULL, 0};
-    for (size_t i = 0; i < l->args->override_count; i++) {
-        const struct config_override *o = &l->args->overrides[i];
+    for (size_t i = 0; i < l->args.override_count; i++) {
+        const struct config_override *o = &l->args.overrides[i];
         int option = find_setting(l, o->key, "command line: ", nowhere);
         if (option >= 0)
             give(l, LAYER_COMMAND_LINE, option, o->value, xstrdup("command line"), nowhere);
@@ -415,12 +418,15 @@ static void choose_values(struct loader *l)
 static void default_conffile(struct loader *l)
 {
     size_t option = (size_t)option_find("conffile");
-    if (l->args->ini_path == NULL || winner(l, option) != NULL)
+    if (l->args.ini_path == NULL || winner(l, option) != NULL)
         return;
     struct settings *s = &l->config->settings;
     free((char *)s->conffile);
-    s->conffile = xstrdup(l->args->ini_path);
-    snapshot_set_source(l->config, option, "command line");
+    s->conffile = xstrdup(l->args.ini_path);
+    char *source = l->args.ini_path == l->file ? xasprintf("variable %s", l->file_variable->name)
+                                               : xstrdup("command line");
+    snapshot_set_source(l->config, option, source);
+    free(source);
 }
 
 static void check_http_listen(struct loader *l)
@@ -461,7 +467,7 @@ static void check_lookups(struct loader *l)
 static void check_sense(struct loader *l)
 {
     const struct settings *s = &l->config->settings;
-    const char *file = l->args->ini_path;
+    const char *file = l->args.ini_path;
     bool asks_password =
         s->auth_type != AUTH_TYPE_ANY && s->auth_type != AUTH_TYPE_TRUST && !config_asks_directory(l->config);
     bool has_databases = l->config->catalog->database_count > 0;
@@ -483,14 +489,37 @@ static void check_sense(struct loader *l)
         config_problems_add(l->problems, PROBLEM_NOTE, file, 0, "no database is configured in [databases]");
 }
 
+/* PGSLUICE_CONFFILE is read from the start on, not only by RELOAD. PG_CONFIG_FILE and PG_CONFIG_DIR are those
+ * of an image that makes the file where it is not there: so variables count then. */
+static void file_by_variable(struct loader *l)
+{
+    static const char *const names[] = {"PGSLUICE_CONFFILE", "PG_CONFIG_FILE", "PG_CONFIG_DIR"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names) && l->args.ini_path == NULL && l->args.ini_text == NULL; i++) {
+        l->file_variable = vars_find(&l->vars, names[i]);
+        if (l->file_variable == NULL)
+            continue;
+        free(l->file);
+        l->file = i == 2 ? xasprintf("%s/pgbouncer.ini", l->file_variable->value)
+                         : xstrdup(l->file_variable->value);
+        if (i == 0 || access(l->file, F_OK) == 0)
+            l->args.ini_path = l->file;
+        else
+            config_problems_add(l->problems, PROBLEM_NOTE, NULL, 0,
+                                "variable %s: there is no \"%s\", so variables say it all",
+                                l->file_variable->name, l->file);
+    }
+}
+
 static void loader_init(struct loader *l, const struct config_args *args, struct config_problems *problems)
 {
     memset(l, 0, sizeof *l);
-    l->args = args;
+    l->args = *args;
     l->problems = problems;
     l->config = snapshot_new();
-    l->is_bare = args->ini_path == NULL && args->ini_text == NULL && args->environ != NULL;
     vars_init(&l->vars, args->environ, problems);
+    file_by_variable(l);
+    l->is_bare = l->args.ini_path == NULL && args->ini_text == NULL && args->environ != NULL;
     for (int layer = 0; layer < LAYER_COUNT; layer++)
         l->given[layer] = xcalloc(option_count_all(), sizeof *l->given[layer]);
 }
@@ -510,14 +539,15 @@ static void loader_free(struct loader *l)
     free(l->lines);
     strlist_free(&l->sections);
     vars_free(&l->vars);
+    free(l->file);
 }
 
 static void load_users(struct loader *l)
 {
-    const char *path = l->config->settings.auth_file, *unread = l->args->unread_users;
-    bool is_needed = l->args->needs_users && (unread == NULL || strcmp(path, unread) != 0);
+    const char *path = l->config->settings.auth_file, *unread = l->args.unread_users;
+    bool is_needed = l->args.needs_users && (unread == NULL || strcmp(path, unread) != 0);
 
-    if (!l->args->no_files)
+    if (!l->args.no_files)
         users_load(l->config->catalog, path, is_needed ? PROBLEM_ERROR : PROBLEM_WARNING, l->problems);
 }
 
@@ -526,8 +556,13 @@ struct config *config_load(const struct config_args *args, struct config_problem
     struct loader l;
     size_t errors_before = problems->errors;
     loader_init(&l, args, problems);
-    if (args->ini_path != NULL || args->ini_text != NULL) {
-        struct ini_source source = {args->ini_path, args->ini_text, args->ini_text_len, args->no_files};
+    if (l.args.ini_path != NULL || args->ini_text != NULL) {
+        struct ini_source source = {
+            .path = l.args.ini_path,
+            .variable = l.file != NULL && l.args.ini_path == l.file ? l.file_variable->name : NULL,
+            .text = args->ini_text,
+            .text_len = args->ini_text_len,
+            .no_includes = args->no_files};
         ini_read(&source, ini_entry, &l, problems);
     }
     environment_variables(&l.vars, !l.is_bare, variable, &l);

@@ -102,14 +102,6 @@ static bool set_health_path(struct args *a, const char *what)
     return a->health_path != NULL;
 }
 
-/* The file that PGSLUICE_CONFFILE names is read from the start on, not only by RELOAD. NULL: variables say it
- * all. */
-static const char *file_by_variable(void)
-{
-    const char *path = getenv("PGSLUICE_CONFFILE");
-    return path != NULL && *path != '\0' ? path : NULL;
-}
-
 static bool usage_error(const char *program, int *status)
 {
     fprintf(stderr, "Try \"%s --help\" for more information.\n", program);
@@ -144,7 +136,7 @@ bool args_parse(struct args *a, int argc, char **argv, int *status)
         fprintf(stderr, "%s: at most one configuration file can be given\n", argv[0]);
         return usage_error(argv[0], status);
     }
-    a->ini_path = argv[optind] != NULL ? argv[optind] : file_by_variable();
+    a->ini_path = argv[optind]; /* NULL: variables say which, or all */
     set_overrides(a);
     return true;
 }

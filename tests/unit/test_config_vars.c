@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -670,6 +671,18 @@ static void test_settings(void **state)
          "6432",
          "default",
          ""},
+        {{URL, "PGSLUICE_LISTEN_PORT=tcp://10.0.0.1:80", "PGSLUICE_LISTEN_SERVICE_HOST=10.0.0.1",
+          "PGSLUICE_LISTEN_PORT_80_TCP=tcp://10.0.0.1:80", "PGSLUICE_LISTEN_PORT_53_UDP_ADDR=10.0.0.1"},
+         "listen_port",
+         "6432",
+         "default",
+         ""},
+        {{URL, "PGSLUICE_LISTEN_PORT=udp://10.0.0.1:80"}, "listen_port", "6432", "default", ""},
+        {{URL, "PG_CONFIG_FILE=/no/such"},
+         "pool_mode",
+         "session",
+         "default",
+         "note: variable PG_CONFIG_FILE: there is no \"/no/such\", so variables say it all\n"},
         {{URL, "PGSLUICE_PORT=7000"},
          "listen_port",
          "6432",
@@ -732,6 +745,66 @@ static void test_twins(void **state)
     unlink("tcv-port");
 }
 
+/* ---- the file, as a variable names it ---- */
+
+static void test_file(void **state)
+{
+    static const struct {
+        const char *variables[MAX_VARIABLES];
+        const char *pool_mode; /* NULL: refused */
+        const char *conffile, *source;
+        const char *said;
+    } rows[] = {
+        {{"PGSLUICE_CONFFILE=tcv.d/pgbouncer.ini", "POOL_MODE=statement"},
+         "transaction",
+         "tcv.d/pgbouncer.ini",
+         "variable PGSLUICE_CONFFILE",
+         ""},
+        {{"PGSLUICE_CONFFILE_FILE=tcv.d/path", "PGSLUICE_CONFFILE=/no/such"},
+         "transaction",
+         "tcv.d/pgbouncer.ini",
+         "variable PGSLUICE_CONFFILE_FILE",
+         ""},
+        {{"PG_CONFIG_FILE=tcv.d/pgbouncer.ini", "POOL_MODE=statement"},
+         "transaction",
+         "tcv.d/pgbouncer.ini",
+         "variable PG_CONFIG_FILE",
+         ""},
+        {{"PG_CONFIG_DIR=tcv.d", "POOL_MODE=statement"},
+         "transaction",
+         "tcv.d/pgbouncer.ini",
+         "variable PG_CONFIG_DIR",
+         ""},
+        {{"PGSLUICE_CONFFILE=/no/such"},
+         NULL,
+         NULL,
+         NULL,
+         "error: variable PGSLUICE_CONFFILE: cannot read \"/no/such\": No such file or directory; mount the "
+         "file "
+         "there, or unset the variable\n"},
+    };
+    (void)state;
+    mkdir("tcv.d", 0700);
+    fixture_write("tcv.d/pgbouncer.ini",
+                  "[databases]\nd=\n[pgbouncer]\nauth_type=trust\npool_mode=transaction\n");
+    fixture_write("tcv.d/path", "tcv.d/pgbouncer.ini\n");
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct loaded l = load(rows[i].variables);
+        assert_string_equal(l.said, rows[i].said);
+        assert_int_equal(l.config != NULL, rows[i].pool_mode != NULL);
+        if (l.config != NULL) {
+            assert_string_equal(fixture_value(l.config, "pool_mode"), rows[i].pool_mode);
+            assert_string_equal(fixture_value(l.config, "conffile"), rows[i].conffile);
+            assert_string_equal(fixture_source(l.config, "conffile"), rows[i].source);
+            config_unref(l.config);
+        }
+        free(l.said);
+    }
+    unlink("tcv.d/pgbouncer.ini");
+    unlink("tcv.d/path");
+    rmdir("tcv.d");
+}
+
 /* ---- printing ---- */
 
 /* What is printed is read back as the same, but for the secrets. */
@@ -771,7 +844,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_targets),  cmocka_unit_test(test_targets_refused), cmocka_unit_test(test_tls),
-        cmocka_unit_test(test_settings), cmocka_unit_test(test_twins),           cmocka_unit_test(test_print),
+        cmocka_unit_test(test_settings), cmocka_unit_test(test_twins),           cmocka_unit_test(test_file),
+        cmocka_unit_test(test_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
