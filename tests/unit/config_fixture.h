@@ -87,6 +87,30 @@ static inline const char *fixture_source(const struct config *c, const char *nam
     return config_source_text(c, (size_t)option_find(name));
 }
 
+/* ---- configuration by variables ---- */
+
+#define MAX_VARIABLES 8
+#define URL           "DATABASE_URL=postgres://u:p@h/d"
+
+/* Loads without a file. */
+static inline struct loaded fixture_load_variables(const char *const *variables)
+{
+    struct config_args args = {.environ = (char *const *)variables};
+    return fixture_load_args(&args);
+}
+
+/* The first database as --print-config shows it. */
+static inline const char *fixture_database_line(const struct config *c, char *out, size_t size)
+{
+    struct buf b;
+    buf_init(&b, 0);
+    config_print(c, &b);
+    const char *begin = strchr(strchr(buf_cstr(&b), '\n') + 1, '\n') + 1;
+    snprintf(out, size, "%.*s", (int)strcspn(begin, "\n"), begin);
+    buf_free(&b);
+    return out;
+}
+
 /* A file in the current directory, gone with fixture_remove(). */
 static inline void fixture_write(const char *path, const char *text)
 {
