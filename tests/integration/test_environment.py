@@ -121,6 +121,21 @@ def test_variables_of_other_images(bare, pg):
         pooler.admin("SHOW CONFIG", user="scramuser", password=PASSWORDS["scramuser"])
 
 
+def test_users_are_looked_up_with_pgschema(bare, own_pg):
+    """As an operator's pooler does: PGUSER may log in, and asks PGSCHEMA.user_lookup() for everybody else's password."""
+    with own_pg.connect() as conn:
+        conn.execute("CREATE SCHEMA pooler; GRANT USAGE ON SCHEMA pooler TO plainuser")
+        conn.execute("CREATE FUNCTION pooler.user_lookup(who text, OUT uname text, OUT phash text) RETURNS record LANGUAGE sql SECURITY DEFINER AS "
+                     "$$ SELECT rolname::text, rolpassword FROM pg_authid WHERE rolname = who $$")
+    pooler = bare({"PGHOST": "127.0.0.1", "PGPORT": str(own_pg.port), "PGUSER": "plainuser", "PGPASSWORD": PASSWORDS["plainuser"],
+                   "PGSCHEMA": "pooler"}, postgres=own_pg)
+    for user in ("plainuser", "scramuser"):
+        with pooler.connect("app", user, password=PASSWORDS[user]) as conn:
+            assert conn.execute("SELECT current_user").fetchone() == (user,)
+        with pytest.raises(psycopg.OperationalError):
+            pooler.connect("app", user, password="wrong")
+
+
 @pytest.mark.sanitizer
 def test_a_password_in_a_file_is_read_again_by_reload(bare, pg):
     pooler = bare({}, start=False)
