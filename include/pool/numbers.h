@@ -21,6 +21,7 @@ struct pool_numbers {
     int64_t oldest_wait_us; /* age of the head of the queue; 0 = nobody */
     bool is_paused;
     bool was_connected;       /* there has been a server */
+    int64_t reached_us;       /* one was well then; 0 = not known */
     int64_t failing_since_us; /* 0 = the last attempt to connect succeeded, or there was none */
     bool is_refused;          /* ... and PostgreSQL refuses for good */
     double utilization_now;

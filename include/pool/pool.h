@@ -93,6 +93,8 @@ struct pool {
                                  newcomers fail, unless servers are left that can serve them */
     int64_t failed_us;        /* the last attempt that failed; 0 = the last one succeeded */
     int64_t failing_since_us; /* ... and the first one since one succeeded */
+    int64_t reached_us; /* a server was well then: logged in, or closed because it was not needed; 0 = never,
+                           or what happened since casts doubt on it */
     char last_error[POOL_ERROR_BYTES]; /* "" when the last connection succeeded */
     char last_error_sqlstate[6];
     struct params *welcome; /* all parameters a server of this pool reports at login; NULL before the first */

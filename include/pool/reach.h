@@ -16,10 +16,15 @@ enum reach {
 
 struct reach_report {
     bool was_reached;             /* the last attempt of some pool has succeeded */
+    int64_t reached_us;           /* a server was well then; 0 = never, or there is doubt */
     bool is_refused;              /* FAILS: PostgreSQL answers, and lets nobody in */
     int64_t failing_since_us;     /* FAILS: since when */
     char error[POOL_ERROR_BYTES]; /* FAILS: why */
 };
+
+/* UNTRIED: nothing speaks against it, and it was not long ago that a server was well. A question may count
+ * that as a yes, while it has another attempt made. */
+bool reach_is_recent(const struct reach_report *report, int64_t now_us) must_check;
 
 enum reach registry_reach(struct registry *r, const struct pool_database *database, int64_t now_us,
                           struct reach_report *out);

@@ -18,6 +18,9 @@
 #include "pool/reach.h"
 #include "worker/worker.h"
 
+#define MADE_UP_SAID                                                                                         \
+    20 /* of the databases that the * entry stands for, so many that cannot be served are named */
+
 bool health_live(const struct http_hooks *h, struct buf *out)
 {
     bool ok = workers_are_live(h->instance, out);
@@ -66,17 +69,27 @@ bool health_ready(const struct http_hooks *h, struct buf *out)
 
 /* ---- databases ---- */
 
+/* Held back by an order; says so. */
+static bool is_stopped(struct registry *r, struct pool_database *d, struct buf *out)
+{
+    bool is_paused = registry_is_paused(r, d);
+
+    if (!is_paused && !registry_is_disabled(r, d))
+        return false;
+    buf_printf(out, "%s: %s\n", d->name, is_paused ? "paused" : "disabled");
+    return true;
+}
+
 static bool one_database(const struct http_hooks *h, const struct database_config *db, struct buf *out)
 {
-    struct reach_report report;
+    struct reach_report report = {0};
     struct registry *r = h->instance->registry;
     struct pool_database *known = registry_get_database(r, db->name);
+    int64_t now_us = clock_now_us();
 
-    if (known != NULL && (registry_is_paused(r, known) || registry_is_disabled(r, known))) {
-        buf_printf(out, "%s: %s\n", db->name, registry_is_paused(r, known) ? "paused" : "disabled");
+    if (known != NULL && is_stopped(r, known, out))
         return false;
-    }
-    enum reach reach = known != NULL ? registry_reach(r, known, clock_now_us(), &report) : REACH_UNTRIED;
+    enum reach reach = known != NULL ? registry_reach(r, known, now_us, &report) : REACH_UNTRIED;
     if (reach != REACH_OK && db->user != NULL)
         h->want_server(h->arg, db);
     switch (reach) {
@@ -84,20 +97,59 @@ static bool one_database(const struct http_hooks *h, const struct database_confi
     case REACH_FAILS: buf_printf(out, "%s: %s\n", db->name, report.error); return false;
     case REACH_UNTRIED: break;
     }
+    if (reach_is_recent(&report, now_us)) { /* closed for lack of use; what is tried now is told next time */
+        buf_printf(out, "%s: ok\n", db->name);
+        return true;
+    }
     /* with a user of its own it is being tried now; otherwise only a client can tell */
     buf_printf(out, "%s: %s\n", db->name, db->user != NULL ? "connecting" : "not tried: no client has come");
     return db->user == NULL;
 }
 
+/*
+ * One that the * entry stands for. Clients make it by its name, and such a name may be any, so it is not
+ * connected to for a question, and that PostgreSQL refuses it says nothing about us. It counts against
+ * us while the log says that it cannot be reached.
+ */
+static bool made_up_database(const struct http_hooks *h, struct pool_database *d, struct buf *out)
+{
+    struct reach_report report;
+    struct registry *r = h->instance->registry;
+
+    if (is_stopped(r, d, out))
+        return false;
+    if (d->outage.said_us == 0 || registry_reach(r, d, clock_now_us(), &report) != REACH_FAILS)
+        return true;
+    buf_printf(out, "%s: %s\n", d->name, report.error);
+    return false;
+}
+
+static bool made_up_databases(const struct http_hooks *h, const struct config *cfg, struct buf *out)
+{
+    struct registry *r = h->instance->registry;
+    int n = registry_database_count(r), n_wrong = 0;
+
+    for (int i = 0; i < n && n_wrong < MADE_UP_SAID; i++) {
+        struct pool_database *d = registry_database(r, i);
+        const struct database_config *db = config_find_database(cfg, d->name);
+        if (db != NULL && db->is_fallback && !atomic_load_explicit(&d->is_retired, memory_order_relaxed))
+            n_wrong += !made_up_database(h, d, out);
+    }
+    return n_wrong == 0;
+}
+
 bool health_databases(const struct http_hooks *h, struct buf *out)
 {
     const struct config *cfg = h->config(h->arg)->config;
-    bool ok = true;
+    bool ok = true, has_fallback = false;
 
     for (size_t i = 0; i < config_database_count(cfg); i++) {
         const struct database_config *db = config_database_at(cfg, i);
+        has_fallback = has_fallback || db->is_fallback;
         if (!db->is_fallback && !one_database(h, db, out))
             ok = false;
     }
+    if (has_fallback && !made_up_databases(h, cfg, out))
+        ok = false;
     return ok;
 }

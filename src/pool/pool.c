@@ -127,7 +127,7 @@ void pool_connected(struct pool *pool, struct slot *slot, struct params *welcome
     enter(pool, acts);
     assert(slot->state == SLOT_CONNECTING);
     worker = slot->owner;
-    slot->connected_us = now_us;
+    slot->connected_us = pool->reached_us = now_us;
     if (welcome != NULL) {
         old = pool->welcome;
         pool->welcome = params_ref(welcome);
@@ -177,6 +177,7 @@ void pool_connect_failed(struct pool *pool, struct slot *slot, bool for_good, bo
     slot_move(slot, is_in ? SLOT_CLOSING : SLOT_FREE, now_us);
     pool->is_refused = for_good;
     pool->failed_us = now_us;
+    pool->reached_us = 0;
     if (pool->failing_since_us == 0)
         pool->failing_since_us = now_us;
     snprintf(pool->last_error, sizeof(pool->last_error), "%s", error);
@@ -234,8 +235,7 @@ void pool_yield(struct pool *pool, struct slot *slot, struct ticket *ticket, boo
     if (!server_alive) {
         uint8_t worker = slot->owner;
         *failed = slot->grant;
-        slot_move(slot, SLOT_CLOSING, now_us);
-        slot->close_reason = why;
+        slot_close(slot, why, now_us);
         pool_serve(pool, worker, now_us, acts);
     } else if (slot->grant.worker == slot->owner) {
         end_move(pool, slot, ticket, now_us, acts);
@@ -253,8 +253,7 @@ bool pool_closing(struct pool *pool, struct slot *slot, enum close_reason why, i
     lock_acquire(&pool->lock);
     ok = slot->state != SLOT_MOVING && slot->state != SLOT_CLOSING;
     if (ok) {
-        slot_move(slot, SLOT_CLOSING, now_us);
-        slot->close_reason = why;
+        slot_close(slot, why, now_us);
     }
     leave(pool, now_us);
     return ok;

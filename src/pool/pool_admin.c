@@ -148,6 +148,7 @@ void pool_recycle(struct pool *pool, enum close_reason why, int64_t now_us, stru
         if (slot->state != SLOT_CLOSING)
             slot->close_reason = why;
     }
+    slot_note_end(pool, why, now_us);
     apply(pool, now_us, acts);
     lock_release(&pool->lock);
 }
@@ -324,6 +325,7 @@ void pool_read(struct pool *pool, int64_t check_delay_us, int64_t now_us, struct
     out->is_paused = pool->is_paused;
     out->was_connected = pool->welcome != NULL;
     out->failing_since_us = pool->failing_since_us;
+    out->reached_us = pool->reached_us;
     out->is_refused = pool->failing_since_us != 0 && pool->is_refused;
     if (pool->config.limit > 0)
         out->utilization_now = (double)pool->util.active / pool->config.limit;

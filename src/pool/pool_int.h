@@ -45,7 +45,12 @@ void slot_move(struct slot *slot, enum slot_state to, int64_t now_us);
 void slot_count_lent(struct pool *pool);
 /* [lock] pool_pins.c; nothing when it is not pinned. */
 void slot_unpin(struct slot *slot);
-/* [lock] CLOSING for why; its CLOSE act is handed out by pool_serve(). */
+/* [lock] What the end of a server, or of what it was connected to, says about whether there will be another.
+ */
+void slot_note_end(struct pool *pool, enum close_reason why, int64_t now_us);
+/* [lock] CLOSING for why. */
+void slot_close(struct slot *slot, enum close_reason why, int64_t now_us);
+/* [lock] The same; its CLOSE act is handed out by pool_serve(). */
 void slot_doom(struct slot *slot, enum close_reason why, int64_t now_us);
 /* [lock] A FREE slot; there is one while nslots < slots_allocated. */
 struct slot *slot_get_free(struct pool *pool);

@@ -107,8 +107,7 @@ void pool_settle(struct pool *pool, struct slot *slot, enum close_reason why, in
     if (why == CLOSE_NONE)
         ticket = policy_pick(pool, slot->owner, now_us);
     if (why != CLOSE_NONE) {
-        slot_move(slot, SLOT_CLOSING, now_us);
-        slot->close_reason = why;
+        slot_close(slot, why, now_us);
         acts_add_slot(acts, POOL_ACT_CLOSE, slot->owner, slot);
     } else if (ticket != NULL) {
         give_slot(pool, slot, ticket, slot->owner, now_us, acts);

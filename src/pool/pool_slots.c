@@ -95,10 +95,33 @@ void slot_move(struct slot *slot, enum slot_state to, int64_t now_us)
         slot->grant.client = 0;
 }
 
-void slot_doom(struct slot *slot, enum close_reason why, int64_t now_us)
+void slot_note_end(struct pool *pool, enum close_reason why, int64_t now_us)
+{
+    switch (why) {
+    case CLOSE_SERVER_IDLE_TIMEOUT:
+    case CLOSE_SERVER_LIFETIME:
+    case CLOSE_POOL_IDLE:
+    case CLOSE_OVER_LIMIT:
+    case CLOSE_STATE_LEFT:
+    case CLOSE_UNCLEAN:
+    case CLOSE_AUTH_QUERY_DONE:
+        if (pool->reached_us != 0)
+            pool->reached_us = now_us;
+        return;
+    default: pool->reached_us = 0;
+    }
+}
+
+void slot_close(struct slot *slot, enum close_reason why, int64_t now_us)
 {
     slot_move(slot, SLOT_CLOSING, now_us);
     slot->close_reason = why;
+    slot_note_end(slot->pool, why, now_us);
+}
+
+void slot_doom(struct slot *slot, enum close_reason why, int64_t now_us)
+{
+    slot_close(slot, why, now_us);
     list_del(&slot->node);
     list_push_back(&slot->pool->to_close, &slot->node);
 }

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 
 #define SAY_AGAIN_US (60 * USEC_PER_SEC)
+#define RECENT_US    (120 * USEC_PER_SEC) /* longer than the usual time between two probes */
 
 /* What one pool adds. One that PostgreSQL refuses counts less than one that does not get that far. */
 static void add_pool(struct pool *p, const struct pool_numbers *n, enum reach *reach,
@@ -31,6 +32,11 @@ static void add_pool(struct pool *p, const struct pool_numbers *n, enum reach *r
     pool_last_error(p, sqlstate, out->error, sizeof(out->error));
 }
 
+bool reach_is_recent(const struct reach_report *report, int64_t now_us)
+{
+    return report->reached_us != 0 && now_us - report->reached_us < RECENT_US;
+}
+
 enum reach registry_reach(struct registry *r, const struct pool_database *database, int64_t now_us,
                           struct reach_report *out)
 {
@@ -40,9 +46,13 @@ enum reach registry_reach(struct registry *r, const struct pool_database *databa
     memset(out, 0, sizeof(*out));
     for (int i = 0; i < registry_count(r); i++) {
         struct pool *p = registry_pool(r, i);
-        if (p->database != database || atomic_load_explicit(&p->is_retired, memory_order_relaxed))
+        if (p->database != database)
             continue;
         pool_read(p, 0, now_us, &n);
+        if (n.reached_us > out->reached_us)
+            out->reached_us = n.reached_us;
+        if (atomic_load_explicit(&p->is_retired, memory_order_relaxed))
+            continue; /* but it is not forgotten yet how its last server left */
         if (n.count[SLOT_IDLE] + n.count[SLOT_ACTIVE] + n.count[SLOT_TESTING] + n.count[SLOT_MOVING] > 0)
             return REACH_OK;
         add_pool(p, &n, &reach, out);

@@ -69,3 +69,50 @@ def test_a_refusal_is_no_outage(make_pooler, fake):
     wait_until(lambda: row(pooler)[1], "the error")
     assert row(pooler)[0] == 0 and "password authentication failed" in row(pooler)[1]
     assert not pooler.log_lines("cannot be reached")
+
+
+def test_a_database_of_the_star_entry(make_pooler, own_pg):
+    """It is asked about as well, once a client has made it; a name that PostgreSQL does not know is nobody's outage."""
+    pooler = make(make_pooler, postgres=own_pg, databases={"*": own_pg.dsn})
+    assert databases(pooler)[0] == 200
+    with pytest.raises(psycopg.OperationalError):
+        pooler.connect(dbname="nosuch")
+    assert "nosuch" in (row(pooler, "nosuch")[1] or "")
+    with pooler.connect() as conn:
+        conn.execute("SELECT 1")
+        assert databases(pooler)[0] == 200
+        own_pg.stop()
+        with pytest.raises(psycopg.OperationalError):
+            conn.execute("SELECT 1")
+    with pytest.raises(psycopg.OperationalError):
+        with pooler.connect() as conn:
+            conn.execute("SELECT 1")
+    wait_until(lambda: databases(pooler)[0] == 503, "the outage")
+    assert row(pooler)[0] > 0
+    lines = databases(pooler)[1]
+    assert lines[0] == "pgsluice: ok" and [line.split(":")[0] for line in lines[1:]] == ["app"] and "Connection refused" in lines[1], lines
+    own_pg.start()
+    pooler.wait_log('LOG database "app" can be reached again', timeout=40)
+    wait_until(lambda: databases(pooler)[0] == 200, "the end of the outage")
+    pooler.admin("DISABLE app")
+    assert (503, "app: disabled") == (databases(pooler)[0], databases(pooler)[1][1])
+
+
+def test_unused_is_not_unreachable(make_pooler, own_pg):
+    """The last server was closed since nobody needed it: each question opens it again, and the answer is yes all the while."""
+    pooler = make(make_pooler, postgres=own_pg, databases={"app": f"{own_pg.dsn} dbname=app user=app"},
+                  settings={"server_idle_timeout": 1})
+    wait_until(lambda: databases(pooler)[0] == 200, "the first connection")
+
+    answers = []
+
+    def is_opened():
+        answers.append(databases(pooler))
+        return pooler.pool()["sv_idle"] == 1
+
+    for _ in range(3):
+        wait_until(lambda: pooler.pool()["sv_idle"] == 0, "server_idle_timeout")
+        wait_until(is_opened, "the server that a question opens")
+    assert all(answer == (200, ["pgsluice: ok", "app: ok"]) for answer in answers), answers
+    own_pg.stop()
+    wait_until(lambda: databases(pooler)[0] == 503, "an attempt that fails")

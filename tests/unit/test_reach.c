@@ -1,5 +1,6 @@
 /*
- * test_reach.c - when the log says that a database cannot be reached: once, once a minute, and at the end.
+ * test_reach.c - can a database be reached; and when the log says that it cannot: once, once a minute, and at
+ * the end.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -75,11 +76,151 @@ static void test_what_is_no_outage(void **state)
     play(steps, sizeof(steps) / sizeof(steps[0]));
 }
 
+/* ---- what pools say ---- */
+
+struct fixture {
+    struct registry *registry;
+    struct pool *pool;
+    struct pool_acts acts;
+    int64_t now_us;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    const struct pool_config config = {.limit = 3, .login_retry_us = S, .idle_timeout_us = 10 * S};
+    bool is_new;
+
+    f.registry = registry_new(1);
+    f.pool = registry_get_pool(f.registry, "d", "u", &is_new);
+    f.now_us = clock_now_us();
+    pool_configure(f.pool, &config, f.now_us, &f.acts);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(pool_check(f->pool));
+    registry_destroy(f->registry);
+    return 0;
+}
+
+static struct slot *begin_connect(struct fixture *f)
+{
+    pool_want_one(f->pool, 0, f->now_us, &f->acts);
+    assert_int_equal(f->acts.n, 1);
+    assert_int_equal(f->acts.act[0].kind, POOL_ACT_CONNECT);
+    return f->acts.act[0].slot;
+}
+
+static struct slot *connect_one(struct fixture *f)
+{
+    struct slot *slot = begin_connect(f);
+    pool_connected(f->pool, slot, NULL, f->now_us, &f->acts);
+    assert_int_equal(f->acts.act[0].kind, POOL_ACT_IDLE);
+    return slot;
+}
+
+static enum reach look(struct fixture *f, bool *is_recent)
+{
+    struct reach_report report;
+    enum reach reach = registry_reach(f->registry, f->pool->database, f->now_us, &report);
+
+    *is_recent = reach_is_recent(&report, f->now_us);
+    return reach;
+}
+
+/* The ledger closes its last server for why, and it has gone. */
+static void close_last(struct fixture *f, struct slot *slot, enum close_reason why)
+{
+    if (why == CLOSE_SERVER_IDLE_TIMEOUT)
+        pool_maintain(f->pool, 0, f->now_us, &f->acts);
+    else if (why == CLOSE_CONFIG_CHANGED || why == CLOSE_POOL_IDLE)
+        pool_recycle(f->pool, why, f->now_us, &f->acts);
+    else
+        assert_true(pool_closing(f->pool, slot, why, f->now_us));
+    assert_int_equal(slot->state, SLOT_CLOSING);
+    assert_int_equal(slot->close_reason, why);
+    pool_closed(f->pool, slot, f->now_us, &f->acts);
+}
+
+/* A server that was not needed any more was well until then; one that was lost was not. */
+static void test_what_a_last_server_leaves(void **state)
+{
+    static const struct {
+        enum close_reason why;
+        bool is_recent;
+    } rows[] = {
+        {CLOSE_SERVER_IDLE_TIMEOUT, true},
+        {CLOSE_SERVER_LIFETIME, true},
+        {CLOSE_POOL_IDLE, true},
+        {CLOSE_SERVER_CRASHED, false},
+        {CLOSE_PROTOCOL_SERVER, false},
+        {CLOSE_RECONNECT, false},
+        {CLOSE_CONFIG_CHANGED, false}, /* it may be another one now */
+    };
+    struct fixture *f = *state;
+    bool is_recent;
+
+    assert_int_equal(look(f, &is_recent), REACH_UNTRIED);
+    assert_false(is_recent);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct slot *slot = connect_one(f);
+        f->now_us += 3600 * S;
+        assert_int_equal(look(f, &is_recent), REACH_OK);
+        close_last(f, slot, rows[i].why);
+        f->now_us += 60 * S;
+        assert_int_equal(look(f, &is_recent), REACH_UNTRIED);
+        if (is_recent != rows[i].is_recent)
+            fail_msg("after %s: %d", close_reason_name(rows[i].why), is_recent);
+        registry_retire(f->registry, f->pool); /* its pool is not shown any more: no matter */
+        assert_int_equal(look(f, &is_recent), REACH_UNTRIED);
+        assert_int_equal(is_recent, rows[i].is_recent);
+        atomic_store(&f->pool->is_retired, false);
+        f->now_us += 61 * S;
+        assert_int_equal(look(f, &is_recent), REACH_UNTRIED);
+        assert_false(is_recent);
+    }
+}
+
+/* The question has an attempt made; how that ends counts more than what was. */
+static void test_an_attempt_that_fails_counts(void **state)
+{
+    struct fixture *f = *state;
+    bool is_recent;
+
+    close_last(f, connect_one(f), CLOSE_POOL_IDLE);
+    struct slot *slot = begin_connect(f);
+    assert_int_equal(look(f, &is_recent), REACH_UNTRIED);
+    assert_true(is_recent);
+    pool_connect_failed(f->pool, slot, false, false, "08001", "connect failed", f->now_us, &f->acts);
+    assert_int_equal(look(f, &is_recent), REACH_FAILS);
+    assert_false(is_recent);
+}
+
+/* A server that goes because of new settings may still be closing, or have gone before they came. */
+static void test_new_settings_without_a_server(void **state)
+{
+    struct fixture *f = *state;
+    bool is_recent;
+
+    close_last(f, connect_one(f), CLOSE_POOL_IDLE);
+    pool_recycle(f->pool, CLOSE_CONFIG_CHANGED, f->now_us, &f->acts);
+    assert_int_equal(look(f, &is_recent), REACH_UNTRIED);
+    assert_false(is_recent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_once_a_minute),
         cmocka_unit_test(test_what_is_no_outage),
+        cmocka_unit_test_setup_teardown(test_what_a_last_server_leaves, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_attempt_that_fails_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_new_settings_without_a_server, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
