@@ -128,6 +128,7 @@ enum mail_type {
     MAIL_PASSWORD_CHECKED, /* checker: is the password of one of your clients right? */
     MAIL_LISTEN,           /* worker: it wants to hear a channel, or not any more */
     MAIL_LISTEN_NEWS,      /* worker: answers to that, and notifications */
+    MAIL_PULSE,            /* control: do you take your mail? */
     /* to the control thread */
     MAIL_CONSOLE_INPUT,  /* worker: messages of a console client, or its end */
     MAIL_GATHERED,       /* worker: rows */

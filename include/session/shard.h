@@ -71,6 +71,13 @@ struct handshakes {
 
 struct mail_client;
 
+/* The question whether a worker takes its mail: worker.c. Lies in the shard, so one is under way at a time.
+ */
+struct pulse {
+    struct mail mail;
+    _Atomic int64_t asked_us; /* since when it is: the worker's until it makes this 0 */
+};
+
 struct shard {
     /* constant */
     struct loop loop;
@@ -123,6 +130,8 @@ struct shard {
     _Atomic uint64_t adopted;       /* servers that arrived */
     _Atomic int n_listeners;        /* channels that its clients listen to, of all clients together */
     _Atomic uint64_t notifications; /* kept for or sent to clients */
+
+    struct pulse pulse;
 };
 
 /* Boot; false when the system has no resources for it. on_mail gets all mail of the thread (loop->arg is the

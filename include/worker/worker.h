@@ -31,8 +31,16 @@ void workers_free(struct instance *in, struct worker *workers);
  * is out. */
 void workers_dispatch(struct instance *in, int fd, bool is_unix, bool is_over_limit);
 
-/* Has every worker's loop come round lately? What does not is written to why, a line each. Any thread. */
-bool workers_are_live(const struct instance *in, struct buf *why);
+/* Has every worker's loop come round lately? What does not is written to why, a line each. Each one that has
+ * answered the last time is asked anew, by mail, so that the next question finds who takes none: a worker
+ * that does not come out of the wait has no turn that takes long. Control thread. */
+bool workers_are_live(struct instance *in, struct buf *why);
+/* For how long a worker has given no sign of life: since a turn began that is not over, since a mail was sent
+ * that it has not taken; each 0 = there is none. */
+int64_t worker_silent_us(int64_t turn_started_us, int64_t asked_us, int64_t now_us);
+
+/* All mail of a worker; its loop's on_mail. */
+void worker_on_mail(struct loop *loop, struct mail *m);
 
 /* Fills m with what its kinds ask for, and sends it back. The shard's thread. */
 void worker_describe(struct shard *sh, struct mail_gather *m);

@@ -15,13 +15,16 @@
 
 #define STUCK_US (10 * USEC_PER_SEC)
 
-/* Everything that a shard does not know is about describing it. */
-static void on_mail(struct loop *loop, struct mail *m)
+/* What a shard does not know is about describing it, and whether it lives. */
+void worker_on_mail(struct loop *loop, struct mail *m)
 {
     struct shard *sh = loop->arg;
 
     if (m->type == MAIL_GATHER)
         worker_describe(sh, container_of(m, struct mail_gather, mail));
+    else if (m->type == MAIL_PULSE)
+        atomic_store_explicit(&sh->pulse.asked_us, 0,
+                              memory_order_release); /* may be sent again from here on */
     else if (!shard_on_mail(sh, m))
         log_error("worker %d: unknown mail %u", sh->index, m->type);
 }
@@ -44,7 +47,7 @@ struct worker *workers_start(struct instance *in, struct session_config *config)
     bool ok = true;
 
     for (int i = 0; i < in->n_workers; i++) {
-        if (!shard_init(&workers[i].shard, in, (uint8_t)i, session_config_ref(config), on_mail))
+        if (!shard_init(&workers[i].shard, in, (uint8_t)i, session_config_ref(config), worker_on_mail))
             return NULL;
         in->shards[i] = &workers[i].shard;
     }
@@ -99,20 +102,42 @@ void workers_dispatch(struct instance *in, int fd, bool is_unix, bool is_over_li
     loop_post(&best->loop, &m->mail);
 }
 
-bool workers_are_live(const struct instance *in, struct buf *why)
+int64_t worker_silent_us(int64_t turn_started_us, int64_t asked_us, int64_t now_us)
+{
+    int64_t since_us = turn_started_us;
+
+    if (since_us == 0 || (asked_us != 0 && asked_us < since_us))
+        since_us = asked_us;
+    return since_us == 0 || since_us > now_us ? 0 : now_us - since_us;
+}
+
+/* Asks again, unless it has been asked and has not answered. */
+static void ask(struct shard *sh, int64_t now_us)
+{
+    if (atomic_load_explicit(&sh->pulse.asked_us, memory_order_acquire) != 0)
+        return;
+    atomic_store_explicit(&sh->pulse.asked_us, now_us, memory_order_relaxed);
+    sh->pulse.mail.type = MAIL_PULSE;
+    loop_post(&sh->loop, &sh->pulse.mail);
+}
+
+bool workers_are_live(struct instance *in, struct buf *why)
 {
     int64_t now_us = clock_now_us();
     bool ok = true;
 
     for (int i = 0; i < in->n_workers; i++) {
-        const struct shard *sh = in->shards[i];
-        int64_t since_us =
-            sh != NULL ? atomic_load_explicit(&sh->loop.turn_started_us, memory_order_relaxed) : 0;
-        if (since_us == 0 || now_us - since_us < STUCK_US)
+        struct shard *sh = in->shards[i];
+        if (sh == NULL)
+            continue;
+        int64_t silent_us =
+            worker_silent_us(atomic_load_explicit(&sh->loop.turn_started_us, memory_order_relaxed),
+                             atomic_load_explicit(&sh->pulse.asked_us, memory_order_relaxed), now_us);
+        ask(sh, now_us);
+        if (silent_us < STUCK_US)
             continue;
         ok = false;
-        buf_printf(why, "worker %d has not turned for %lld s\n", i,
-                   (long long)((now_us - since_us) / USEC_PER_SEC));
+        buf_printf(why, "worker %d has not turned for %lld s\n", i, (long long)(silent_us / USEC_PER_SEC));
     }
     return ok;
 }

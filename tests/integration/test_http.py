@@ -1,4 +1,6 @@
 """Probes and metrics over HTTP."""
+import contextlib
+import ctypes
 import json
 import os
 import re
@@ -124,6 +126,48 @@ def test_a_database_is_served_again(make_web, own_pg):
     wait_until(lambda: get(web, "/readyz?databases")[0] == 503, "the loss of PostgreSQL", 20)
     own_pg.start()
     wait_until(lambda: get(web, "/readyz?databases")[0] == 200, "the new connection", 20)
+
+
+# ---- a worker that is stuck
+
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+WALL = 0x40000000  # waitpid() for threads too
+
+
+@contextlib.contextmanager
+def stopped_thread(pid, name):
+    """One thread alone stands still, wherever it is, as under a debugger."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    libc.ptrace.restype = ctypes.c_long
+
+    def called(tid):
+        with open(f"/proc/{pid}/task/{tid}/comm", encoding="ascii") as file:
+            return file.read().strip()
+
+    tid = wait_until(lambda: next((int(t) for t in os.listdir(f"/proc/{pid}/task") if called(t) == name), None), f"thread {name}")
+    if libc.ptrace(PTRACE_SEIZE, tid, None, None) != 0:
+        pytest.skip(f"no ptrace here: {os.strerror(ctypes.get_errno())}")
+    try:
+        assert libc.ptrace(PTRACE_INTERRUPT, tid, None, None) == 0
+        assert os.WIFSTOPPED(os.waitpid(tid, WALL)[1])
+        yield
+    finally:
+        libc.ptrace(PTRACE_DETACH, tid, None, None)
+
+
+def test_a_worker_that_stands_still_is_not_alive(web):
+    """It has no turn that takes long, as it waits for events: it is found by the mail that it does not take."""
+    with web.wire() as client:
+        assert client.value("SELECT 1") == "1"
+    assert get(web, "/livez")[0] == 200
+    with stopped_thread(web.pid, "worker-0"):
+        assert get(web, "/livez")[0] == 200, "that may be a moment's pause"
+        wait_until(lambda: get(web, "/livez")[0] == 503, "the worker to be missed", 30, every=0.2)
+        assert re.fullmatch(r"worker 0 has not turned for \d+ s\n", get(web, "/livez")[2])
+        assert get(web, "/readyz")[0] == 200
+    wait_until(lambda: get(web, "/livez")[0::2] == (200, "ok\n"), "the worker to be back")
+    assert web.wire().value("SELECT 1") == "1"
 
 
 # ---- metrics
