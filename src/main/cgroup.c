@@ -113,3 +113,12 @@ int cgroup_quota(const char *root)
     }
     return found;
 }
+
+int cgroup_workers(int n_cpus, int quota)
+{
+    int n = n_cpus, allowed = quota / 100 + (quota % 100 != 0);
+
+    if (quota > 0 && allowed < n)
+        n = allowed;
+    return n < 1 ? 1 : n > 8 ? 8 : n;
+}

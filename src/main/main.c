@@ -68,7 +68,7 @@ static int run(struct control *ctl, const struct args *a, struct session_config 
         return 1;
     say_problems(problems, BIT(PROBLEM_NOTE), true); /* only at the start: RELOAD does not repeat them */
     process_catch_crashes();
-    process_raise_descriptor_limit(s->max_client_conn);
+    process_raise_descriptor_limit(config->config);
     if (control_init(ctl, a, config)) {
         control_run(ctl);
         is_clean = control_destroy(ctl);

@@ -46,13 +46,16 @@ bool process_check_pidfile(const char *path);
 bool process_daemonize(void);
 bool process_write_pidfile(const char *path);
 void process_remove_pidfile(const char *path);
-void process_raise_descriptor_limit(int max_client_conn);
+/* To the hard limit; a warning when that is too low for the configuration. */
+void process_raise_descriptor_limit(const struct config *cfg);
 /* A backtrace in the log when the process crashes. */
 void process_catch_crashes(void);
 bool process_open_log(const struct settings *s, const struct args *a);
 /* Hundredths of a CPU that the control groups of this process allow, 0 = no limit. root: "", but for tests.
  */
 int cgroup_quota(const char *root);
+/* Workers for so many CPUs, of which quota (as above) allows a part: 1..8. */
+int cgroup_workers(int n_cpus, int quota);
 /* CPUs that the container or machine grants, 1..8: workers = auto. */
 int process_auto_workers(void);
 

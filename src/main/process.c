@@ -20,6 +20,8 @@
 #include "base/str.h"
 #include "main_int.h"
 
+#define OWN_DESCRIPTORS 100 /* listeners, loops, log, HTTP, names, cancel requests */
+
 /* What looks for leaks at the end of the process does so as a debugger. */
 #if defined(__SANITIZE_ADDRESS__)
 #define PROCESS_HAS_LEAK_CHECK 1
@@ -164,21 +166,49 @@ void process_remove_pidfile(const char *path)
         (void)unlink(path);
 }
 
-void process_raise_descriptor_limit(int max_client_conn)
+/* As many as one database can get to have: no more than there may be clients to use them, but for what is
+ * kept without any. Pools of further users come on top of that, and nobody knows how many those will be. */
+static int64_t possible_servers(const struct config *cfg, const struct database_config *db)
+{
+    const struct settings *s = config_settings(cfg);
+    int64_t n = (int64_t)config_pool_size(cfg, db, NULL) + config_reserve_pool_size(cfg, db, NULL);
+    int least = config_min_pool_size(cfg, db), most = config_max_db_connections(cfg, db);
+
+    if (n > s->max_client_conn)
+        n = s->max_client_conn;
+    if (n < least)
+        n = least;
+    return most > 0 && n > most ? most : n;
+}
+
+static int64_t descriptors_wanted(const struct config *cfg, int64_t *servers)
+{
+    *servers = 0;
+    for (size_t i = 0; i < config_database_count(cfg); i++)
+        *servers += possible_servers(cfg, config_database_at(cfg, i));
+    return config_settings(cfg)->max_client_conn + *servers + OWN_DESCRIPTORS;
+}
+
+void process_raise_descriptor_limit(const struct config *cfg)
 {
     struct rlimit rl;
+    int64_t servers, wanted = descriptors_wanted(cfg, &servers);
 
     if (getrlimit(RLIMIT_NOFILE, &rl) != 0)
         return;
     if (rl.rlim_cur < rl.rlim_max) {
         rl.rlim_cur = rl.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &rl);
+        if (setrlimit(RLIMIT_NOFILE, &rl) != 0)
+            (void)getrlimit(RLIMIT_NOFILE, &rl);
     }
-    if (rl.rlim_cur != RLIM_INFINITY && rl.rlim_cur < (rlim_t)max_client_conn + 100)
-        log_warning(
-            "the limit of open files (%llu) is too low for max_client_conn = %d: raise it (ulimit -n, "
-            "LimitNOFILE of systemd, --ulimit nofile of a container) or lower max_client_conn",
-            (unsigned long long)rl.rlim_cur, max_client_conn);
+    if (rl.rlim_cur == RLIM_INFINITY || rl.rlim_cur >= (rlim_t)wanted)
+        return;
+    log_warning(
+        "the limit of open files (%llu) is too low for max_client_conn = %d: with up to %lld server "
+        "connections of the pools and %d files of its own that makes %lld. Raise it (ulimit -n, LimitNOFILE "
+        "of systemd, --ulimit nofile of a container), or lower max_client_conn or the pools' sizes",
+        (unsigned long long)rl.rlim_cur, config_settings(cfg)->max_client_conn, (long long)servers,
+        OWN_DESCRIPTORS, (long long)wanted);
 }
 
 /* ---- crashes ---- */
@@ -231,11 +261,9 @@ bool process_open_log(const struct settings *s, const struct args *a)
 int process_auto_workers(void)
 {
     cpu_set_t set;
-    int n = 1, quota = cgroup_quota("");
+    int n = 1;
 
     if (sched_getaffinity(0, sizeof(set), &set) == 0)
         n = CPU_COUNT(&set);
-    if (quota > 0 && (quota + 99) / 100 < n)
-        n = (quota + 99) / 100;
-    return n < 1 ? 1 : n > 8 ? 8 : n;
+    return cgroup_workers(n, cgroup_quota(""));
 }

@@ -200,6 +200,42 @@ def test_nothing_secret_in_a_verbose_log(make_pooler, pg):
         assert secret not in pooler.log()
 
 
+def descriptors(soft, hard):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return limit
+
+
+@pytest.mark.parametrize("clients, pool_size, hard, said", [
+    (100, 20, 256, None),
+    (200, 1, 256, r"\(256\) is too low for max_client_conn = 200: with up to 1 server .* makes 301\."),
+    (100, 500, 256, r"\(256\) is too low for max_client_conn = 100: with up to 100 server .* makes 300\."),
+    (100, 500, 300, None),
+    (100, 56, 256, None),
+    (100, 57, 256, r"with up to 57 server .* makes 257\."),
+], ids=["fits", "clients", "servers", "raised", "exact", "one-too-few"])
+def test_limit_of_open_files(make_pooler, pg, clients, pool_size, hard, said):
+    """The limit is raised as far as it goes, and what it is too low for is said at the start: clients, and the servers that they may
+    come to use."""
+    pooler = make_pooler(limits=descriptors(64, hard), databases={"app": f"{pg.dsn} dbname=app"},
+                         settings={"max_client_conn": clients, "default_pool_size": pool_size})
+    with open(f"/proc/{pooler.pid}/limits", encoding="ascii") as file:
+        assert re.search(rf"^Max open files +{hard} +{hard} ", file.read(), re.M)
+    lines = pooler.log_lines("limit of open files")
+    assert len(lines) == (said is not None) and (said is None or re.search("WARNING .*" + said, lines[0])), lines
+
+
+def test_a_worker_for_each_cpu_of_ours(make_pooler):
+    """workers = auto: those that the process may run on count, not those that there are."""
+    usable = sorted(os.sched_getaffinity(0))
+    for cpus in (usable[:1], usable):
+        pooler = make_pooler(limits=lambda: os.sched_setaffinity(0, cpus), settings={"workers": "auto"})  # noqa: B023
+        assert 1 <= len(pooler.show("WORKERS")) <= min(len(cpus), 8)
+        if cpus == usable[:1]:
+            pooler.stop()
+    # a quota of the control group that the tests run in may allow less: tests/unit/test_cgroup.c
+
+
 def few_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 

@@ -92,8 +92,25 @@ static void test_quotas(void **state)
     }
 }
 
+static void test_workers(void **state)
+{
+    static const struct {
+        int cpus, quota, workers;
+    } rows[] = {
+        {0, 0, 1},   {1, 0, 1},   {2, 0, 2},    {8, 0, 8},     {9, 0, 8},          {64, 0, 8},
+        {4, 1, 1},   {4, 50, 1},  {4, 100, 1},  {4, 101, 2},   {4, 250, 3},        {4, 400, 4},
+        {4, 900, 4}, {1, 250, 1}, {64, 250, 3}, {64, 5000, 8}, {64, INT32_MAX, 8},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (cgroup_workers(rows[i].cpus, rows[i].quota) != rows[i].workers)
+            fail_msg("%d CPUs, quota %d: %d", rows[i].cpus, rows[i].quota,
+                     cgroup_workers(rows[i].cpus, rows[i].quota));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_quotas)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_quotas), cmocka_unit_test(test_workers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
