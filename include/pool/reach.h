@@ -40,4 +40,10 @@ enum outage_news {
 enum outage_news outage_step(struct outage *o, enum reach reach, const struct reach_report *report,
                              int64_t now_us) must_check;
 
+/* Is it worth a line that an attempt to connect has failed for why? Once, and again when it is for another
+ * reason, or when nobody has said anything for a while. Any thread; of two at once both may. */
+bool failure_is_news(struct failure_said *said, enum close_reason why, int64_t now_us) must_check;
+/* The log has said it in another way. */
+void failure_was_said(struct failure_said *said, int64_t now_us);
+
 #endif

@@ -27,6 +27,12 @@ struct outage {
     bool is_likely;  /* the last attempt of one of its pools has failed */
 };
 
+/* What has been logged of attempts to connect that failed: reach.h. */
+struct failure_said {
+    _Atomic int why;       /* enum close_reason */
+    _Atomic int64_t at_us; /* 0 = nothing */
+};
+
 struct pool_database {
     const char *name;     /* constant: the name clients use */
     struct limits limits; /* max_db_connections */
@@ -38,6 +44,7 @@ struct pool_database {
     /* [atomic] */
     _Atomic int clients;     /* client connections of this database */
     _Atomic bool is_retired; /* see registry_retire() */
+    struct failure_said said;
 };
 
 struct pool_user {

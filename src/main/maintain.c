@@ -66,9 +66,11 @@ static void report_outage(struct control *ctl, struct pool_database *database, i
     switch (news) {
     case OUTAGE_NO_NEWS: return;
     case OUTAGE_BEGINS:
+        failure_was_said(&database->said, now_us);
         log_warning("database \"%s\" cannot be reached: %s; trying on", database->name, report.error);
         return;
     case OUTAGE_LASTS:
+        failure_was_said(&database->said, now_us);
         log_warning("database \"%s\" cannot be reached for %lld s: %s", database->name, lasted_s,
                     report.error);
         return;

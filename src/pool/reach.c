@@ -11,6 +11,7 @@
 #include "base/clock.h"
 
 #define SAY_AGAIN_US (60 * USEC_PER_SEC)
+#define QUIET_US     (90 * USEC_PER_SEC)  /* longer, so that who says it again is outage_step() */
 #define RECENT_US    (120 * USEC_PER_SEC) /* longer than the usual time between two probes */
 
 /* What one pool adds. One that PostgreSQL refuses counts less than one that does not get that far. */
@@ -75,4 +76,21 @@ enum outage_news outage_step(struct outage *o, enum reach reach, const struct re
         o->since_us = report->failing_since_us;
     o->said_us = now_us;
     return was_said ? OUTAGE_LASTS : OUTAGE_BEGINS;
+}
+
+bool failure_is_news(struct failure_said *said, enum close_reason why, int64_t now_us)
+{
+    int64_t at_us = atomic_load_explicit(&said->at_us, memory_order_relaxed);
+
+    if (at_us != 0 && now_us - at_us < QUIET_US &&
+        atomic_load_explicit(&said->why, memory_order_relaxed) == (int)why)
+        return false;
+    atomic_store_explicit(&said->why, (int)why, memory_order_relaxed);
+    failure_was_said(said, now_us);
+    return true;
+}
+
+void failure_was_said(struct failure_said *said, int64_t now_us)
+{
+    atomic_store_explicit(&said->at_us, now_us, memory_order_relaxed);
 }

@@ -24,6 +24,7 @@
 #include "base/secret.h"
 #include "base/str.h"
 #include "login_int.h"
+#include "pool/reach.h"
 #include "session/notifiers.h"
 #include "server_login_int.h"
 
@@ -176,9 +177,12 @@ void server_login_failed(struct server *s, enum close_reason why, const char *sq
     else
         snprintf(host, sizeof(host), "%s", what);
     stats_errors_count_close(sh->instance->errors, sh->index, why);
-    server_log(s, LOG_LVL_WARNING, "server login failed: %s", host);
+    /* a database that is down is tried often; that it still is says the control thread */
+    bool is_news = is_for_good(sqlstate) || failure_is_news(&pool->database->said, why, clock_now_us());
+    server_log(s, is_news ? LOG_LVL_WARNING : LOG_LVL_DEBUG, "server login failed: %s", host);
     if (shard_settings(sh)->log_disconnections)
-        server_log(s, LOG_LVL_LOG, "closing because: %s (age=0s)", close_reason_text(why));
+        server_log(s, is_news ? LOG_LVL_LOG : LOG_LVL_DEBUG, "closing because: %s (age=0s)",
+                   close_reason_text(why));
     bool was_in = is_in(s);
     if (was_in) {
         server_login_free(s);

@@ -116,3 +116,23 @@ def test_unused_is_not_unreachable(make_pooler, own_pg):
     assert all(answer == (200, ["pgsluice: ok", "app: ok"]) for answer in answers), answers
     own_pg.stop()
     wait_until(lambda: databases(pooler)[0] == 503, "an attempt that fails")
+
+
+def test_the_log_of_an_outage_is_short(make_pooler, own_pg):
+    """Each attempt fails alike, and only the first is worth a line, besides what is said of the outage itself."""
+    pooler = make(make_pooler, postgres=own_pg, settings={"verbose": 0})
+    with pooler.connect() as conn:
+        conn.execute("SELECT 1")
+    own_pg.stop()
+    for _ in range(2):
+        with pytest.raises(psycopg.OperationalError):
+            with pooler.connect() as conn:
+                conn.execute("SELECT 1")
+    pooler.wait_log('WARNING database "app" cannot be reached')
+    attempts = pooler.closes("connect_failed")
+    wait_until(lambda: pooler.closes("connect_failed") > max(attempts, 3), "attempts that fail", 40)
+    assert len(pooler.log_lines(r"WARNING S-\d+: .*server login failed: .*Connection refused")) == 1
+    assert len(pooler.log_lines(r"S-\d+: .*closing because: connect failed")) == 1
+    own_pg.start()
+    pooler.wait_log('LOG database "app" can be reached again', timeout=40)
+    assert len(pooler.log_lines("cannot be reached")) == 1

@@ -76,6 +76,31 @@ static void test_what_is_no_outage(void **state)
     play(steps, sizeof(steps) / sizeof(steps[0]));
 }
 
+/* Attempts follow each other closely; the first of a kind is news, and one after a long silence. */
+static void test_failures_that_are_news(void **state)
+{
+    static const struct {
+        int64_t at_s;
+        enum close_reason why; /* CLOSE_NONE: the outage has been said */
+        bool is_news;
+    } rows[] = {
+        {100, CLOSE_CONNECT_FAILED, true},   {100, CLOSE_CONNECT_FAILED, false},
+        {115, CLOSE_CONNECT_FAILED, false},  {116, CLOSE_CONNECT_TIMEOUT, true},
+        {130, CLOSE_CONNECT_TIMEOUT, false}, {205, CLOSE_CONNECT_TIMEOUT, false},
+        {206, CLOSE_CONNECT_TIMEOUT, true},  {260, CLOSE_NONE, false},
+        {349, CLOSE_CONNECT_TIMEOUT, false}, {350, CLOSE_CONNECT_TIMEOUT, true},
+    };
+    struct failure_said said = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].why == CLOSE_NONE)
+            failure_was_said(&said, rows[i].at_s * S);
+        else if (failure_is_news(&said, rows[i].why, rows[i].at_s * S) != rows[i].is_news)
+            fail_msg("row %zu", i);
+    }
+}
+
 /* ---- what pools say ---- */
 
 struct fixture {
@@ -154,12 +179,8 @@ static void test_what_a_last_server_leaves(void **state)
         enum close_reason why;
         bool is_recent;
     } rows[] = {
-        {CLOSE_SERVER_IDLE_TIMEOUT, true},
-        {CLOSE_SERVER_LIFETIME, true},
-        {CLOSE_POOL_IDLE, true},
-        {CLOSE_SERVER_CRASHED, false},
-        {CLOSE_PROTOCOL_SERVER, false},
-        {CLOSE_RECONNECT, false},
+        {CLOSE_SERVER_IDLE_TIMEOUT, true}, {CLOSE_SERVER_LIFETIME, true},  {CLOSE_POOL_IDLE, true},
+        {CLOSE_SERVER_CRASHED, false},     {CLOSE_PROTOCOL_SERVER, false}, {CLOSE_RECONNECT, false},
         {CLOSE_CONFIG_CHANGED, false}, /* it may be another one now */
     };
     struct fixture *f = *state;
@@ -218,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_once_a_minute),
         cmocka_unit_test(test_what_is_no_outage),
+        cmocka_unit_test(test_failures_that_are_news),
         cmocka_unit_test_setup_teardown(test_what_a_last_server_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_attempt_that_fails_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_new_settings_without_a_server, setup, teardown),
