@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -92,6 +93,17 @@ def test_paused_is_alive_and_not_ready(web):
     assert get(web, "/livez")[0] == 200
     web.admin("RESUME")
     assert get(web, "/readyz")[0] == 200
+
+
+def test_one_database_that_is_held_back_is_not_all(make_web, pg):
+    """Even if it is the only one: who asks about databases is told, and others are not kept from a console or a new database."""
+    web = make_web(databases={"app": f"{pg.dsn} dbname=app"})
+    for command, back, word in (("PAUSE app", "RESUME app", "paused"), ("DISABLE app", "ENABLE app", "disabled")):
+        web.admin(command)
+        assert get(web, "/readyz")[0::2] == (200, "ok\n")
+        assert get(web, "/readyz?databases")[0::2] == (503, f"pgsluice: ok\napp: {word}\n")
+        web.admin(back)
+        assert get(web, "/readyz?databases")[0] == 200
 
 
 def test_not_ready_while_shutting_down(web):
@@ -325,17 +337,63 @@ def test_silent_connections_end(web):
         assert read_all(silent) == b"" and read_all(half) == b""
 
 
+MAX_CONNECTIONS, READING_S = 64, 5  # http.c
+
+
+def is_open(sock):
+    """The other side has not closed it."""
+    try:
+        return sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False
+
+
 @pytest.mark.sanitizer
 def test_full_of_silent_connections_a_probe_gets_in(web):
+    """So many connections there are and not one more: for each that comes the oldest goes."""
+    began = time.monotonic()
     held = [raw(web) for _ in range(200)]
     try:
-        assert get(web, "/livez")[0] == 200
+        assert get(web, "/livez")[0] == 200  # which was the latest, and took the place of one
+        left = [i for i, sock in enumerate(held) if is_open(sock)]
+        if time.monotonic() - began < READING_S:
+            assert left == list(range(200 - MAX_CONNECTIONS + 1, 200))
+        else:  # some of the latest had been silent for too long
+            assert len(left) < MAX_CONNECTIONS
         assert get(web, "/metrics")[0] == 200
         with web.wire() as client:
             assert client.value("SELECT 1") == "1"
     finally:
         for sock in held:
             sock.close()
+
+
+def is_reset(sock):
+    """Has the other side given up the connection for good? A closed socket answers what comes with a reset."""
+    try:
+        sock.send(b"x")
+    except (BrokenPipeError, ConnectionResetError):
+        return True
+    return False
+
+
+def test_connections_that_are_not_closed_end(make_web):
+    """Who has the answer and stays, and who asks and does not read: each is let go after some seconds, 2 and 20."""
+    web = make_web(databases={f"d{i}": "host=127.0.0.1 port=1 user=app min_pool_size=1" for i in range(800)})
+    web.admin("PAUSE")  # nobody is to try and connect to these
+    assert len(get(web, "/metrics")[2]) > 5_000_000  # more than the sockets take, though nobody reads it
+    with raw(web) as staying, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", web.http_port))
+        began = time.monotonic()
+        deaf.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        staying.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert read_all(staying).endswith(b"\r\n\r\nok\n")
+        wait_until(lambda: is_reset(staying), "the end of who stays", 10, every=0.2)
+        wait_until(lambda: is_reset(deaf), "the end of who does not read", 40, every=0.5)
+        assert time.monotonic() - began >= 15, "it was not given time"
 
 
 def test_scrapers_that_do_not_read(make_web):
@@ -361,27 +419,35 @@ def test_scrapers_that_do_not_read(make_web):
 
 
 def test_queries_go_on_under_a_flood(web):
+    """While so many requests are answered, queries and logins are too: fewer only in so far as one client is fewer than four."""
     stop = threading.Event()
+    answered = [0, 0, 0, 0]
 
-    def flood(text):
+    def flood(i, text):
         while not stop.is_set():
             try:
-                ask_raw(web, text)
+                answered[i] += ask_raw(web, text) != b""
             except OSError:
                 pass
-    threads = [threading.Thread(target=flood, args=(text,), daemon=True) for text in
-               (b"GET /metrics HTTP/1.0\r\n\r\n", b"x" * 9000, b"POST / HTTP/1.1\r\n\r\n", b"GET /readyz?databases HTTP/1.0\r\n\r\n")]
+    threads = [threading.Thread(target=flood, args=(i, text), daemon=True) for i, text in enumerate(
+               (b"GET /metrics HTTP/1.0\r\n\r\n", b"x" * 9000, b"POST / HTTP/1.1\r\n\r\n", b"GET /readyz?databases HTTP/1.0\r\n\r\n"))]
+    queries = 0
     for thread in threads:
         thread.start()
     try:
-        for _ in range(10):
+        wait_until(lambda: min(answered) > 0, "the flood", 30)
+        before = list(answered)
+        while queries < 200 or any(now - then < 50 for now, then in zip(answered, before)):
             with web.wire() as client:
-                for i in range(20):
-                    assert client.value(f"SELECT {i}") == str(i)
+                for _ in range(20):
+                    assert client.value(f"SELECT {queries}") == str(queries)
+                    queries += 1
+        flooded = sum(answered) - sum(before)
     finally:
         stop.set()
         for thread in threads:
             thread.join()
+    assert queries >= flooded / 40, f"{queries} queries beside {flooded} requests"
 
 
 # ---- addresses
