@@ -338,6 +338,11 @@ static void work_prepare(struct select_db *db)
     if (!prepare(db))
         return;
     db->job->plan->relations = db->relations;
+    /* SQLite says nothing of a relation of which only the columns of a USING or a NATURAL JOIN are read */
+    for (size_t i = 0; (relation = select_relation_at(i)) != NULL; i++) {
+        if (relation->columns != NULL && sql_may_name(&db->tokens, relation->name))
+            db->job->plan->relations |= UINT64_C(1) << i;
+    }
     if (!describe_columns(db))
         no_memory(db);
     describe_parameters(db);

@@ -49,6 +49,8 @@ bool sql_identifier(const struct sql_token *t, char *out, size_t size) must_chec
 
 /* The statement as SQLite reads it. */
 void sql_translate(const struct sql_tokens *t, struct buf *out);
+/* The name stands where a query has its relations. It may be a column all the same. */
+bool sql_may_name(const struct sql_tokens *t, const char *relation);
 /* One of ours, as struct column has them, for the name of a type of PostgreSQL. */
 char sql_type_named(const struct sql_token *t);
 

@@ -168,6 +168,31 @@ static void put_symbol(struct translation *x, uint32_t i)
     }
 }
 
+bool sql_may_name(const struct sql_tokens *t, const char *relation)
+{
+    static const char schema[] = "information_schema.";
+
+    for (uint32_t i = 1; i < t->n; i++) {
+        const struct sql_token *before = &t->at[i - 1];
+        bool is_in_schema = sql_is_symbol(before, ".");
+        char name[CONSOLE_NAME_BYTES];
+
+        if (!is_in_schema && !sql_is_word(before, "from") && !sql_is_word(before, "join") &&
+            !sql_is_symbol(before, ",") && !sql_is_symbol(before, "("))
+            continue;
+        if (i > 1 && sql_is_symbol(before, "(") && sql_is_word(before - 1, "using"))
+            continue;
+        if (!sql_identifier(&t->at[i], name, sizeof(name)))
+            continue;
+        if (strcasecmp(name, relation) == 0)
+            return true;
+        if (is_in_schema && strncasecmp(relation, schema, sizeof(schema) - 1) == 0 &&
+            strcasecmp(name, relation + sizeof(schema) - 1) == 0)
+            return true;
+    }
+    return false;
+}
+
 void sql_translate(const struct sql_tokens *t, struct buf *out)
 {
     struct translation x = {.t = t, .out = out};

@@ -74,6 +74,23 @@ def test_join_of_what_workers_tell(busy):
     assert rows == [["t"]]
 
 
+def test_joins_by_shared_columns(busy):
+    """USING and NATURAL, with relations of which nothing else is read: as the same join by ON."""
+    _, console = busy
+    for a, b, column in (("pools", "stats", "database"), ("stats", "pools", "database"), ("clients", "servers", "database"),
+                         ("pools", "clients", '"user"')):
+        expected = answer(console, f"SELECT count(*) FROM {a} JOIN {b} ON {a}.{column} = {b}.{column}")[1]
+        assert expected != [["0"]]
+        assert answer(console, f"SELECT count(*) FROM {a} JOIN {b} USING ({column})")[1] == expected, (a, b)
+    _, rows, _ = answer(console, "SELECT database, sum(cl_active) FROM pools JOIN stats USING (database) GROUP BY 1 ORDER BY 1")
+    assert [row[0] for row in rows] == ["app", "app2", "pgbouncer"]
+    assert answer(console, "SELECT count(*) FROM stats NATURAL JOIN pools")[1] == [["3"]]
+    both = "information_schema.tables {} JOIN information_schema.columns {}"
+    expected = answer(console, "SELECT count(*) FROM information_schema.columns")[1]
+    assert answer(console, "SELECT count(*) FROM " + both.format("NATURAL", ""))[1] == expected
+    assert answer(console, "SELECT count(*) FROM " + both.format("", "USING (table_name)"))[1] == expected
+
+
 def test_every_relation(busy):
     """The same columns and types as SHOW gives, and as many rows."""
     _, console = busy

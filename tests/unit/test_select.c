@@ -105,6 +105,39 @@ static char column_type(const void *arg, const char *name)
 
 static const struct sql_scope scope = {.column_type = column_type};
 
+static void test_named_relations(void **state)
+{
+    static const struct {
+        const char *sql, *relation;
+        bool is_named;
+    } rows[] = {
+        {"SELECT * FROM pools", "POOLS", true},
+        {"SELECT * FROM \"pools\"", "POOLS", true},
+        {"SELECT * FROM public.Pools p", "POOLS", true},
+        {"SELECT * FROM ((a NATURAL /* x */ JOIN pools))", "POOLS", true},
+        {"SELECT * FROM ((pools))", "POOLS", true},
+        {"SELECT * FROM a, pools", "POOLS", true},
+        {"SELECT * FROM information_schema.tables", "information_schema.tables", true},
+        {"SELECT * FROM tables", "information_schema.tables", false},
+        {"SELECT 1 FROM a JOIN b USING (pools)", "POOLS", false},
+        {"SELECT 1 AS pools", "POOLS", false},
+        {"SELECT x pools, 'FROM pools' FROM a -- FROM pools", "POOLS", false},
+        {"pools", "POOLS", false},
+        {"", "POOLS", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct sql_tokens t;
+
+        assert_true(sql_tokenize(rows[i].sql, strlen(rows[i].sql), &t));
+        if (sql_may_name(&t, rows[i].relation) != rows[i].is_named)
+            print_error("%s\n", rows[i].sql);
+        assert_int_equal(sql_may_name(&t, rows[i].relation), rows[i].is_named);
+        free(t.at);
+    }
+}
+
 static void test_types(void **state)
 {
     static const struct {
@@ -560,12 +593,62 @@ static void test_all_relations(void **state)
     }
 }
 
+/* The column that two relations share; NULL when there is none. */
+static const char *shared_column(const struct relation *a, const struct relation *b)
+{
+    for (uint16_t i = 0; i < a->n_columns; i++) {
+        for (uint16_t k = 0; k < b->n_columns; k++) {
+            if (strcmp(a->columns[i].name, b->columns[k].name) == 0)
+                return a->columns[i].name;
+        }
+    }
+    return NULL;
+}
+
+/* No column of either side is read but the shared one, and that only to compare it. */
+static void check_join(struct harness *h, const char *sql)
+{
+    char *trace;
+
+    h->n_asked = 0;
+    harness_query(h, sql);
+    for (int w = 0; w < h->n_asked; w++)
+        harness_gathered(h, w, NULL, 0);
+    trace = harness_trace(h);
+    if (strstr(trace, "C SELECT 1") == NULL)
+        print_error("%s gives\n%s", sql, trace);
+    assert_non_null(strstr(trace, "C SELECT 1"));
+    free(trace);
+}
+
+static void test_all_joins(void **state)
+{
+    struct harness *h = *state;
+    const struct relation *a, *b;
+    const char *column;
+    char sql[256];
+    int n_pairs = 0;
+
+    for (size_t i = 0; (a = select_relation_at(i)) != NULL; i++) {
+        for (size_t k = 0; (b = select_relation_at(k)) != NULL; k++) {
+            if (i == k || a->columns == NULL || b->columns == NULL || (column = shared_column(a, b)) == NULL)
+                continue;
+            n_pairs++;
+            snprintf(sql, sizeof(sql), "SELECT count(*) FROM \"%s\" JOIN \"%s\" USING (\"%s\")", a->name,
+                     b->name, column);
+            check_join(h, sql);
+            snprintf(sql, sizeof(sql), "SELECT count(*) FROM \"%s\" NATURAL JOIN \"%s\"", a->name, b->name);
+            check_join(h, sql);
+        }
+    }
+    assert_true(n_pairs > 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest pure[] = {
-        cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_translation),
-        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_tokens),          cmocka_unit_test(test_translation),
+        cmocka_unit_test(test_named_relations), cmocka_unit_test(test_types),
         cmocka_unit_test(test_parameter_types),
     };
     const struct CMUnitTest queries[] = {
@@ -577,6 +660,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_gathering, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(test_order, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(test_all_relations, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_all_joins, harness_setup, harness_teardown),
     };
     int failed = cmocka_run_group_tests(pure, NULL, NULL);
 
