@@ -32,6 +32,8 @@ struct log_config {
 /* Sets where lines go; opens file and syslog. May be called again (reload, reopening a rotated
  * file). Returns false, with errno, when the file cannot be opened; then the old one stays. */
 bool log_configure(const struct log_config *c) must_check;
+/* Could it be opened as the log's file? "" is fine. False, with errno. */
+bool log_can_open(const char *file) must_check;
 /* Starts and stops the writer thread; stop writes out what is left. */
 void log_start(void);
 void log_stop(void);

@@ -119,11 +119,19 @@ struct config_file_id {
     int64_t size, changed_ns;
 };
 
+struct config_fixed_check {
+    void (*cb)(void *arg, const struct settings *wanted, const struct settings *in_force,
+               struct config_problems *problems);
+    void *arg;
+};
+
 /* A snapshot with one reference, or NULL when there is an error among the problems. */
 struct config *config_load(const struct config_args *args, struct config_problems *problems) must_check;
 /* Loads again; settings that need a restart keep their old value, with a warning. NULL: the old one stays.
- * Unlike at the start a userlist with a mistake is an error: there is a good one to keep. */
+ * Unlike at the start a userlist with a mistake is an error: there is a good one to keep. check: adds what is
+ * wrong with the values that only a restart would bring into force; may be NULL. */
 struct config *config_reload(const struct config *old, const struct config_args *args,
+                             const struct config_fixed_check *check,
                              struct config_problems *problems) must_check;
 /* A copy with one setting changed (console SET); databases and users are shared with old. */
 struct config *config_with_setting(const struct config *old, const char *key, const char *value,

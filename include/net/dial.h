@@ -80,6 +80,8 @@ void dial_set_socket_options(int fd, const struct dial_options *o);
 /* Before the first dial; helpers_start() before it. resolv_conf: "" for the system's. False with a text in
  * err. */
 bool dial_names_start(const char *resolv_conf, char *err, size_t err_size) must_check;
+/* Could it begin with that file? False with a text in err. */
+bool dial_names_check(const char *resolv_conf, char *err, size_t err_size) must_check;
 /* After the threads that dial have ended and before their loops are destroyed, since answers still go
  * there. False when a lookup could not be ended within wait_s seconds: then nothing that it may touch can be
  * freed, and the process ends. */

@@ -34,6 +34,9 @@ struct listeners;
 struct listeners *listeners_open(struct loop *loop, const struct listener_options *o,
                                  void (*on_accept)(void *arg, int fd, bool is_unix), void *arg, char *err,
                                  size_t err_size) must_check;
+/* Could sockets like these be opened? Opens none that stays. own_port: one at which this process listens now;
+ * 0: none. False with a text in err. Names are resolved, and waited for. */
+bool listeners_check(const struct listener_options *o, int own_port, char *err, size_t err_size) must_check;
 /* Stops accepting for good: closes the sockets, removes the Unix socket file. keep_unix leaves the Unix
  * sockets. */
 void listeners_close(struct listeners *l, bool keep_unix);

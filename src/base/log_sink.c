@@ -85,6 +85,20 @@ static void file_set(int new_fd)
     close(new_fd);
 }
 
+static int file_open(const char *path)
+{
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+}
+
+bool log_can_open(const char *file)
+{
+    int fd = file[0] != '\0' ? file_open(file) : -1;
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 || file[0] == '\0';
+}
+
 static bool file_configure(const char *path)
 {
     if (path == NULL || path[0] == '\0') {
@@ -95,7 +109,7 @@ static bool file_configure(const char *path)
             file_set(null_fd);
         return true;
     }
-    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+    int fd = file_open(path);
     if (fd < 0)
         return false;
     file_set(fd);

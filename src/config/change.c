@@ -52,14 +52,21 @@ static void keep_fixed_settings(struct config *new, const struct config *old,
 }
 
 struct config *config_reload(const struct config *old, const struct config_args *args,
-                             struct config_problems *problems)
+                             const struct config_fixed_check *check, struct config_problems *problems)
 {
+    size_t errors_before = problems->errors;
     struct config_args now = *args;
     if (*old->settings.conffile != '\0')
         now.ini_path = old->settings.conffile;
     now.needs_users = true;
     now.unread_users = old->catalog->userlist == NULL ? old->settings.auth_file : NULL;
     struct config *new = config_load(&now, problems);
+    if (new != NULL && check != NULL)
+        check->cb(check->arg, &new->settings, &old->settings, problems);
+    if (problems->errors > errors_before) {
+        config_unref(new);
+        return NULL;
+    }
     if (new != NULL) {
         keep_fixed_settings(new, old, problems);
         snapshot_finish(new);

@@ -158,6 +158,10 @@ void control_config_taken(struct control *ctl);
 /* Pools that are to exist before any client comes: forced users with min_pool_size. */
 void control_make_forced_pools(struct control *ctl);
 
+/* restart.c: config_fixed_check; arg: the struct control */
+void control_check_fixed(void *arg, const struct settings *wanted, const struct settings *in_force,
+                         struct config_problems *problems);
+
 /* web.c: HTTP */
 /* False after saying why: an address that was asked for cannot be had. */
 bool control_open_http(struct control *ctl);

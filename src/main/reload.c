@@ -6,8 +6,10 @@
  *
  * Threads: the control thread.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -205,15 +207,33 @@ static void publish(struct control *ctl, struct session_config *next, struct con
     control_make_forced_pools(ctl);
 }
 
-/* Takes over cfg. has_new_tls: certificates are looked at anew, too. */
-static bool adopt(struct control *ctl, const struct config *cfg, bool has_new_tls,
+/* What an adoption looks at anew beside the settings. */
+enum { NEW_TLS = 1, NEW_LOG = 2 };
+
+static bool open_log(const struct control *ctl, const struct settings *s, struct buf *error)
+{
+    if (log_can_open(s->logfile) && process_open_log(s, ctl->args))
+        return true;
+    buf_printf(error, "could not open log file \"%s\": %s", s->logfile, strerror(errno));
+    return false;
+}
+
+/* Takes over cfg. what: certificates, the log's file. Whatever can fail comes first. */
+static bool adopt(struct control *ctl, const struct config *cfg, unsigned what,
                   struct config_changes *changes, struct buf *error)
 {
-    struct session_tls tls;
+    struct session_tls tls = {0};
+    bool ok = true;
 
-    if (!has_new_tls) {
+    if ((what & NEW_TLS) == 0)
         tls = session_tls_ref(&ctl->config->tls);
-    } else if (!tls_setup(cfg, &ctl->config->tls, &tls, error)) {
+    else
+        ok = tls_setup(cfg, &ctl->config->tls, &tls, error);
+    if (ok && (what & NEW_LOG) != 0 && !open_log(ctl, config_settings(cfg), error)) {
+        session_tls_unref(&tls);
+        ok = false;
+    }
+    if (!ok) {
         log_error("%s", buf_cstr(error));
         config_unref(cfg);
         return false;
@@ -224,22 +244,20 @@ static bool adopt(struct control *ctl, const struct config *cfg, bool has_new_tl
 
 bool control_reload(struct control *ctl, struct config_changes *changes, struct buf *error)
 {
+    const struct config_fixed_check check = {.cb = control_check_fixed, .arg = ctl};
     struct config_problems problems;
     const struct config *cfg;
     bool ok = false;
 
     systemd_notify_reloading();
     config_problems_init(&problems);
-    cfg = config_reload(ctl->config->config, &ctl->args->config, &problems);
+    cfg = config_reload(ctl->config->config, &ctl->args->config, &check, &problems);
     log_problems(&problems, error);
     config_problems_free(&problems);
     if (cfg != NULL)
-        ok = adopt(ctl, cfg, true, changes, error);
+        ok = adopt(ctl, cfg, NEW_TLS | NEW_LOG, changes, error); /* the file may have been rotated */
     if (ok)
         dial_names_reload();
-    /* also when the path has not changed: the file may have been rotated */
-    if (ok && !process_open_log(control_settings(ctl), ctl->args))
-        log_error("could not re-open the log file");
     if (!ok)
         log_error("reload failed: the settings in force stay");
     if (ctl->configs_under_way == 0)
@@ -272,6 +290,14 @@ bool control_reload_userlist(struct control *ctl)
     return true;
 }
 
+static unsigned what_is_new(const char *key)
+{
+    bool is_of_log = strcasecmp(key, "logfile") == 0 || strcasecmp(key, "verbose") == 0 ||
+                     strncasecmp(key, "syslog", strlen("syslog")) == 0;
+
+    return (strcasestr(key, "_tls") != NULL ? NEW_TLS : 0u) | (is_of_log ? NEW_LOG : 0u);
+}
+
 bool control_set(struct control *ctl, const char *key, const char *value, struct buf *error)
 {
     struct config_problems problems;
@@ -284,13 +310,9 @@ bool control_set(struct control *ctl, const char *key, const char *value, struct
     log_problems(&problems, error);
     config_problems_free(&problems);
     config_changes_init(&changes);
-    ok = cfg != NULL && adopt(ctl, cfg, strcasestr(key, "_tls") != NULL, &changes, error);
+    ok = cfg != NULL && adopt(ctl, cfg, what_is_new(key), &changes, error);
     config_changes_free(&changes);
-    if (!ok)
-        return false;
-    if (!process_open_log(control_settings(ctl), ctl->args))
-        log_error("could not re-open the log file");
-    return true;
+    return ok;
 }
 
 void control_make_forced_pools(struct control *ctl)

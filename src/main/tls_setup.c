@@ -4,6 +4,7 @@
  * Threads: boot and control thread (reads files).
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "main_int.h"
@@ -18,6 +19,31 @@ static enum tls_verify verify_servers(int sslmode)
 static const char *or_else(const char *own, const char *common)
 {
     return own != NULL ? own : common;
+}
+
+static bool is_word(const char *text, const char *word)
+{
+    return text == NULL || *text == '\0' || strcmp(text, word) == 0;
+}
+
+/* Words that are out of use while there is no TLS: a mistake in them is told before they are needed. The
+ * files may come later. */
+static bool check_words(const struct tls_options *o, char *err, size_t err_size)
+{
+    struct tls_options words = *o;
+    struct tls_context *context;
+    struct tls_maker m;
+
+    if (is_word(o->protocols, "secure") && is_word(o->ciphers, "default") && is_word(o->tls13_ciphers, "") &&
+        is_word(o->dheparams, "auto") && is_word(o->ecdhcurve, "auto"))
+        return true;
+    words.verify = TLS_VERIFY_NONE;
+    words.ca_file = words.cert_file = words.key_file = NULL;
+    tls_maker_init(&m);
+    context = tls_maker_get(&m, &words, err, err_size);
+    tls_context_unref(context);
+    tls_maker_free(&m);
+    return context != NULL;
 }
 
 /* As for all databases (db is NULL), or with what the line of a database says. */
@@ -44,10 +70,10 @@ static bool setup_server(const struct settings *s, const struct database_config 
     };
     if (out->is_direct && out->sslmode < SSLMODE_REQUIRE) /* as libpq: nothing could be fallen back to */
         snprintf(text, sizeof(text), "sslnegotiation=direct needs sslmode require, verify-ca or verify-full");
-    else if (out->sslmode == SSLMODE_DISABLE)
-        return true;
-    else
+    else if (out->sslmode != SSLMODE_DISABLE)
         out->context = tls_maker_get(m, &o, text, sizeof(text));
+    else if (check_words(&o, text, sizeof(text)))
+        return true;
     if (out->context == NULL && db != NULL)
         buf_printf(error, "%s:%d: database %s: server_tls: %s", db->file, db->line, db->name, text);
     else if (out->context == NULL)
@@ -98,8 +124,12 @@ static bool setup_client(const struct settings *s, struct tls_maker *m, struct t
         .ecdhcurve = s->client_tls_ecdhcurve,
     };
 
-    if (s->client_tls_sslmode == SSLMODE_DISABLE)
-        return true;
+    if (s->client_tls_sslmode == SSLMODE_DISABLE) {
+        if (check_words(&o, text, sizeof(text)))
+            return true;
+        buf_printf(error, "client_tls: %s", text);
+        return false;
+    }
     if (*s->client_tls_key_file == '\0' || *s->client_tls_cert_file == '\0') {
         buf_printf(error, "To allow TLS connections from clients, client_tls_key_file and "
                           "client_tls_cert_file must be set.");

@@ -84,6 +84,24 @@ static void tcp_options_set(int fd, int family, const struct listener_options *o
         listen_socket_defer(fd, true);
 }
 
+/* 0, or errno. The port at which we listen ourselves is ours again after a restart. */
+static int tcp_try(const struct listeners *l, const struct listener_options *o, const struct addrinfo *ai)
+{
+    struct sockaddr_storage addr = {0};
+    int fd, e = 0;
+
+    memcpy(&addr, ai->ai_addr, ai->ai_addrlen);
+    sockaddr_set_port(&addr, o->listen_port);
+    fd = socket(addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return errno;
+    tcp_options_set(fd, addr.ss_family, o);
+    if (bind(fd, (struct sockaddr *)&addr, ai->ai_addrlen) != 0)
+        e = errno;
+    close(fd);
+    return e == EADDRINUSE && o->listen_port == l->tcp_port ? 0 : e;
+}
+
 /* 0, or errno. */
 static int tcp_listen(struct listeners *l, const struct listener_options *o, const struct addrinfo *ai)
 {
@@ -129,7 +147,7 @@ static bool name_listen(struct listeners *l, const struct listener_options *o, c
     int n_open = 0, first_error = 0;
     bool is_fatal = false;
     for (struct addrinfo *ai = list; ai != NULL && !is_fatal; ai = ai->ai_next) {
-        int e = tcp_listen(l, o, ai);
+        int e = l->is_trial ? tcp_try(l, o, ai) : tcp_listen(l, o, ai);
         if (e == 0) {
             n_open++;
             continue;
@@ -245,23 +263,47 @@ static bool unix_listen(int fd, const struct sockaddr_un *addr, socklen_t bytes,
     return true;
 }
 
+/* False: the directory's name leaves no room for that of the socket. */
+static bool unix_address(const char *dir, int port, struct sockaddr_un *addr, char *err, size_t err_size)
+{
+    *addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+    int len = snprintf(addr->sun_path, sizeof(addr->sun_path), "%s/.s.PGSQL.%d", dir, port);
+    if (len >= 0 && (size_t)len < sizeof(addr->sun_path))
+        return true;
+    snprintf(err, err_size, "unix_socket_dir is too long: \"%s\"", dir);
+    return false;
+}
+
+static bool unix_try(const struct listener_options *o, char *err, size_t err_size)
+{
+    const char *dir = o->unix_socket_dir;
+    struct sockaddr_un addr;
+    gid_t gid;
+
+    if (dir == NULL || dir[0] == '\0')
+        return true;
+    if (!unix_address(dir, o->listen_port, &addr, err, err_size) ||
+        !group_lookup(o->unix_socket_group, &gid, err, err_size))
+        return false;
+    if (dir[0] == '@' || access(dir, W_OK | X_OK) == 0)
+        return true;
+    snprintf(err, err_size, "could not bind Unix socket \"%s\": %s", addr.sun_path, strerror(errno));
+    return false;
+}
+
 static bool unix_open(struct listeners *l, const struct listener_options *o, char *err, size_t err_size)
 {
     const char *dir = o->unix_socket_dir;
     if (dir == NULL || dir[0] == '\0')
         return true;
     bool is_abstract = dir[0] == '@';
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    int port = o->listen_port != 0 ? o->listen_port : l->tcp_port;
-    int len = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/.s.PGSQL.%d", dir, port);
-    if (len < 0 || (size_t)len >= sizeof(addr.sun_path)) {
-        snprintf(err, err_size, "unix_socket_dir is too long: \"%s\"", dir);
+    struct sockaddr_un addr;
+    if (!unix_address(dir, o->listen_port != 0 ? o->listen_port : l->tcp_port, &addr, err, err_size))
         return false;
-    }
+    size_t len = strlen(addr.sun_path);
     char shown[sizeof(addr.sun_path)];
     memcpy(shown, addr.sun_path, sizeof(shown));
-    socklen_t bytes =
-        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)len + (is_abstract ? 0 : 1));
+    socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (is_abstract ? 0 : 1));
     if (is_abstract)
         addr.sun_path[0] = '\0';
     else if (!unix_make_way(&addr, bytes, err, err_size))
@@ -339,4 +381,11 @@ bool listen_sockets_open(struct listeners *l, const struct listener_options *o, 
         return false;
     }
     return true;
+}
+
+bool listeners_check(const struct listener_options *o, int own_port, char *err, size_t err_size)
+{
+    struct listeners trial = {.is_trial = true, .tcp_port = own_port};
+
+    return tcp_open(&trial, o, err, err_size) && unix_try(o, err, err_size);
 }

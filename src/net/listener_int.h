@@ -29,8 +29,9 @@ struct listeners {
     struct listen_socket *sockets; /* none moves once its event is added */
     int count;
     bool are_inherited; /* from the service manager */
-    int tcp_port;
-    int pause_ms; /* length of the last pause, 0 after an accept */
+    bool is_trial;      /* listeners_check(): nothing is to stay */
+    int tcp_port;       /* of a trial: the one at which this process listens */
+    int pause_ms;       /* length of the last pause, 0 after an accept */
     struct event resume_timer;
 };
 

@@ -483,6 +483,11 @@ bool dial_names_start(const char *resolv_conf, char *err, size_t err_size)
     return lookups_start(resolv_conf, err, err_size);
 }
 
+bool dial_names_check(const char *resolv_conf, char *err, size_t err_size)
+{
+    return lookups_check(resolv_conf, err, err_size);
+}
+
 bool dial_names_stop(int wait_s)
 {
     return lookups_stop(wait_s);

@@ -328,12 +328,18 @@ static bool thread_start(void)
     return ok;
 }
 
+bool lookups_check(const char *resolv_conf, char *err, size_t err_size)
+{
+    if (resolv_conf[0] == '\0' || access(resolv_conf, R_OK) == 0)
+        return true;
+    snprintf(err, err_size, "resolv_conf: cannot read \"%s\": %s", resolv_conf, strerror(errno));
+    return false;
+}
+
 bool lookups_start(const char *resolv_conf, char *err, size_t err_size)
 {
-    if (resolv_conf[0] != '\0' && access(resolv_conf, R_OK) != 0) {
-        snprintf(err, err_size, "resolv_conf: cannot read \"%s\": %s", resolv_conf, strerror(errno));
+    if (!lookups_check(resolv_conf, err, err_size))
         return false;
-    }
     snprintf(err, err_size, "cannot start the thread for host names");
     if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
         return false;

@@ -60,6 +60,7 @@ enum lookup_result {
 };
 
 /* Boot. False with a text in err. */
+bool lookups_check(const char *resolv_conf, char *err, size_t err_size) must_check;
 bool lookups_start(const char *resolv_conf, char *err, size_t err_size) must_check;
 /* What is under way ends first; see helpers_stop(). */
 bool lookups_stop(int wait_s) must_check;

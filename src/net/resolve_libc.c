@@ -58,13 +58,17 @@ static void work(struct helper_job *job)
     lookup_done(l, list != NULL ? LOOKUP_FOUND : LOOKUP_FAILED, list, -1, list != NULL ? "" : err);
 }
 
+bool lookups_check(const char *resolv_conf, char *err, size_t err_size)
+{
+    if (resolv_conf[0] == '\0')
+        return true;
+    snprintf(err, err_size, "resolv_conf needs c-ares, which is not built in");
+    return false;
+}
+
 bool lookups_start(const char *resolv_conf, char *err, size_t err_size)
 {
-    if (resolv_conf[0] != '\0') {
-        snprintf(err, err_size, "resolv_conf needs c-ares, which is not built in");
-        return false;
-    }
-    return true;
+    return lookups_check(resolv_conf, err, err_size);
 }
 
 /* The helpers are stopped by whoever started them. */

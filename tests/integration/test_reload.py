@@ -121,7 +121,31 @@ def missing_users(pooler):
     pooler.settings["auth_file"] = "/missing/userlist.txt"
 
 
+def setting(**values):
+    """Breaks these settings, which are in no use, or only after a restart."""
+    def breaks(pooler):
+        pooler.settings.update(values)
+    breaks.__name__ = "_".join(values)
+    return breaks
+
+
+def taken_port(pooler):
+    pooler.settings["listen_port"] = int(pooler.databases["app"].split("port=")[1].split()[0])
+
+
 @pytest.mark.parametrize("breaks, says", [
+    (setting(logfile="/missing/pgsluice.log"), 'could not open log file "/missing/pgsluice.log": No such file'),
+    (setting(client_tls_protocols="tlsv9"), 'client_tls: invalid TLS protocols "tlsv9"'),
+    (setting(client_tls_ecdhcurve="secp9"), 'client_tls: unknown elliptic curve "secp9"'),
+    (setting(server_tls_sslmode="disable", server_tls_protocols="tlsv9"), 'server_tls: invalid TLS protocols "tlsv9"'),
+    (setting(listen_addr="999.1.1.1"), 'could not resolve listen address "999.1.1.1"'),
+    (setting(listen_addr="127.0.0.1, 192.0.2.1"), 'could not listen on address "192.0.2.1"'),
+    (taken_port, "Address already in use"),
+    (setting(unix_socket_dir="/missing/run"), 'could not bind Unix socket "/missing/run/.s.PGSQL.'),
+    (setting(unix_socket_group="nosuchgroup"), "no such group: nosuchgroup"),
+    (setting(http_listen="192.0.2.1:9"), 'http_listen: could not listen on address "192.0.2.1" port 9'),
+    (setting(resolv_conf="/missing/resolv.conf"), "/missing/resolv.conf"),
+    (setting(pidfile="/missing/pgsluice.pid"), 'could not write pidfile "/missing/pgsluice.pid": No such file'),
     (broken_include, "missing.ini"), (broken_ca, "/missing/ca.crt"), (broken_setting, "query_wait_timeout"),
     (broken_database, "pgsluice.ini:2"), (broken_users, "userlist.txt:"), (missing_users, "/missing/userlist.txt")],
     ids=lambda x: getattr(x, "__name__", None))
@@ -141,6 +165,30 @@ def test_broken_file_changes_nothing(pooler, breaks, says):
         pooler.wait_log(r"reload failed")
         load.more()
     assert not load.errors
+
+
+def test_what_a_restart_would_bring_is_looked_at_and_no_more(make_pooler):
+    """What a start could do is fine, and is not done: neither another port, nor ours once more at another address."""
+    pooler = make_pooler()
+    pidfile = pooler.path("other.pid")
+    pooler.settings.update(listen_addr="127.0.0.1, localhost", unix_socket_dir="/tmp", pidfile=pidfile)
+    rows = reload(pooler)
+    assert {row[1] for row in rows} == {"listen_addr", "unix_socket_dir", "pidfile"}
+    assert {row[4] for row in rows} == {"needs restart"}
+    assert not os.path.exists(pidfile) and not os.path.exists(f"/tmp/.s.PGSQL.{pooler.port}")
+
+
+@pytest.mark.parametrize("key, value, says", [
+    ("logfile", "/missing/pgsluice.log", 'could not open log file "/missing/pgsluice.log"'),
+    ("client_tls_protocols", "tlsv9", 'invalid TLS protocols "tlsv9"')])
+def test_set_of_what_cannot_be(pooler, key, value, says):
+    before = pooler.config(key)
+    with pytest.raises(psycopg.Error) as error:
+        pooler.admin(f"SET {key} = '{value}'")
+    assert says in str(error.value)
+    assert pooler.config(key) == before
+    pooler.admin("SET stats_period = 30")
+    assert pooler.config("stats_period") == "30"
 
 
 def test_a_userlist_that_was_never_there_is_not_asked_for(make_pooler):

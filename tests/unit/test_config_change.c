@@ -126,7 +126,7 @@ static void test_reload(void **state)
 
     fixture_write("tcc.ini", P "\nlisten_port = 2\npool_mode = transaction\nworkers = 3\n"
                                "job_name = b\n");
-    struct config *new = config_reload(set, &args, &problems);
+    struct config *new = config_reload(set, &args, NULL, &problems);
     assert_non_null(new);
     /* SET lasts until the next reload. */
     assert_string_equal(fixture_value(new, "default_pool_size"), "20");
@@ -154,12 +154,12 @@ static void test_reload(void **state)
 
     /* A broken file changes nothing. */
     fixture_write("tcc.ini", P "listen_prt = 2\n");
-    assert_null(config_reload(new, &args, &problems));
+    assert_null(config_reload(new, &args, NULL, &problems));
 
     /* conffile names the file of the next reload. */
     fixture_write("tcc2.ini", P "pool_mode = statement\n");
     struct config *moved = config_with_setting(new, "conffile", "tcc2.ini", &problems);
-    struct config *other = config_reload(moved, &args, &problems);
+    struct config *other = config_reload(moved, &args, NULL, &problems);
     assert_string_equal(fixture_value(other, "pool_mode"), "statement");
     assert_string_equal(fixture_value(other, "conffile"), "tcc2.ini");
 
