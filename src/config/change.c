@@ -356,13 +356,19 @@ const char *config_change_kind_text(enum config_change_kind kind)
     return "";
 }
 
-/* Connections that are open keep what they were opened with. */
+/* Connections that are open keep what they were opened with: clients their names, their keys for cancel
+ * requests and when they get a server, consoles what they may do. */
 static bool is_of_connections(const struct config_change *ch)
 {
+    static const char *const names[] = {"application_name_add_host", "peer_id", "session_link", "admin_users",
+                                        "stats_users"};
     static const char *const prefixes[] = {"client_tls", "server_tls", "tcp_"};
 
     for (size_t i = 0; ch->kind == CHANGE_SETTING && i < ARRAY_SIZE(prefixes); i++)
         if (str_has_prefix(ch->name, prefixes[i]))
+            return true;
+    for (size_t i = 0; ch->kind == CHANGE_SETTING && i < ARRAY_SIZE(names); i++)
+        if (strcmp(ch->name, names[i]) == 0)
             return true;
     return ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty;
 }

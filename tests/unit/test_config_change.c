@@ -245,6 +245,14 @@ static void test_diff_texts(void **state)
          "setting pool_mode: session -> statement (applied)\n"},
         {P "server_tls_sslmode=disable\n", P,
          "setting server_tls_sslmode: disable -> prefer (as connections turn over)\n"},
+        {P "application_name_add_host=1\nadmin_users=a\nstats_users=b\n",
+         P "application_name_add_host=0\nadmin_users=b\nstats_users=a\n",
+         "setting admin_users: a -> b (as connections turn over)\n"
+         "setting application_name_add_host: 1 -> 0 (as connections turn over)\n"
+         "setting stats_users: b -> a (as connections turn over)\n"},
+        {P "peer_id=1\nsession_link=query\n", P "peer_id=2\nsession_link=login\n",
+         "setting peer_id: 1 -> 2 (as connections turn over)\n"
+         "setting session_link: query -> login (as connections turn over)\n"},
         {"[databases]\na=host=x pool_size=3\n", "[databases]\na=host=y\n",
          "database a: host=x pool_size=3 -> host=y pool_size=default (as connections turn over)\n"},
         {"[databases]\na=pool_mode=session\n", "[databases]\na=query_wait_timeout=1.5\n",
