@@ -102,9 +102,9 @@ void client_describe(const struct client *c, char *out, size_t size)
     client_peer_text(c, addr, sizeof(addr));
     if (c->pool != NULL) {
         db = c->pool->database->name;
-        user = c->pool->user->name;
+        user = c->login_user != NULL ? c->login_user->name : c->pool->user->name;
     } else if (c->state == CLIENT_CONSOLE) {
-        db = "pgsluice";
+        db = "pgbouncer"; /* by whichever name it came */
         user = c->console_user;
     }
     snprintf(out, size, "C-%llu: %s/%s@%s:%u", (unsigned long long)c->id, db, user, addr, c->peer_port);

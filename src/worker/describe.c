@@ -22,12 +22,18 @@
 #include "wire/params.h"
 #include "worker/worker.h"
 
+/* For a server: also at its login, where one has to tell what the pool's parameters are, or who it is. */
+static bool is_waiting(const struct client *c)
+{
+    return c->state == CLIENT_WAITING || (c->state == CLIENT_LOGIN_WAIT && c->server == NULL);
+}
+
 static const char *client_state_text(const struct client *c)
 {
     switch (c->state) {
-    case CLIENT_LOGIN:
-    case CLIENT_LOGIN_WAIT: return "login";
-    case CLIENT_WAITING: return "waiting";
+    case CLIENT_LOGIN: return "login";
+    case CLIENT_LOGIN_WAIT:
+    case CLIENT_WAITING: return is_waiting(c) ? "waiting" : "login";
     case CLIENT_ACTIVE: return c->server != NULL ? "active" : "idle";
     case CLIENT_CONSOLE: return "active";
     case CLIENT_CANCEL:
@@ -41,9 +47,9 @@ static const char *client_state_text(const struct client *c)
 static const char *client_socket_state(const struct client *c)
 {
     switch (c->state) {
-    case CLIENT_LOGIN:
-    case CLIENT_LOGIN_WAIT: return "cl_login";
-    case CLIENT_WAITING: return "cl_waiting";
+    case CLIENT_LOGIN: return "cl_login";
+    case CLIENT_LOGIN_WAIT:
+    case CLIENT_WAITING: return is_waiting(c) ? "cl_waiting" : "cl_login";
     case CLIENT_CANCEL:
         return atomic_load(&c->cancel->is_active) ? "cl_active_cancel_req" : "cl_waiting_cancel_req";
     case CLIENT_CLOSING: return "cl_closing";
@@ -150,17 +156,20 @@ static void fill_client(const struct client *c, struct session_row *r)
     r->state = client_state_text(c);
     r->socket_state = client_socket_state(c);
     const struct pool *pool = c->state == CLIENT_CANCEL ? atomic_load(&c->cancel->pool) : c->pool;
+    const char *database = "(nodb)", *user = "(nouser)"; /* as in the log: client_describe() */
     if (pool != NULL) {
-        str_copy(r->database, pool->database->name, sizeof(r->database));
-        str_copy(r->user, pool->user->name, sizeof(r->user));
+        database = pool->database->name;
+        user = c->login_user != NULL ? c->login_user->name : pool->user->name;
     } else if (c->state == CLIENT_CONSOLE) {
-        str_copy(r->database, "pgsluice", sizeof(r->database));
-        str_copy(r->user, c->console_user, sizeof(r->user));
+        database = "pgbouncer";
+        user = c->console_user;
     }
+    str_copy(r->database, database, sizeof(r->database));
+    str_copy(r->user, user, sizeof(r->user));
     set_addresses(c->stream.fd, r);
     r->connect_time_us = to_wall(c->connected_us);
     r->request_time_us = to_wall(c->request_us);
-    if (c->state == CLIENT_WAITING)
+    if (is_waiting(c))
         r->wait_us = clock_now_us() - c->state_since_us;
     r->close_needed = c->state == CLIENT_CLOSING;
     r->id = c->id;

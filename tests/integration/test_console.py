@@ -368,3 +368,38 @@ def test_errors_are_counted(make_pooler):
         return [row["count"] for row in pooler.show("ERRORS") if (row["kind"], row["name"]) == ("sqlstate", "22")] == [3]
 
     util.wait_until(counted, "three errors", 5)
+
+
+def test_clients_are_shown_as_who_they_are(make_pooler, pg):
+    """With a user of the database's line: the pool and its servers are that one's, clients are who they logged in as."""
+    pooler = make_pooler(databases={"app": f"{pg.dsn} dbname=app user=app"})
+    with pooler.wire(user="alice") as alice, pooler.wire(user="bob") as bob, pooler.console() as console:
+        alice.query("BEGIN")
+        bob.query("SELECT 1")
+        for what in ("CLIENTS", "SOCKETS"):
+            rows = [row for row in pooler.show(what) if row["type"] == "C" and row["database"] == "app"]
+            assert sorted(row["user"] for row in rows) == ["alice", "bob"], what
+        assert {row["user"] for row in pooler.servers()} == {"app"}
+        assert [row["user"] for row in pooler.show("POOLS") if row["database"] == "app"] == ["app"]
+        assert {(row["database"], row["user"], row["state"]) for row in pooler.show("CLIENTS") if row["database"] != "app"} \
+            == {("pgbouncer", "admin", "active")}
+        console.execute("SHOW VERSION")
+    pooler.wait_log(r"C-\d+: app/alice@127.0.0.1:\d+ closing because")
+    pooler.wait_log(r"C-\d+: pgbouncer/admin@127.0.0.1:\d+ closing because")
+
+
+def test_a_login_that_waits_for_a_server_is_shown_waiting(make_pooler):
+    pooler = make_pooler()
+    pooler.admin("PAUSE app")
+    with pooler.raw() as client:
+        client.send(wire.startup_packet({"user": "app", "database": "app"}))
+        waits = util.wait_until(lambda: [row for row in pooler.clients() if row["state"] == "waiting" and row["wait_us"] > 0],
+                                "the login to wait")
+        assert waits[0]["user"] == "app" and waits[0]["link"] == ""
+        assert {row["state"] for row in pooler.show("SOCKETS") if row["database"] == "app"} == {"cl_waiting"}
+        assert pooler.pool()["cl_waiting"] == 1
+        util.wait_until(lambda: pooler.clients()[0]["wait"] >= 1, "a second of waiting to be shown")
+        pooler.admin("RESUME app")
+        client.finish_login("app")
+        assert client.value("SELECT 1") == "1"
+        assert {row["state"] for row in pooler.clients()} <= {"active", "idle"}

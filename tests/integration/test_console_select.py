@@ -227,7 +227,7 @@ def test_a_session_that_goes_while_its_query_runs(busy):
     started = time.monotonic()
     answer(console, "SELECT count(*) FROM clients")
     assert time.monotonic() - started < 4 * util.PATIENCE
-    util.wait_until(lambda: len([row for row in pooler.show("CLIENTS") if row["database"] == "pgsluice"]) == 2, "the sessions to go")
+    util.wait_until(lambda: len([row for row in pooler.show("CLIENTS") if row["database"] == "pgbouncer"]) == 2, "the sessions to go")
 
 
 @pytest.mark.sanitizer

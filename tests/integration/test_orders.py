@@ -143,8 +143,8 @@ def test_kill_client(pooler, admin):
 
 def test_kill_client_may_be_a_console(pooler, admin):
     one, two = admin
-    number = max(row["id"] for row in pooler.clients("pgsluice") if row["application_name"] == "")
-    rows = [row for row in pooler.clients("pgsluice")]
+    number = max(row["id"] for row in pooler.clients("pgbouncer") if row["application_name"] == "")
+    rows = [row for row in pooler.clients("pgbouncer")]
     assert len(rows) == 3  # and the one that asks
     victim = sorted(row["id"] for row in rows)[0]
     assert number >= victim
