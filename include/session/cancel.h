@@ -37,15 +37,16 @@ struct cancel {
     struct server *server;        /* NULL: gone, or a peer */
     struct list requests;         /* mail_cancel: who is told of the end */
     struct list later;            /* mail_cancel: came after it was sent */
-    bool is_wanted_again;         /* ... and so did one of our own */
+    int64_t again_us;             /* when the last one was that came after, of others or our own; 0: none */
     const struct server_tls *tls; /* of config; NULL: in clear */
     enum cancel_stage stage;
     struct session_config *config; /* a reference: TLS */
     struct dial dial;
     struct stream stream;
     struct deferred deferred;
-    uint64_t id; /* for the log and SHOW SERVERS */
-    int64_t started_us;
+    uint64_t id;                /* for the log and SHOW SERVERS */
+    int64_t started_us;         /* when it got its place; QUEUED: when it was made */
+    int64_t wanted_us;          /* when the last request came that it is for: others', or one of our own */
     struct sockaddr_storage to; /* family AF_UNSPEC: host */
     int port;
     uint32_t pid;

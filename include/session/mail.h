@@ -46,6 +46,7 @@ struct mail_cancel {
     uint8_t from_worker;       /* who asked */
     enum close_reason outcome; /* DONE: what becomes of the requester */
     uint64_t from_client;      /* its handle; 0: nobody waits for the end */
+    int64_t arrived_us;        /* cancel_wait_timeout counts from here */
     uint8_t n_asked;           /* workers that do not know the key */
     uint8_t hops;              /* how often it may be forwarded; 0 also where there are no peers */
     bool is_unknown;           /* DONE: no worker knows it */

@@ -83,6 +83,7 @@ static struct mail_cancel *new_request(struct client *c, uint32_t pid, const uin
     m->key_bytes = (uint16_t)key_bytes;
     m->from_worker = c->shard->index;
     m->from_client = c->handle;
+    m->arrived_us = c->shard->now_us;
     client_login_free(c);
     client_drop_input(c);
     client_set_state(c, CLIENT_CANCEL);
@@ -173,6 +174,7 @@ static void ask_peer(struct shard *sh, struct mail_cancel *m, struct peer *peer,
     wire_set_u32(copy->key, (wire_u32(m->key) & ~CANCEL_KEY_HOPS) | hops);
     copy->from_worker = sh->index;
     copy->from_client = m->from_client;
+    copy->arrived_us = m->arrived_us;
     copy->lead = m;
     if (cancel_forward(sh, peer, line, copy))
         m->n_copies++;

@@ -36,8 +36,23 @@ static void carry_log(const struct cancel *x, int level, const char *what, const
 
 /* ---- requests: who waits for it ---- */
 
+/* When the request came that is added; one of our own (m: NULL) comes now. */
+static int64_t arrival(const struct cancel *x, const struct mail_cancel *m)
+{
+    return m != NULL ? m->arrived_us : x->shard->now_us;
+}
+
+static int64_t later_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 static void add_request(struct cancel *x, struct list *list, struct mail_cancel *m)
 {
+    if (list == &x->later)
+        x->again_us = later_of(x->again_us, arrival(x, m));
+    else
+        x->wanted_us = later_of(x->wanted_us, arrival(x, m));
     if (m == NULL)
         return;
     if (m->from_client == 0 && !list_is_empty(list)) {
@@ -48,17 +63,21 @@ static void add_request(struct cancel *x, struct list *list, struct mail_cancel 
     atomic_fetch_add_explicit(&x->gauge->waiting, 1, memory_order_relaxed);
 }
 
+/* m is in no list any more. */
+static void answer(struct cancel *x, struct mail_cancel *m, enum close_reason outcome)
+{
+    bool is_active = atomic_load_explicit(&m->is_active, memory_order_relaxed);
+
+    atomic_fetch_sub_explicit(is_active ? &x->gauge->active : &x->gauge->waiting, 1, memory_order_relaxed);
+    cancel_answer(x->shard, m, outcome);
+}
+
 static void answer_all(struct cancel *x, struct list *list, enum close_reason outcome)
 {
     struct list *node;
 
-    while ((node = list_pop_front(list)) != NULL) {
-        struct mail_cancel *m = list_entry(node, struct mail_cancel, node);
-        bool is_active = atomic_load_explicit(&m->is_active, memory_order_relaxed);
-        atomic_fetch_sub_explicit(is_active ? &x->gauge->active : &x->gauge->waiting, 1,
-                                  memory_order_relaxed);
-        cancel_answer(x->shard, m, outcome);
-    }
+    while ((node = list_pop_front(list)) != NULL)
+        answer(x, list_entry(node, struct mail_cancel, node), outcome);
 }
 
 static void mark_active(struct cancel *x)
@@ -152,6 +171,7 @@ static void begin(struct cancel *x)
     }
     list_del(&x->node);
     list_push_back(&sh->cancels, &x->node);
+    x->started_us = sh->now_us;
     x->stage = CANCEL_DIAL;
     if (!start_dial(x))
         cancel_end(x, CLOSE_CANCEL_FAILED);
@@ -198,7 +218,6 @@ bool cancel_send(struct server *s, struct mail_cancel *m)
     if (x != NULL && x->stage == CANCEL_SENT) {
         /* its signal may have come already, for what the client had asked before */
         add_request(x, &x->later, m);
-        x->is_wanted_again = true;
         return true;
     }
     if (x != NULL) {
@@ -252,8 +271,10 @@ static void begin_again(struct cancel *x, struct server *s)
 
     while (next != NULL && (node = list_pop_front(&x->later)) != NULL)
         list_push_back(&next->requests, node); /* counted as waiting already */
-    if (next != NULL)
-        begin(next);
+    if (next == NULL)
+        return;
+    next->wanted_us = x->again_us;
+    begin(next);
 }
 
 static void cancel_end(struct cancel *x, enum close_reason outcome)
@@ -270,7 +291,7 @@ static void cancel_end(struct cancel *x, enum close_reason outcome)
     answer_all(x, &x->requests, outcome);
     if (s != NULL)
         s->cancel = NULL;
-    if (s != NULL && x->is_wanted_again)
+    if (s != NULL && x->again_us != 0)
         begin_again(x, s);
     answer_all(x, &x->later, CLOSE_CANCEL_DONE); /* there is nothing left to cancel */
     session_config_unref(x->config);
@@ -304,7 +325,7 @@ bool cancel_lets_go(struct server *s)
     if (x == NULL)
         return true;
     answer_all(x, &x->later, CLOSE_CANCEL_DONE);
-    x->is_wanted_again = false;
+    x->again_us = 0;
     if (x->stage == CANCEL_SENT)
         return false;
     cancel_end(x, CLOSE_CANCEL_DONE);
@@ -459,31 +480,69 @@ static void cancel_dialled(struct dial *d, int fd)
 
 /* ---- time ---- */
 
-static bool is_late(const struct cancel *x, int64_t now_us)
+static bool is_late(const struct cancel *x, int64_t since_us)
 {
     int64_t timeout_us = shard_settings(x->shard)->cancel_wait_timeout_us;
-    return timeout_us > 0 && now_us - x->started_us >= timeout_us;
+    return timeout_us > 0 && x->shard->now_us - since_us >= timeout_us;
 }
 
-void cancel_tick(struct shard *sh, int64_t now_us)
+static void answer_late(struct cancel *x, struct list *list)
+{
+    LIST_FOR_EACH_SAFE (it, list) {
+        struct mail_cancel *m = list_entry(it, struct mail_cancel, node);
+        if (!is_late(x, m->arrived_us))
+            continue;
+        list_del(&m->node);
+        answer(x, m, CLOSE_CANCEL_WAIT_TIMEOUT);
+    }
+}
+
+/* Has the last of those whom it is for waited too long? The last one that came after it, too: nothing is
+ * begun for that then. */
+static bool is_over(struct cancel *x)
+{
+    answer_late(x, &x->requests);
+    answer_late(x, &x->later);
+    if (is_late(x, x->again_us))
+        x->again_us = 0;
+    return is_late(x, x->wanted_us);
+}
+
+/* It has had its time and sent nothing: another may get further. */
+static bool is_stuck(const struct cancel *x)
+{
+    return x->server != NULL && x->stage < CANCEL_SENT && is_late(x, x->started_us);
+}
+
+static void give_up(struct cancel *x)
+{
+    struct server *s = x->server;
+    struct list *node;
+
+    carry_log(x, LOG_LVL_WARNING, "cancel request failed", "cancel_wait_timeout");
+    /* whether the signal comes yet cannot be known: nobody else may use this server any more */
+    if (s != NULL && x->stage == CANCEL_SENT)
+        s->may_be_hit = true;
+    if (s != NULL && s->state == SERVER_HELD)
+        server_close(s, CLOSE_CANCEL_WAIT_TIMEOUT, NULL);
+    while (!is_late(x, x->wanted_us) && (node = list_pop_front(&x->requests)) != NULL)
+        list_push_back(&x->later, node);
+    if (!is_late(x, x->wanted_us))
+        x->again_us = x->wanted_us;
+    cancel_end(x, CLOSE_CANCEL_WAIT_TIMEOUT);
+}
+
+void cancel_tick(struct shard *sh)
 {
     LIST_FOR_EACH_SAFE (it, &sh->cancels_queued) {
         struct cancel *x = list_entry(it, struct cancel, node);
-        if (is_late(x, now_us))
+        if (is_over(x))
             cancel_end(x, CLOSE_CANCEL_WAIT_TIMEOUT);
     }
     LIST_FOR_EACH_SAFE (it, &sh->cancels) {
         struct cancel *x = list_entry(it, struct cancel, node);
-        struct server *s = x->server;
-        if (!is_late(x, now_us))
-            continue;
-        carry_log(x, LOG_LVL_WARNING, "cancel request failed", "cancel_wait_timeout");
-        /* whether the signal comes yet cannot be known: nobody else may use this server any more */
-        if (s != NULL && x->stage == CANCEL_SENT)
-            s->may_be_hit = true;
-        if (s != NULL && s->state == SERVER_HELD)
-            server_close(s, CLOSE_CANCEL_WAIT_TIMEOUT, NULL);
-        cancel_end(x, CLOSE_CANCEL_WAIT_TIMEOUT);
+        if (is_over(x) || is_stuck(x))
+            give_up(x);
     }
     begin_queued(sh);
 }

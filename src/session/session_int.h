@@ -230,7 +230,7 @@ bool cancel_forward(struct shard *sh, struct peer *peer, const struct peer_confi
 bool cancel_lets_go(struct server *s) must_check;
 /* The server is freed. */
 void cancel_server_gone(struct server *s);
-void cancel_tick(struct shard *sh, int64_t now_us);
+void cancel_tick(struct shard *sh);
 void cancel_close_all(struct shard *sh);
 
 /* console_client.c */

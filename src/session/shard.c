@@ -77,7 +77,7 @@ static void tick_cb(evutil_socket_t fd, short what, void *arg)
     handshakes_tick(sh, now_us);
     server_tick(sh, now_us);
     timeouts_tick(sh, now_us);
-    cancel_tick(sh, now_us);
+    cancel_tick(sh);
     channels_tick(sh, now_us);
     listen_servers_tick(sh, now_us);
     bool is_ending = orders_tick(sh, now_us);

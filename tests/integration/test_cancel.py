@@ -1,16 +1,18 @@
 """Cancel requests within one pgsluice: none is lost, none hits another client, however many there are."""
+import selectors
 import signal
 import socket
 import ssl
 import struct
 import threading
+import time
 
 import psycopg
 import pytest
 
 from harness import wire
 from harness.fakeserver import one_row
-from harness.util import PATIENCE, process_rss_bytes, wait_until
+from harness.util import PATIENCE, on_time, process_rss_bytes, wait_until
 
 pytestmark = pytest.mark.own
 
@@ -423,6 +425,82 @@ def test_server_that_does_not_take_the_request_in_time(make_pooler, slow_fake, e
         assert client.value("SELECT again") == "SELECT again"
         pooler.wait_log("S-.*closing because: cancel_wait_timeout")
         assert slow_fake.connections == 3
+
+
+def ended(raws):
+    """{name: raw} of requests that are open: when each was disconnected."""
+    times = {}
+    with selectors.DefaultSelector() as selector:
+        for name, raw in raws.items():
+            selector.register(raw.sock, selectors.EVENT_READ, name)
+        while len(times) < len(raws):
+            found = selector.select(20 * PATIENCE)
+            assert found, "nobody is disconnected"
+            for key, _ in found:
+                times[key.data] = time.monotonic()
+                assert key.fileobj.recv(1) == b""
+                selector.unregister(key.fileobj)
+    return times
+
+
+def spread(pooler, client, at):
+    """Requests at these times (seconds from now); how long each lasted."""
+    begun, raws, started = {}, {}, time.monotonic()
+    for n, after in enumerate(at):
+        time.sleep(max(0, started + after - time.monotonic()))
+        begun[n] = time.monotonic()
+        raws[n] = request(pooler, client)
+    times = ended(raws)
+    for raw in raws.values():
+        raw.disconnect()
+    return [times[n] - begun[n] for n in raws]
+
+
+@pytest.mark.sanitizer
+def test_each_request_has_its_own_time(make_pooler, fake):
+    """cancel_wait_timeout counts from the arrival of a request: also of one that waits for the end of an earlier one's
+    connection, and for the next connection then."""
+    server = fake(cancel_fake(lambda conn: conn.hang_until_closed(), lambda sql: None if sql == "SELECT slow" else one_row(sql)))
+    pooler = fake_pooler(make_pooler, server, cancel_wait_timeout=1)
+    with pooler.wire() as client:
+        client.send(wire.query("SELECT slow"))
+        wait_until(lambda: server.queries, "the query to run")
+        on_time(lambda: spread(pooler, client, (0, 0.1, 0.4, 0.9)), 1)
+        assert client.silent_for(0.1), "the session goes on"
+    pool = pooler.pool()
+    assert [pool[k] for k in ("cl_active_cancel_req", "cl_waiting_cancel_req", "sv_active_cancel")] == [0] * 3
+
+
+@pytest.mark.sanitizer
+def test_connection_that_gets_stuck_before_it_has_sent_the_request(make_pooler, fake, certs):
+    """Who joined it later is not given up with it: another connection carries that request."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certs.server)
+    count, answer_now = [], threading.Event()
+
+    def script(conn):
+        conn.read(8)  # SSLRequest
+        count.append(1)
+        if len(count) == 2:
+            conn.hang_until_closed()
+            return
+        conn.send(b"S")
+        conn.sock = context.wrap_socket(conn.sock, server_side=True)
+        try:
+            conn.accept_login()
+        except wire.Closed:
+            return
+        conn.serve_queries(lambda sql: one_row(sql) if answer_now.wait(20 * PATIENCE) else None)
+
+    server = fake(script)
+    pooler = fake_pooler(make_pooler, server, cancel_wait_timeout=1.5, server_tls_sslmode="require")
+    with pooler.wire(timeout=30) as client:
+        client.send(wire.query("SELECT slow"))
+        wait_until(lambda: server.queries, "the query to run")
+        first, second = spread(pooler, client, (0, 0.8))
+        assert first >= 1.5 and len(server.cancels) == 1, (first, second)
+        answer_now.set()
+        assert client.trace() == "TDCZ"
 
 
 def test_server_that_cannot_be_reached_for_the_request(make_pooler, slow_fake):

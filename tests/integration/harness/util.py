@@ -31,6 +31,24 @@ def wait_until(condition, what="a condition", timeout=10.0, every=0.02):
         time.sleep(every)
 
 
+LATE = 0.05 * PATIENCE  # seconds that a timeout may strike late, on a machine that has time
+STRIKES = 8
+
+
+def on_time(strike, timeout):
+    """strike() waits for something that takes this long, and returns how long each one took, begun before its time
+    began. None may be early, and in one of several tries all must be in time: in the others the machine was busy."""
+    seen = []
+    for _ in range(STRIKES):
+        took = strike()
+        took = [took] if isinstance(took, float) else list(took)
+        assert min(took) >= timeout, f"early: {took}"
+        if max(took) - timeout <= LATE:
+            return
+        seen.append(max(took))
+    raise AssertionError(f"late, {STRIKES} times: {seen}")
+
+
 def is_stopped(pid):
     """By SIGSTOP, or it has gone."""
     try:
