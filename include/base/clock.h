@@ -5,6 +5,7 @@
 #define BASE_CLOCK_H
 
 #include <stdint.h>
+#include <time.h>
 
 #define USEC_PER_SEC  INT64_C(1000000)
 #define USEC_PER_MSEC INT64_C(1000)
@@ -13,5 +14,7 @@
 int64_t clock_now_us(void);
 /* Since the epoch; for people. */
 int64_t clock_wall_us(void);
+/* The wall clock so many microseconds from now, as the timed waits of pthread take it. */
+struct timespec clock_wall_in(int64_t us);
 
 #endif

@@ -83,9 +83,9 @@ bool dial_names_start(const char *resolv_conf, char *err, size_t err_size) must_
 /* Could it begin with that file? False with a text in err. */
 bool dial_names_check(const char *resolv_conf, char *err, size_t err_size) must_check;
 /* After the threads that dial have ended and before their loops are destroyed, since answers still go
- * there. False when a lookup could not be ended within wait_s seconds: then nothing that it may touch can be
+ * there. False when a lookup could not be ended within wait_us: then nothing that it may touch can be
  * freed, and the process ends. */
-bool dial_names_stop(int wait_s) must_check;
+bool dial_names_stop(int64_t wait_us) must_check;
 /* RELOAD: what the system says about name servers is read again. Any thread. */
 void dial_names_reload(void);
 /* "c-ares 1.18.1", or "getaddrinfo" where that is not built in. */

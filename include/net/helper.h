@@ -21,9 +21,9 @@ struct helper_job {
 /* Threads with all signals blocked. False when a thread cannot be made (then there are none). */
 bool helpers_start(int n_threads) must_check;
 /* Waits for jobs that run; jobs not begun are dropped. After the loops have ended and before they are
- * destroyed, since a job that runs still posts its mail. False when one still runs after wait_s seconds (a
+ * destroyed, since a job that runs still posts its mail. False when one still runs after wait_us (a
  * name server that does not answer): then nothing that a job may touch can be freed, and the process ends. */
-bool helpers_stop(int wait_s) must_check;
+bool helpers_stop(int64_t wait_us) must_check;
 /* Any thread. */
 void helper_submit(struct helper_job *job);
 

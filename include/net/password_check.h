@@ -78,8 +78,8 @@ void check_figures(struct check_figures *f);
 /* What is built in: "PAM, LDAP". */
 const char *checks_built_in(void);
 
-/* After the loops have ended and before they are destroyed. False when a thread still hangs after wait_s
- * seconds: then nothing that it may touch can be freed, and the process ends without waiting for it. */
-bool checks_stop(int wait_s) must_check;
+/* After the loops have ended and before they are destroyed. False when a thread still hangs after wait_us:
+ * then nothing that it may touch can be freed, and the process ends without waiting for it. */
+bool checks_stop(int64_t wait_us) must_check;
 
 #endif

@@ -76,6 +76,9 @@ static inline bool stream_is_drained(const struct stream *s)
 {
     return s->output == NULL;
 }
+/* Takes what has been received and nobody will read, within bounds: to close with it unread would reset the
+ * connection, and what was sent last might not arrive. */
+void stream_drop_unread(struct stream *s);
 /* No more will be sent: shuts down the sending side once pending output has gone. */
 void stream_shutdown_write(struct stream *s);
 

@@ -102,6 +102,7 @@ struct instance {
     _Atomic int clients; /* client connections, logging in or in; reserved when accepted */
     _Atomic int refused; /* connections beyond max_client_conn, told so or on their way to the console */
     _Atomic int shutdown_mode;           /* enum shutdown_mode */
+    _Atomic bool ends_at_once;           /* SHUTDOWN_IMMEDIATE: nobody is waited for */
     _Atomic int drain_budget;            /* SHUTDOWN_DRAIN: clients that may be closed now */
     _Atomic uint64_t next_connection_id; /* for the log: C-<id>, S-<id> */
 };

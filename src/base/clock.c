@@ -1,8 +1,6 @@
 /*
  * clock.c - time in microseconds. Threads: any.
  */
-#include <time.h>
-
 #include "base/clock.h"
 
 static int64_t clock_read_us(clockid_t id)
@@ -20,4 +18,11 @@ int64_t clock_now_us(void)
 int64_t clock_wall_us(void)
 {
     return clock_read_us(CLOCK_REALTIME);
+}
+
+struct timespec clock_wall_in(int64_t us)
+{
+    int64_t until_us = clock_wall_us() + us;
+
+    return (struct timespec){.tv_sec = until_us / USEC_PER_SEC, .tv_nsec = until_us % USEC_PER_SEC * 1000};
 }

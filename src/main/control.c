@@ -18,9 +18,10 @@
 #include "stats/leaks.h"
 #include "session/notifiers.h"
 
-#define MAX_ARRIVING   256 /* connections beyond max_client_conn on their way to a worker */
-#define N_HELPERS      4   /* names without c-ares, and a query of the console */
-#define HELPERS_WAIT_S 1   /* at the end, for what is under way */
+#define MAX_ARRIVING            256 /* connections beyond max_client_conn on their way to a worker */
+#define N_HELPERS               4   /* names without c-ares, and a query of the console */
+#define HELPERS_WAIT_US         (1 * USEC_PER_SEC) /* at the end, for what is under way */
+#define HELPERS_WAIT_AT_ONCE_US (20 * USEC_PER_MSEC)
 
 /* ---- mail ---- */
 
@@ -206,17 +207,20 @@ static void signal_cb(evutil_socket_t sig, short what, void *arg)
     case SIGTERM:
         log_info("got SIGTERM%s", is_second ? " while shutting down: fast exit" : "");
         if (is_second)
-            control_shutdown(ctl, SHUTDOWN_IMMEDIATE);
+            control_end_at_once(ctl);
         else
             control_on_sigterm(ctl);
         return;
     case SIGINT:
         log_info("got SIGINT%s", is_second ? " while shutting down: fast exit" : "");
-        control_shutdown(ctl, is_second ? SHUTDOWN_IMMEDIATE : SHUTDOWN_WAIT_FOR_SERVERS);
+        if (is_second)
+            control_end_at_once(ctl);
+        else
+            control_shutdown(ctl, SHUTDOWN_WAIT_FOR_SERVERS);
         return;
     case SIGQUIT:
         log_info("got SIGQUIT, fast exit");
-        control_shutdown(ctl, SHUTDOWN_IMMEDIATE);
+        control_end_at_once(ctl);
         return;
     case SIGUSR1:
         log_info("got SIGUSR1, pausing all activity");
@@ -315,15 +319,17 @@ void control_run(struct control *ctl)
 
 bool control_destroy(struct control *ctl)
 {
+    int64_t wait_us = atomic_load(&ctl->in.ends_at_once) ? HELPERS_WAIT_AT_ONCE_US : HELPERS_WAIT_US;
+
     systemd_notify("STOPPING=1");
     workers_join(&ctl->in, ctl->workers);
     listeners_close(ctl->listeners, false);
     console_interrupt(ctl->console);
-    if (!checks_stop(HELPERS_WAIT_S)) {
+    if (!checks_stop(wait_us)) {
         log_info("shutdown complete; a password is still being checked");
         return false;
     }
-    if (!helpers_stop(HELPERS_WAIT_S) || !dial_names_stop(HELPERS_WAIT_S)) {
+    if (!helpers_stop(wait_us) || !dial_names_stop(wait_us)) {
         log_info("shutdown complete; a host name is still being looked up");
         return false;
     }

@@ -177,6 +177,8 @@ struct console *control_new_console(struct control *ctl);
 
 /* shutdown.c */
 void control_shutdown(struct control *ctl, enum shutdown_mode mode);
+/* SHUTDOWN_IMMEDIATE, without waiting for anybody's leave. */
+void control_end_at_once(struct control *ctl);
 /* As sigterm_action says. */
 void control_on_sigterm(struct control *ctl);
 /* Shutting down: control_check_shutdown() is to be called in each tick. */

@@ -1,6 +1,9 @@
 /*
  * shutdown.c - the end: at once, or when clients or servers have come to theirs.
  *
+ * SHUTDOWN gives clients and servers up to a second to take their leave. A second signal, or SIGQUIT, does
+ * not: what clients are told is with the kernel then.
+ *
  * shutdown_mode only rises. While it is neither NONE nor IMMEDIATE the Unix socket stays open, for the
  * console, and the tick looks whether the last client has gone.
  *
@@ -87,6 +90,12 @@ void control_shutdown(struct control *ctl, enum shutdown_mode mode)
         begin_drain(ctl);
     listeners_close(ctl->listeners, true); /* the console stays reachable over the Unix socket */
     (void)control_order(ctl, &(struct mail_order){.kind = ORDER_SHUTDOWN, .why = CLOSE_SHUTDOWN}, false);
+}
+
+void control_end_at_once(struct control *ctl)
+{
+    atomic_store(&ctl->in.ends_at_once, true);
+    control_shutdown(ctl, SHUTDOWN_IMMEDIATE);
 }
 
 bool control_is_ending(const struct control *ctl)

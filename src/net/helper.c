@@ -75,16 +75,14 @@ bool helpers_start(int n_threads)
     return false;
 }
 
-bool helpers_stop(int wait_s)
+bool helpers_stop(int64_t wait_us)
 {
-    struct timespec until;
+    struct timespec until = clock_wall_in(wait_us);
 
     pthread_mutex_lock(&queue_mutex);
     is_stopping = true;
     pthread_cond_broadcast(&queue_cond);
     pthread_mutex_unlock(&queue_mutex);
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += wait_s;
     for (; thread_count > 0; thread_count--)
         if (pthread_timedjoin_np(threads[thread_count - 1], NULL, &until) != 0)
             return false;

@@ -306,17 +306,15 @@ void check_figures(struct check_figures *f)
     pthread_mutex_unlock(&check_mutex);
 }
 
-bool checks_stop(int wait_s)
+bool checks_stop(int64_t wait_us)
 {
-    struct timespec until;
+    struct timespec until = clock_wall_in(wait_us);
     struct list *node;
 
     pthread_mutex_lock(&check_mutex);
     is_stopping = true;
     pthread_cond_broadcast(&check_cond);
     pthread_mutex_unlock(&check_mutex);
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += wait_s;
     bool is_clean = true;
     for (int i = 0; i < CHECK_MAX_THREADS; i++) {
         if (!checkers[i].is_used)

@@ -488,9 +488,9 @@ bool dial_names_check(const char *resolv_conf, char *err, size_t err_size)
     return lookups_check(resolv_conf, err, err_size);
 }
 
-bool dial_names_stop(int wait_s)
+bool dial_names_stop(int64_t wait_us)
 {
-    return lookups_stop(wait_s);
+    return lookups_stop(wait_us);
 }
 
 void dial_names_reload(void)

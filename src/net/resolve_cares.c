@@ -355,12 +355,10 @@ bool lookups_start(const char *resolv_conf, char *err, size_t err_size)
     return false;
 }
 
-bool lookups_stop(int wait_s)
+bool lookups_stop(int64_t wait_us)
 {
-    struct timespec until;
+    struct timespec until = clock_wall_in(wait_us);
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += wait_s;
     loop_post(&names_loop, &stop_mail);
     if (pthread_timedjoin_np(thread, NULL, &until) != 0)
         return false;

@@ -63,7 +63,7 @@ enum lookup_result {
 bool lookups_check(const char *resolv_conf, char *err, size_t err_size) must_check;
 bool lookups_start(const char *resolv_conf, char *err, size_t err_size) must_check;
 /* What is under way ends first; see helpers_stop(). */
-bool lookups_stop(int wait_s) must_check;
+bool lookups_stop(int64_t wait_us) must_check;
 /* What the system says about name servers is read again. Any thread. */
 void lookups_reload(void);
 /* Any thread. lookup_done() follows, on another one. */

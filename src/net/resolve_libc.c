@@ -72,9 +72,9 @@ bool lookups_start(const char *resolv_conf, char *err, size_t err_size)
 }
 
 /* The helpers are stopped by whoever started them. */
-bool lookups_stop(int wait_s)
+bool lookups_stop(int64_t wait_us)
 {
-    (void)wait_s;
+    (void)wait_us;
     return true;
 }
 

@@ -24,6 +24,7 @@
 #include "stream_int.h"
 
 #define OUTPUT_FIRST_BYTES 16384u
+#define DROP_READS         64 /* of a read buffer each: more than a receive buffer holds */
 
 /* --- raw transport --- */
 
@@ -365,6 +366,13 @@ bool stream_send(struct stream *s, const void *data, uint32_t len_bytes)
 uint32_t stream_pending(const struct stream *s)
 {
     return s->output != NULL ? s->output->len - s->output->offset : 0;
+}
+
+void stream_drop_unread(struct stream *s)
+{
+    for (int i = 0; s->fd >= 0 && i < DROP_READS; i++)
+        if (raw_recv(s, s->loop->read_buffer, LOOP_READ_BUFFER_BYTES) <= 0)
+            return;
 }
 
 void stream_shutdown_write(struct stream *s)

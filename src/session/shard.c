@@ -44,15 +44,25 @@ static bool is_empty(const struct shard *sh)
     return true;
 }
 
+/* Not reset: the kernel goes on to deliver what it was told. */
+static void stop_client(struct client *c)
+{
+    stream_drop_unread(&c->stream);
+    client_free(c);
+}
+
 /* While stopping: ends the loop once clients have read their last message and servers have closed, or after a
- * while. */
+ * while; at once when a signal wants it. */
 static void stop_tick(struct shard *sh, int64_t now_us)
 {
-    if (!is_empty(sh) && now_us - sh->stopping_since_us < SESSION_SERVER_CLOSE_US)
+    bool may_wait = !atomic_load_explicit(&sh->instance->ends_at_once, memory_order_relaxed) &&
+                    now_us - sh->stopping_since_us < SESSION_SERVER_CLOSE_US;
+
+    if (may_wait && !is_empty(sh))
         return;
     for (int i = 0; i < CLIENT_STATES; i++)
         LIST_FOR_EACH_SAFE (it, &sh->client_lists[i])
-            client_free(list_entry(it, struct client, node));
+            stop_client(list_entry(it, struct client, node));
     for (int i = 0; i < SERVER_STATES; i++)
         LIST_FOR_EACH_SAFE (it, &sh->server_lists[i])
             server_free(list_entry(it, struct server, node)); /* the ledgers end with the process */

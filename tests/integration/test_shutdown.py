@@ -1,4 +1,6 @@
 """SHUTDOWN DRAIN, sigterm_action, the second signal, and what still works while the pooler shuts down."""
+import os
+import select
 import signal
 import time
 
@@ -303,6 +305,73 @@ def test_second_signal_ends_at_once(make_pooler, action):
         pooler.send_signal(signal.SIGTERM)
         assert is_told(client)
         assert pooler.wait_exit() == 0
+
+
+AT_ONCE = 0.1 * util.PATIENCE  # seconds
+
+
+def seconds_to_the_end(pooler, number):
+    fd = os.pidfd_open(pooler.pid)
+    try:
+        began = time.monotonic()
+        pooler.send_signal(number)
+        assert select.select([fd], [], [], 20 * util.PATIENCE)[0], "it goes on"
+        return time.monotonic() - began
+    finally:
+        os.close(fd)
+
+
+def does_not_read(pooler):
+    """There is more for it than the buffers hold; it cannot be told."""
+    client = pooler.raw(receive_buffer=4096)
+    client.login("app", "app")
+    client.send(wire.query("SELECT repeat('x', 1000000) FROM generate_series(1, 50)"))
+    wait_until(lambda: pooler.pool()["sv_active"] == 1, "its query to run")
+    return client
+
+
+FIRST = {"nothing before": None, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SHUTDOWN": "SHUTDOWN"}
+
+
+@pytest.mark.parametrize("first, then", [("nothing before", signal.SIGQUIT), ("SIGTERM", signal.SIGTERM), ("SIGTERM", signal.SIGINT),
+                                         ("SIGINT", signal.SIGTERM), ("SHUTDOWN", signal.SIGTERM), ("SIGTERM", signal.SIGQUIT)])
+def test_at_once_is_at_once(make_pooler, first, then):
+    """No client is waited for, neither one that does not close its side nor one that does not even read. Who reads
+    later still finds the reason, also with input of its own on the way that nobody looked at."""
+    took = []
+    for _ in range(util.STRIKES):
+        pooler = make_pooler(settings={"default_pool_size": 1, "tcp_defer_accept": 0})
+        reads_later, talks, silent = pooler.wire(), pooler.wire(), pooler.raw()
+        reads_later.query("SELECT 1")
+        deaf = does_not_read(pooler)
+        talks.send(wire.query("SELECT '" + "x" * 400000 + "'"))  # waits for a server; some of it is still in the kernel
+        wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the queue")
+        if FIRST[first] == "SHUTDOWN":
+            with pooler.console() as console:
+                console.execute("SHUTDOWN")
+        elif FIRST[first]:
+            pooler.send_signal(FIRST[first])
+        if FIRST[first]:
+            pooler.wait_log("shutting down, ")
+        took.append(seconds_to_the_end(pooler, then))
+        assert pooler.wait_exit() == 0
+        assert is_told(reads_later) and is_told(talks)
+        assert [m.sqlstate for m in silent.expect_closed()] in (["57P01"], [])
+        deaf.disconnect()
+        if util.IS_SANITIZED or took[-1] < AT_ONCE:  # a sanitizer's own end takes long
+            return
+    raise AssertionError(f"it took {took} s")
+
+
+def test_shutdown_waits_for_the_client_to_close(pooler):
+    """The first one, by command, has the time to say goodbye properly."""
+    with pooler.wire(user="alice") as client, pooler.console() as console:
+        client.query("SELECT 1")
+        began = time.monotonic()
+        console.execute("SHUTDOWN")
+        assert pooler.wait_exit() == 0
+        assert time.monotonic() - began >= 0.9
+        assert is_told(client)
 
 
 def test_signal_during_a_drain_by_command(make_pooler):

@@ -430,8 +430,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    assert_true(helpers_stop(60));
-    assert_true(dial_names_stop(60));
+    assert_true(helpers_stop(60 * USEC_PER_SEC));
+    assert_true(dial_names_stop(60 * USEC_PER_SEC));
     loop_destroy(&loop);
     dial_cache_destroy();
     return dial_cached_names() == 0 ? 0 : -1;

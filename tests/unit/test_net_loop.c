@@ -239,7 +239,7 @@ static void test_helpers_answer(void **state)
         helper_submit(&jobs[i].job);
     }
     loop_run(&loop);
-    assert_true(helpers_stop(60));
+    assert_true(helpers_stop(60 * USEC_PER_SEC));
     assert_int_equal(a.sum, JOBS * (JOBS - 1));
     loop_destroy(&loop);
 }
@@ -265,7 +265,7 @@ static void test_helpers_stop_in_bounded_time(void **state)
         usleep(1000);
     assert_false(helpers_stop(0));
     atomic_store(&may_end, true);
-    assert_true(helpers_stop(60));
+    assert_true(helpers_stop(60 * USEC_PER_SEC));
 }
 
 int main(void)

@@ -128,7 +128,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    assert_true(checks_stop(60));
+    assert_true(checks_stop(60 * USEC_PER_SEC));
     loop_destroy(&loop);
     return 0;
 }
