@@ -17,12 +17,14 @@
 
 #include "base/secret.h"
 #include "base/str.h"
+#include "pool/obstacle.h"
 #include "auth_int.h"
 #include "tracking.h"
 #include "client_tls_int.h"
 #include "session_int.h"
 
-#define MAX_RETRIES_PER_TICK 64  /* pools */
+#define MAX_RETRIES_PER_TICK 64 /* pools */
+#define CLOSE_TEXT_BYTES     (POOL_ERROR_BYTES + 256)
 #define MAX_LATE_PER_TICK    256 /* clients that have waited too long; the others 20 ms later */
 
 /* [from] bit set of the states that may follow */
@@ -353,17 +355,30 @@ static void log_close(const struct client *c, enum close_reason why, const char 
         client_log(c, LOG_LVL_LOG, "closing because: %s (age=%llds)", text, (long long)age_s);
 }
 
-void client_close_error(struct client *c, enum close_reason why, const char *sqlstate, const char *message,
-                        const char *hint)
+struct last_words {
+    const char *sqlstate;
+    const char *message; /* NULL: none */
+    const char *detail;  /* NULL: none; the log has it behind the message */
+    const char *hint;
+};
+
+static void close_with(struct client *c, enum close_reason why, const struct last_words *words)
 {
+    const char *said = words->message != NULL ? words->message : close_reason_text(why);
+    char text[CLOSE_TEXT_BYTES];
+
     if (c->state == CLIENT_CLOSING || c->stream.fd < 0)
         return;
     const struct server *s = c->server;
     if (s != NULL && s->remain_bytes > 0 && !s->is_dropping)
         c->is_mid_message = true;
-    bool can_tell = message != NULL && !c->is_mid_message && !c->told_fatal && c->state != CLIENT_CANCEL &&
-                    !client_tls_is_busy(c);
-    log_close(c, why, message != NULL ? message : close_reason_text(why), message != NULL);
+    bool can_tell = words->message != NULL && !c->is_mid_message && !c->told_fatal &&
+                    c->state != CLIENT_CANCEL && !client_tls_is_busy(c);
+    if (words->message != NULL && words->detail != NULL) {
+        snprintf(text, sizeof(text), "%s: %s", words->message, words->detail);
+        said = text;
+    }
+    log_close(c, why, said, words->message != NULL);
     client_leave(c);
     if (!can_tell && !c->told_fatal) {
         client_free(c);
@@ -376,7 +391,7 @@ void client_close_error(struct client *c, enum close_reason why, const char *sql
     if (can_tell) {
         struct buf b;
         buf_init(&b, 65536);
-        wire_put_error(&b, "FATAL", sqlstate, message, NULL, hint);
+        wire_put_error(&b, "FATAL", words->sqlstate, words->message, words->detail, words->hint);
         is_sent = !b.failed && stream_send(&c->stream, b.data, b.len);
         buf_free(&b);
     }
@@ -386,6 +401,12 @@ void client_close_error(struct client *c, enum close_reason why, const char *sql
         return;
     }
     stream_shutdown_write(&c->stream);
+}
+
+void client_close_error(struct client *c, enum close_reason why, const char *sqlstate, const char *message,
+                        const char *hint)
+{
+    close_with(c, why, &(struct last_words){sqlstate, message, NULL, hint});
 }
 
 void client_close(struct client *c, enum close_reason why, const char *detail)
@@ -418,21 +439,35 @@ void client_drop(struct client *c, enum close_reason why)
     client_free(c);
 }
 
+/* Its wait for a server is over: told the true cause, behind PgBouncer's words for how it ended. */
+static void close_waiting(struct client *c, enum close_reason why, enum pool_obstacle o, const char *error)
+{
+    const char *message = close_reason_message(why), *detail = obstacle_detail(o), *hint = obstacle_hint(o);
+    char text[POOL_ERROR_BYTES + 64];
+
+    if (o == OBSTACLE_BUSY && why != CLOSE_CLIENT_LOGIN_TIMEOUT_SERVER_DOWN) {
+        client_close(c, why, NULL);
+        return;
+    }
+    snprintf(text, sizeof(text), "%s%s%s", message, error[0] != '\0' ? ": " : "", error);
+    close_with(c, why, &(struct last_words){close_reason_sqlstate(why), text, detail, hint});
+}
+
 static void login_timed_out(struct client *c)
 {
-    char sqlstate[6], text[POOL_ERROR_BYTES];
+    char text[POOL_ERROR_BYTES];
     if (c->state != CLIENT_LOGIN_WAIT) {
         client_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT, NULL);
         return;
     }
-    pool_last_error(c->pool, sqlstate, text, sizeof(text));
+    enum pool_obstacle o = pool_obstacle(c->pool, text);
     if (client_is_looking_up(c)) {
         client_log(c, LOG_LVL_LOG, "auth_query has not been run: %s",
-                   text[0] != '\0' ? text : "no server is free");
+                   text[0] != '\0' ? text : obstacle_detail(o));
         client_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT, NULL);
         return;
     }
-    client_close(c, CLOSE_CLIENT_LOGIN_TIMEOUT_SERVER_DOWN, text[0] != '\0' ? text : NULL);
+    close_waiting(c, CLOSE_CLIENT_LOGIN_TIMEOUT_SERVER_DOWN, o, text);
 }
 
 /* Tells a client that has waited for query_wait_notify that it is queued; once per wait. */
@@ -469,9 +504,9 @@ static struct deadline wait_deadline(const struct client *c)
 
 static void end_wait(struct client *c, enum close_reason why)
 {
-    char sqlstate[6], text[POOL_ERROR_BYTES], message[POOL_ERROR_BYTES + 32];
+    char text[POOL_ERROR_BYTES];
+    enum pool_obstacle o = pool_obstacle(c->pool, text);
 
-    pool_last_error(c->pool, sqlstate, text, sizeof(text));
     if (client_is_looking_up(c)) {
         client_lookup_failed(c, text[0] != '\0' ? text : close_reason_text(why));
         return;
@@ -480,13 +515,7 @@ static void end_wait(struct client *c, enum close_reason why)
         timeouts_cancel_unsent(c, text);
         return;
     }
-    if (text[0] == '\0') {
-        client_close(c, why, NULL);
-        return;
-    }
-    /* without the hint at busy servers: this is the cause */
-    snprintf(message, sizeof(message), "%s: %s", close_reason_message(why), text);
-    client_close_error(c, why, close_reason_sqlstate(why), message, NULL);
+    close_waiting(c, why, o, text);
 }
 
 /* Waited too long, since it first asked, however often it was put back? Not when a server is on its way: that

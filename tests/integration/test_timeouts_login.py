@@ -11,7 +11,7 @@ import pytest
 
 from harness import wire
 from harness.fakeserver import one_row, ready
-from harness.util import wait_until
+from harness.util import PATIENCE, wait_until
 
 pytestmark = pytest.mark.own
 
@@ -113,6 +113,73 @@ def test_client_login_timeout_while_the_server_is_down(make_pooler, fake):
     assert caught.value.msg.text.startswith("client_login_timeout (server down)") and "connect timeout" in caught.value.msg.text
     assert pooler.closes("client_login_timeout_server_down") == 1
     assert pooler.closes("client_login_timeout") == 0
+
+
+# what a client is told that has waited for a server in vain: words of DETAIL, and of HINT
+CAUSES = {
+    "busy": (None, "raise pool_size"),
+    "paused": ("The pool is paused", "RESUME"),
+    "database": ("max_db_connections", "raise max_db_connections"),
+    "user": ("max_user_connections", "raise max_user_connections"),
+    "unreachable": (None, "whether PostgreSQL is running"),
+    "connecting": ("No connection to the server has been established", "whether PostgreSQL is running"),
+}
+
+
+@contextlib.contextmanager
+def in_the_way(make_pooler, pg, fake, cause):
+    """A pooler whose first client cannot get a server for this reason."""
+    settings = {"client_login_timeout": LIMIT, "server_tls_sslmode": "disable",
+                "max_db_connections": 1 if cause == "database" else 0, "max_user_connections": 1 if cause == "user" else 0,
+                "server_connect_timeout": 0.2 if cause == "unreachable" else 60}
+    databases = {"app": f"{pg.dsn} dbname=app", "app2": f"{pg.dsn} dbname=app2"}
+    release = threading.Event()
+    if cause in ("unreachable", "connecting"):
+        databases["app"] = fake(lambda conversation: release.wait(20 * PATIENCE)).dsn
+    pooler = make_pooler(settings=settings, databases=databases)
+    with contextlib.ExitStack() as stack:
+        if cause in ("database", "user"):
+            other = stack.enter_context(pooler.wire("alice" if cause == "database" else "app", "app" if cause == "database" else "app2"))
+            other.query("BEGIN")
+        if cause == "paused":
+            pooler.admin("PAUSE")
+        stack.callback(release.set)
+        yield pooler
+
+
+@pytest.mark.parametrize("cause", [cause for cause in CAUSES if cause != "busy"])
+def test_login_that_waits_in_vain_is_told_why(make_pooler, pg, fake, cause):
+    """PgBouncer's words and SQLSTATE, and what is to be done about it."""
+    detail, hint = CAUSES[cause]
+    with in_the_way(make_pooler, pg, fake, cause) as pooler:
+        with pytest.raises(wire.ServerError) as caught:
+            pooler.wire(timeout=20)
+        fields = caught.value.msg.fields()
+        assert fields["C"] == "08001" and fields["M"].startswith("client_login_timeout (server down)")
+        assert ("connect timeout" in fields["M"]) == (cause == "unreachable")
+        assert hint in fields["H"] and (fields.get("D") is None if detail is None else detail in fields["D"]), fields
+        assert (cause in ("unreachable", "connecting")) == ("PostgreSQL" in fields["H"])
+        if detail:
+            pooler.wait_log(f"closing because: client_login_timeout .server down.: .*{detail}")
+
+
+@pytest.mark.parametrize("cause", ["busy", "paused", "database", "user"])
+def test_query_that_waits_in_vain_is_told_why(make_pooler, cause):
+    detail, hint = CAUSES[cause]
+    pooler = make_pooler(settings={"query_wait_timeout": LIMIT, "default_pool_size": 1 if cause == "busy" else 5})
+    with pooler.wire() as first, pooler.wire() as client:
+        first.query("BEGIN" if cause == "busy" else "SELECT 1")
+        with contextlib.ExitStack() as stack:
+            if cause == "paused":
+                pooler.admin("PAUSE")
+            if cause in ("database", "user"):
+                other = stack.enter_context(pooler.wire(*(("alice", "app") if cause == "database" else ("app", "app2"))))
+                pooler.admin(f"SET max_{'db' if cause == 'database' else 'user'}_connections = 1")
+                wait_until(lambda: other.query("BEGIN")[-1].payload == b"T", "a server for the other")
+            client.send(wire.query("SELECT 1"))
+            error = client.expect_closed()[-1].fields()
+        assert (error["C"], error["M"]) == ("53300", "query_wait_timeout")
+        assert hint in error["H"] and (error.get("D") is None if detail is None else detail in error["D"]), error
 
 
 def test_client_login_timeout_off(make_pooler):
