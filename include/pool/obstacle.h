@@ -21,6 +21,9 @@ enum pool_obstacle {
 /* What is in the way now. error: the cause with UNREACHABLE, otherwise "". */
 enum pool_obstacle pool_obstacle(struct pool *pool, char error[POOL_ERROR_BYTES]);
 
+/* Did the last attempt to connect fail, and before this time? Who came then hears of an older error. */
+bool pool_failed_before(struct pool *pool, int64_t time_us);
+
 /* A sentence for DETAIL, or NULL where error says it; and for HINT. */
 const char *obstacle_detail(enum pool_obstacle o);
 const char *obstacle_hint(enum pool_obstacle o);

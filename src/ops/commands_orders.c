@@ -161,16 +161,23 @@ enum command_outcome order_resume(struct session *s, struct pool_database *db)
     return command_failed(s, "55000", "pooler is not paused/suspended", NULL);
 }
 
+static enum command_outcome set_disabled(struct session *s, struct pool_database *db, bool is_disabled,
+                                         const char *tag)
+{
+    if (db == NULL)
+        return command_failed(s, "42601", "a database is required", NULL);
+    registry_set_disabled(s->console->registry, db, is_disabled);
+    return command_done(s, tag);
+}
+
 enum command_outcome order_disable(struct session *s, struct pool_database *db)
 {
-    registry_set_disabled(s->console->registry, db, true);
-    return command_done(s, "DISABLE");
+    return set_disabled(s, db, true, "DISABLE");
 }
 
 enum command_outcome order_enable(struct session *s, struct pool_database *db)
 {
-    registry_set_disabled(s->console->registry, db, false);
-    return command_done(s, "ENABLE");
+    return set_disabled(s, db, false, "ENABLE");
 }
 
 enum command_outcome order_reconnect(struct session *s, struct pool_database *db)

@@ -64,6 +64,14 @@ enum pool_obstacle pool_obstacle(struct pool *pool, char error[POOL_ERROR_BYTES]
     return o;
 }
 
+bool pool_failed_before(struct pool *pool, int64_t time_us)
+{
+    lock_acquire(&pool->lock);
+    bool has_failed = pool->failed_us != 0 && pool->failed_us < time_us;
+    lock_release(&pool->lock);
+    return has_failed;
+}
+
 const char *obstacle_detail(enum pool_obstacle o)
 {
     return rows[o].detail;

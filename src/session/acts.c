@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "auth_int.h"
+#include "pool/obstacle.h"
 
 static void acts_push(struct shard *sh, struct pool *pool, const struct pool_act *act)
 {
@@ -135,13 +136,17 @@ static void fail_client(struct shard *sh, struct pool *pool, const struct grant 
         client_close(c, CLOSE_DATABASE_REMOVED, NULL);
         return;
     }
-    char sqlstate[6], text[POOL_ERROR_BYTES], message[POOL_ERROR_BYTES + 64];
+    char sqlstate[6], text[POOL_ERROR_BYTES], message[POOL_ERROR_BYTES + 96];
     pool_last_error(pool, sqlstate, text, sizeof(text));
     if (text[0] == '\0') {
         client_close(c, CLOSE_ADMIN, NULL);
         return;
     }
-    snprintf(message, sizeof(message), "server login failed: %s", text);
+    snprintf(message, sizeof(message),
+             pool_failed_before(pool, grant->since_us)
+                 ? "server login has been failing, cached error: %s (server_login_retry)"
+                 : "server login failed: %s",
+             text);
     client_close_error(c, CLOSE_SERVER_LOGIN_CACHED, sqlstate[0] ? sqlstate : "08001", message, NULL);
 }
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness import wire
-from harness.fakeserver import one_row, ready
+from harness.fakeserver import error, one_row, ready
 from harness.util import PATIENCE, wait_until
 
 pytestmark = pytest.mark.own
@@ -334,6 +334,26 @@ def test_server_login_retry(make_pooler, fake):
         assert client.value("x") == "x"
     pauses = [after - before for before, after in zip(times, times[1:])]
     assert len(times) == 5 and min(pauses) >= 0.08 and min(pauses[2:]) >= 0.8 * 0.4, pauses
+
+
+def test_cached_error(make_pooler, fake):
+    """Who comes while nobody tries hears that the error is an older one; who caused the attempt does not."""
+    def refuse(conversation):
+        conversation.read_startup()
+        conversation.send(error("28000", "not from here"))
+
+    server = fake(refuse)
+    pooler = make_pooler(databases={"app": server.dsn}, settings={"server_login_retry": 60})
+    heard = []
+    for _ in range(3):
+        with pytest.raises(wire.ServerError) as caught:
+            pooler.wire()
+        heard.append((caught.value.sqlstate, caught.value.msg.text))
+    assert server.connections == 1
+    sqlstate, text = heard[0]
+    assert text.startswith("server login failed: ") and "not from here" in text
+    cause = text.removeprefix("server login failed: ")
+    assert heard[1:] == [(sqlstate, f"server login has been failing, cached error: {cause} (server_login_retry)")] * 2
 
 
 # ---- pools ----------------------------------------------------------------------

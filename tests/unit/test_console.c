@@ -197,7 +197,9 @@ static void test_disable(void **state)
     assert_true(registry_is_disabled(h->instance.registry, other));
     check(h, "ENABLE other", "C ENABLE\nZ I\n");
     assert_false(registry_is_disabled(h->instance.registry, other));
-    check(h, "DISABLE", "E ERROR 42601 syntax error at end of input\nZ I\n");
+    check(h, "DISABLE", "E ERROR 42601 a database is required\nZ I\n");
+    check(h, "ENABLE;", "E ERROR 42601 a database is required\nZ I\n");
+    check(h, "KILL_CLIENT", "E ERROR 42601 syntax error at end of input\nZ I\n");
 }
 
 static void test_shutdown(void **state)
