@@ -1,5 +1,6 @@
 /*
- * changes.h - what a reload has changed, as rows for a table or the log.
+ * changes.h - what is different between two snapshots of the configuration, and as rows for a table or the
+ * log.
  *
  * Rows are copies, so they outlive both snapshots. Configuration time: may abort when memory is out.
  */
@@ -7,6 +8,42 @@
 #define CONFIG_CHANGES_H
 
 #include "config/config.h"
+
+/* ---- what differs ---- */
+
+enum config_change_kind {
+    CHANGE_SETTING,
+    CHANGE_DATABASE_ADDED,
+    CHANGE_DATABASE_CHANGED,
+    CHANGE_DATABASE_REMOVED,
+    CHANGE_USER_ADDED,
+    CHANGE_USER_CHANGED,
+    CHANGE_USER_REMOVED,
+    CHANGE_PEER_ADDED,
+    CHANGE_PEER_CHANGED,
+    CHANGE_PEER_REMOVED,
+};
+
+struct config_change {
+    enum config_change_kind kind;
+    const char *name;
+    /* Values as printed, "" when unset; of a database or user the keys that differ, NULL when it was not
+     * there before, or is not any more. Secrets are starred out. */
+    const char *old_text;
+    const char *new_text;
+    bool needs_restart; /* settings: new_text is what the files say, old_text what stays in force */
+    bool is_dirty;      /* databases: servers connected with the old values must not be used on */
+};
+
+/* "setting", "database", "user" */
+const char *config_change_kind_text(enum config_change_kind kind);
+/* "applied", "needs restart", "as connections turn over" */
+const char *config_change_effect(const struct config_change *change);
+
+typedef void (*config_change_cb)(const struct config_change *change, void *arg);
+void config_diff(const struct config *old, const struct config *new, config_change_cb cb, void *arg);
+
+/* ---- rows ---- */
 
 struct config_change_row {
     enum config_change_kind kind;

@@ -219,38 +219,4 @@ const char *config_source_text(const struct config *c, size_t i);
  * secrets. Settings that have their default are left out. */
 void config_print(const struct config *c, struct buf *out);
 
-/* ---- differences ---- */
-
-enum config_change_kind {
-    CHANGE_SETTING,
-    CHANGE_DATABASE_ADDED,
-    CHANGE_DATABASE_CHANGED,
-    CHANGE_DATABASE_REMOVED,
-    CHANGE_USER_ADDED,
-    CHANGE_USER_CHANGED,
-    CHANGE_USER_REMOVED,
-    CHANGE_PEER_ADDED,
-    CHANGE_PEER_CHANGED,
-    CHANGE_PEER_REMOVED,
-};
-
-struct config_change {
-    enum config_change_kind kind;
-    const char *name;
-    /* Values as printed, "" when unset; of a database or user the keys that differ, NULL when it was not
-     * there before, or is not any more. Secrets are starred out. */
-    const char *old_text;
-    const char *new_text;
-    bool needs_restart; /* settings: new_text is what the files say, old_text what stays in force */
-    bool is_dirty;      /* databases: servers connected with the old values must not be used on */
-};
-
-/* "setting", "database", "user" */
-const char *config_change_kind_text(enum config_change_kind kind);
-/* "applied", "needs restart", "as connections turn over" */
-const char *config_change_effect(const struct config_change *change);
-
-typedef void (*config_change_cb)(const struct config_change *change, void *arg);
-void config_diff(const struct config *old, const struct config *new, config_change_cb cb, void *arg);
-
 #endif

@@ -9,6 +9,7 @@
 #include "auth/credential.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "config/changes.h"
 #include "config_int.h"
 
 static bool same_text(const char *a, const char *b)

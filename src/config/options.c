@@ -411,15 +411,6 @@ static const struct config_option options[] = {
         "Query that cleans a server connection up before the next client gets it."),
     INT(server_reset_query_always, "0", 0, INT_MAX, R,
         "1: run server_reset_query in all pool modes, not in session pooling only."),
-    ENUM(server_reset_query_skip, "certain", reset_query_skips, R | OURS,
-         "Where a server_reset_query that is DISCARD ALL is not run, as there is nothing to discard. off: "
-         "nowhere. certain: after clients that have sent nothing but transaction commands, SHOW and SELECTs "
-         "of "
-         "constants. seen: also after others, when none of what they sent says that it leaves anything: no "
-         "SET, "
-         "no PREPARE, no LISTEN and so on, and no prepared statement that has a name. What functions, "
-         "triggers "
-         "and rules leave, and the last values of sequences, are not seen."),
     INT(server_round_robin, "0", 0, INT_MAX, R,
         "1: use idle server connections in turn; 0: the last one used first."),
     STR(server_tls13_ciphers, "", R | UNSET, "Cipher suites of TLS 1.3 for servers."),
@@ -601,6 +592,15 @@ static const struct config_option options[] = {
         "the others as their transactions end, for drain_grace_time at most; wait_for_servers: ends when "
         "transactions have ended; immediate. A second signal ends at once. The environment sidecar has "
         "wait_then_drain, the others drain."),
+    ENUM(server_reset_query_skip, "certain", reset_query_skips, R | OURS,
+         "Where a server_reset_query that is DISCARD ALL is not run, as there is nothing to discard. off: "
+         "nowhere. certain: after clients that have sent nothing but transaction commands, SHOW and SELECTs "
+         "of "
+         "constants. seen: also after others, when none of what they sent says that it leaves anything: no "
+         "SET, "
+         "no PREPARE, no LISTEN and so on, and no prepared statement that has a name. What functions, "
+         "triggers "
+         "and rules leave, and the last values of sequences, are not seen."),
     ENUM(server_tls_channel_binding, "prefer", channel_bindings, R | OURS,
          "Whether logins to servers by SCRAM are bound to their TLS connection, as channel_binding of libpq: "
          "prefer: where the server offers it; require: a server that lets us in otherwise is not used, nor "

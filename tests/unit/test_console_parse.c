@@ -29,7 +29,7 @@ static const struct {
     {"PAUSE aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffff123", "PAUSE",
      "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffff123", "", NULL},
     {"PAUSE aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffff1234", NULL, "", "", "42602"},
-    {"DISABLE", NULL, "", "", "42601"},
+    {"DISABLE", "DISABLE", "", "", NULL},
     {"SET a = b", "SET", "a", "b", NULL},
     {"set a to 'b c'", "SET", "a", "b c", NULL},
     {"SET a='it''s';", "SET", "a", "it's", NULL},
