@@ -185,7 +185,7 @@ def test_pool_size_of_a_peer(make_pooler, fake):
     raws = [send_cancel(pooler.raw(), 0x00020000, bytes([1, 2, n, 255])) for n in range(8)]
     counts = {"peer_id": 2, "cl_active_cancel_req": 2, "cl_waiting_cancel_req": 6, "sv_active_cancel": 2, "sv_login": 0}
     wait_until(lambda: pooler.show("PEER_POOLS") == [counts], "two to be under way")
-    clients = [c["state"] for c in pooler.show("CLIENTS") if c["database"] == ""]
+    clients = [c["state"] for c in pooler.show("CLIENTS") if (c["user"], c["database"]) == ("(nouser)", "(nodb)")]
     assert sorted(clients) == ["active_cancel_req"] * 2 + ["waiting_cancel_req"] * 6
     assert [s["state"] for s in pooler.show("SERVERS") if s["database"] == "(nodb)"] == ["active_cancel"] * 2
     release.set()
