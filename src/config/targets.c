@@ -429,7 +429,7 @@ static void each_of_family(struct targets *ts, const struct family *f, const str
     const char *host = value_of(ts, f->host, f->default_host), *port = value_of(ts, f->port, "5432");
     const char *schema = value_of(ts, f->schema, f->default_schema);
 
-    if (is_url(host) || is_url(database)) {
+    if (is_url(host) || strchr(host + 1, '@') != NULL || is_url(database)) {
         problem(ts, ts->takes ? PROBLEM_ERROR : PROBLEM_WARNING, sign->name,
                 "a name is expected, and for the database another one; URLs go into DATABASE_URL");
         return;
@@ -564,7 +564,8 @@ static void place_of_dsn(struct targets *ts, const char *name, const char *text,
 static void one_dsn(struct targets *ts, const struct var *dsn, struct found *f)
 {
     const char *equals = strchr(dsn->value, '=');
-    if (equals == NULL || is_url(dsn->value)) {
+    const char *url = strstr(dsn->value, "://");
+    if (equals == NULL || (url != NULL && url < equals)) { /* the name is printed */
         problem(ts, ts->takes ? PROBLEM_ERROR : PROBLEM_WARNING, dsn->name,
                 "expected NAME=CONNECTION-STRING");
         return;
