@@ -87,7 +87,14 @@ scram_iterations server_check_delay server_check_query server_connect_timeout se
 server_login_retry server_reset_query server_reset_query_always server_round_robin server_tls13_ciphers server_tls_ca_file
 server_tls_cert_file server_tls_ciphers server_tls_key_file server_tls_protocols server_tls_sslmode so_reuseport stats_period stats_users
 suspend_timeout syslog syslog_facility syslog_ident tcp_defer_accept tcp_keepalive tcp_keepcnt tcp_keepidle tcp_keepintvl
-tcp_socket_buffer""".split()
+tcp_socket_buffer tcp_user_timeout track_extra_parameters transaction_timeout unix_socket_dir unix_socket_group unix_socket_mode user
+verbose""".split()
+
+LISTS_ORDER = """databases users peers pools peer_pools free_clients used_clients login_clients free_servers used_servers dns_names
+dns_zones dns_queries dns_pending""".split()
+
+TOTALS_ORDER = [f"{what}_{name}" for what in ("total", "avg") for name in """server_assignment_count xact_count query_count client_bytes
+server_bytes xact_time query_time wait_time ps_client_parse_count ps_server_parse_count ps_bind_count client_login_count""".split()]
 
 
 @pytest.fixture
@@ -184,6 +191,14 @@ def test_pools_count(busy):
     row = util.wait_until(lambda: (lambda r: r if r["sv_login"] == 0 else None)(pooler.pool()), "the second server to be in")
     assert row["cl_active"] == 2 and row["cl_waiting"] == 0 and row["sv_active"] == 1
     assert row["sv_active"] + row["sv_idle"] + row["sv_used"] == len(pooler.servers())
+
+
+@pytest.mark.own
+@pytest.mark.parametrize("relation, column, order", [("LISTS", "list", LISTS_ORDER), ("TOTALS", "name", TOTALS_ORDER)], ids=["LISTS", "TOTALS"])
+def test_rows_in_order(busy, relation, column, order):
+    """PgBouncer's rows in PgBouncer's order, since scripts go by the number of a row; ours, if any, come behind."""
+    pooler, _ = busy
+    assert [row[column] for row in pooler.show(relation)][:len(order)] == order
 
 
 def test_lists(busy):
