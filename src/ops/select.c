@@ -37,7 +37,8 @@ const struct relation *select_relation_at(size_t i)
 bool select_is_keyword(const char *name)
 {
     return sql_is_keyword_function(name) || strcasecmp(name, "current_date") == 0 ||
-           strcasecmp(name, "current_time") == 0 || strcasecmp(name, "current_timestamp") == 0;
+           strcasecmp(name, "current_time") == 0 || strcasecmp(name, "current_timestamp") == 0 ||
+           strcasecmp(name, "user") == 0;
 }
 
 const char *select_find_end(const char *sql, size_t len)

@@ -14,13 +14,13 @@
 
 /* clang-format off */
 static const struct sql_function functions[] = {
-    {"abs", 'a'}, {"avg", 'N'}, {"ceil", 'N'}, {"ceiling", 'N'}, {"char", 's'}, {"coalesce", 'u'},
+    {"abs", 'a'}, {"avg", 'N'}, {"bool_and", 'B'}, {"bool_or", 'B'}, {"ceil", 'N'}, {"ceiling", 'N'}, {"char", 's'}, {"coalesce", 'u'},
     {"concat", 's'}, {"count", 'q'}, {"cume_dist", 'N'}, {"current_catalog", 's'}, {"current_database", 's'},
     {"current_date", 's'}, {"current_role", 's'}, {"current_schema", 's'}, {"current_setting", 's'},
     {"current_time", 's'}, {"current_timestamp", 's'}, {"current_user", 's'},
-    {"date", 's'}, {"datetime", 's'}, {"dense_rank", 'q'}, {"exp", 'N'}, {"first_value", 'a'},
-    {"floor", 'N'}, {"glob", 'B'}, {"group_concat", 's'}, {"hex", 's'}, {"ifnull", 'u'}, {"iif", '2'},
-    {"instr", 'i'}, {"julianday", 'N'}, {"lag", 'a'}, {"last_value", 'a'}, {"lead", 'a'}, {"length", 'i'},
+    {"date", 's'}, {"datetime", 's'}, {"dense_rank", 'q'}, {"every", 'B'}, {"exp", 'N'}, {"first_value", 'a'},
+    {"floor", 'N'}, {"glob", 'B'}, {"greatest", 'u'}, {"group_concat", 's'}, {"hex", 's'}, {"ifnull", 'u'}, {"iif", '2'},
+    {"instr", 'i'}, {"julianday", 'N'}, {"lag", 'a'}, {"last_value", 'a'}, {"lead", 'a'}, {"least", 'u'}, {"length", 'i'},
     {"like", 'B'}, {"ln", 'N'}, {"log", 'N'}, {"lower", 's'}, {"ltrim", 's'}, {"match", 'B'}, {"max", 'u'},
     {"min", 'u'}, {"mod", 'N'}, {"now", 's'}, {"nth_value", 'a'}, {"ntile", 'i'}, {"nullif", 'a'},
     {"percent_rank", 'N'}, {"pg_backend_pid", 'i'}, {"pg_is_in_recovery", 'B'}, {"pow", 'N'},

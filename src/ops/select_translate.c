@@ -1,7 +1,8 @@
 /*
  * select_translate.c - PostgreSQL's spelling of a query, as SQLite reads it.
  *
- * Drivers and tools write x::type, pg_catalog.f(), ILIKE, current_user. All else goes
+ * Drivers and tools write x::type, pg_catalog.f(), ILIKE, current_user, = ANY(ARRAY[...]), OFFSET without
+ * LIMIT. All else goes
  * through as it is. The output has one blank between tokens and no comments, so that
  * nothing hides in what the two read differently (nested comments).
  *
@@ -10,9 +11,13 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/str.h"
 #include "select_int.h"
 
-#define MAX_DEPTH 256 /* of brackets; deeper ones are refused by SQLite anyway */
+#define MAX_DEPTH   256  /* of brackets; deeper ones are refused by SQLite anyway */
+#define MAX_NESTING 32   /* of what is translated within what is translated */
+#define MAX_LIMIT   256  /* tokens of a LIMIT */
+#define MAX_ARRAY   2048 /* ... and of an ARRAY[...]: what is longer goes through as it is */
 
 struct translation {
     const struct sql_tokens *t;
@@ -20,6 +25,8 @@ struct translation {
     uint32_t primary_at;         /* where in out the last operand begins: what :: applies to */
     uint32_t open_at[MAX_DEPTH]; /* the same for brackets that are open */
     uint32_t depth;
+    uint32_t nesting;
+    bool has_from; /* else user is who asks, and no column */
 };
 
 static const struct {
@@ -130,16 +137,40 @@ static bool put_schema(struct translation *x, uint32_t *i)
     return true;
 }
 
+static const struct {
+    const char *postgres, *sqlite;
+} other_words[] = {
+    {"ilike", "MATCH"}, {"string_agg", "group_concat"}, {"bool_or", "max"}, {"bool_and", "min"},
+    {"every", "min"},
+};
+
+static bool put_other_word(struct translation *x, const struct sql_token *t)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(other_words); i++) {
+        if (!sql_is_word(t, other_words[i].postgres))
+            continue;
+        put_str(x, other_words[i].sqlite);
+        return true;
+    }
+    return false;
+}
+
+/* In PostgreSQL user is reserved, and current_user; beside relations it is rather the column that most of
+ * them have. */
+static bool is_who_asks(const struct translation *x, uint32_t i)
+{
+    return !x->has_from && sql_is_word(token(x, i), "user") && !sql_is_symbol(token(x, i + 1), "(") &&
+           (i == 0 || !sql_is_word(token(x, i - 1), "as"));
+}
+
 static void put_word(struct translation *x, uint32_t i)
 {
     const struct sql_token *t = token(x, i);
     char name[32];
 
-    if (sql_is_word(t, "ilike")) {
-        put_str(x, "MATCH");
-    } else if (sql_is_word(t, "string_agg")) {
-        put_str(x, "group_concat");
-    } else {
+    if (is_who_asks(x, i)) {
+        put_str(x, "current_user()");
+    } else if (!put_other_word(x, t)) {
         put(x, t->text, t->len);
         if (sql_identifier(t, name, sizeof(name)) && sql_is_keyword_function(name) &&
             !sql_is_symbol(token(x, i + 1), "(") && !sql_is_symbol(token(x, i + 1), ".") &&
@@ -193,30 +224,170 @@ bool sql_may_name(const struct sql_tokens *t, const char *relation)
     return false;
 }
 
+static void translate(struct translation *x, uint32_t from, uint32_t to);
+
+/* ---- LIMIT, OFFSET, FETCH ---- */
+
+static bool begins_limit(const struct sql_token *t)
+{
+    return sql_is_word(t, "limit") || sql_is_word(t, "offset") || sql_is_word(t, "fetch");
+}
+
+static bool is_rows(const struct sql_token *t)
+{
+    return sql_is_word(t, "row") || sql_is_word(t, "rows");
+}
+
+/* The end of the number or expression behind LIMIT, OFFSET or FETCH FIRST; 0: it is too long. */
+static uint32_t end_of_limit(const struct translation *x, uint32_t i, uint32_t to)
+{
+    uint32_t end = to - i < MAX_LIMIT ? to : i + MAX_LIMIT;
+
+    while (i < end && !begins_limit(token(x, i)) && !is_rows(token(x, i)) &&
+           !sql_is_symbol(token(x, i), ")") && !sql_is_symbol(token(x, i), ","))
+        i = sql_is_symbol(token(x, i), "(") ? sql_closing(x->t, i, end) + 1 : i + 1;
+    return i < end ? i : end == to ? to : 0;
+}
+
+struct limit {
+    uint32_t from, to; /* of its expression; none: from == to */
+    bool is_given;
+};
+
+/* One of the three, in whatever order they come; 0: it is not understood. */
+static uint32_t read_limit(const struct translation *x, uint32_t i, uint32_t to, struct limit *limit,
+                           struct limit *offset)
+{
+    bool is_fetch = sql_is_word(token(x, i), "fetch");
+    struct limit *one = sql_is_word(token(x, i), "offset") ? offset : limit;
+
+    if (one->is_given ||
+        (is_fetch && !sql_is_word(token(x, i + 1), "first") && !sql_is_word(token(x, i + 1), "next")))
+        return 0;
+    i += is_fetch ? 2 : 1;
+    one->is_given = true;
+    one->from = i;
+    one->to = i = end_of_limit(x, i, to);
+    if (i == 0)
+        return 0;
+    if (is_fetch)
+        return is_rows(token(x, i)) && sql_is_word(token(x, i + 1), "only") ? i + 2 : 0;
+    if (one->from >= one->to)
+        return 0;
+    return one == offset && is_rows(token(x, i)) ? i + 1 : i;
+}
+
+static void put_limit(struct translation *x, const struct limit *l, const char *none)
+{
+    bool is_none = l->from == l->to || (l->to == l->from + 1 && (sql_is_word(token(x, l->from), "all") ||
+                                                                 sql_is_word(token(x, l->from), "null")));
+
+    if (is_none)
+        put_str(x, none);
+    else
+        translate(x, l->from, l->to);
+}
+
+/* SQLite has LIMIT n OFFSET m alone, and -1 for all rows. Returns where to go on; i: nothing to translate. */
+static uint32_t put_limits(struct translation *x, uint32_t i, uint32_t to)
+{
+    struct limit limit = {.is_given = false}, offset = {.is_given = false};
+    uint32_t end = i;
+
+    while (end < to && begins_limit(token(x, end))) {
+        end = read_limit(x, end, to, &limit, &offset);
+        if (end == 0)
+            return i;
+    }
+    put_str(x, "LIMIT");
+    put_limit(x, &limit, !limit.is_given || limit.from < limit.to ? "-1" : "1");
+    if (offset.is_given) {
+        put_str(x, "OFFSET");
+        put_limit(x, &offset, "0");
+    }
+    return end;
+}
+
+/* ---- = ANY (ARRAY[...]) ---- */
+
+/* x = ANY (ARRAY[...]) is x IN (...), x <> ALL (ARRAY[...]) is x NOT IN (...). Returns where to go on; i: it
+ * is something else. */
+static uint32_t put_array(struct translation *x, uint32_t i, uint32_t to)
+{
+    bool is_in = sql_is_symbol(token(x, i), "=") &&
+                 (sql_is_word(token(x, i + 1), "any") || sql_is_word(token(x, i + 1), "some"));
+    bool is_not_in = (sql_is_symbol(token(x, i), "<>") || sql_is_symbol(token(x, i), "!=")) &&
+                     sql_is_word(token(x, i + 1), "all");
+    uint32_t first = i + 5, end = first, close;
+    int depth = 1;
+    char type;
+
+    if (i + 5 >= to || !(is_in || is_not_in) || !sql_is_symbol(token(x, i + 2), "(") ||
+        !sql_is_word(token(x, i + 3), "array") || !sql_is_symbol(token(x, i + 4), "["))
+        return i;
+    for (; end < to && end - first < MAX_ARRAY; end++) {
+        depth += sql_is_symbol(token(x, end), "[") ? 1 : sql_is_symbol(token(x, end), "]") ? -1 : 0;
+        if (depth == 0)
+            break;
+    }
+    close = end + 1;
+    if (sql_is_symbol(token(x, close), "::"))
+        close = skip_type(x, close + 1, &type);
+    if (close >= to || !sql_is_symbol(token(x, close), ")"))
+        return i;
+    put_str(x, is_in ? "IN (" : "NOT IN (");
+    translate(x, first, end);
+    put_str(x, ")");
+    return close + 1;
+}
+
+/* ---- the whole ---- */
+
+static uint32_t translate_one(struct translation *x, uint32_t i, uint32_t to)
+{
+    const struct sql_token *t = token(x, i);
+    bool is_behind_dot = i > 0 && sql_is_symbol(token(x, i - 1), ".");
+    uint32_t at = x->out->len, next = i;
+
+    if (sql_is_symbol(t, "::"))
+        return put_cast(x, i);
+    if (t->kind == SQL_SYMBOL) {
+        next = x->nesting < MAX_NESTING ? put_array(x, i, to) : i;
+        if (next > i)
+            return next;
+        put_symbol(x, i);
+        return i + 1;
+    }
+    if (!is_behind_dot)
+        x->primary_at = at;
+    if (!is_behind_dot && begins_limit(t) && x->nesting < MAX_NESTING) {
+        next = put_limits(x, i, to);
+        if (next > i)
+            return next;
+    }
+    if (t->kind == SQL_WORD && put_schema(x, &i))
+        return i;
+    t = token(x, i); /* behind pg_catalog. */
+    if (t->kind == SQL_WORD)
+        put_word(x, i);
+    else
+        put(x, t->text, t->len);
+    return i + 1;
+}
+
+static void translate(struct translation *x, uint32_t from, uint32_t to)
+{
+    x->nesting++;
+    while (from < to)
+        from = translate_one(x, from, to);
+    x->nesting--;
+}
+
 void sql_translate(const struct sql_tokens *t, struct buf *out)
 {
     struct translation x = {.t = t, .out = out};
 
-    for (uint32_t i = 0; i < t->n;) {
-        bool is_behind_dot = i > 0 && sql_is_symbol(&t->at[i - 1], ".");
-        uint32_t at = out->len;
-
-        if (sql_is_symbol(&t->at[i], "::")) {
-            i = put_cast(&x, i);
-            continue;
-        }
-        if (t->at[i].kind == SQL_SYMBOL) {
-            put_symbol(&x, i++);
-            continue;
-        }
-        if (!is_behind_dot)
-            x.primary_at = at;
-        if (t->at[i].kind == SQL_WORD && put_schema(&x, &i))
-            continue;
-        if (t->at[i].kind == SQL_WORD)
-            put_word(&x, i);
-        else
-            put(&x, t->at[i].text, t->at[i].len);
-        i++;
-    }
+    for (uint32_t i = 0; i < t->n; i++)
+        x.has_from = x.has_from || sql_is_word(&t->at[i], "from");
+    translate(&x, 0, t->n);
 }

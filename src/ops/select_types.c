@@ -321,7 +321,7 @@ char sql_expression_type(const struct sql_tokens *t, uint32_t from, uint32_t to,
 static bool ends_list(const struct sql_token *t)
 {
     static const char *const words[] = {"from",   "where",     "group", "having", "window", "union",
-                                        "except", "intersect", "order", "limit",  "offset"};
+                                        "except", "intersect", "order", "limit",  "offset", "fetch"};
 
     return is_any_word(t, words, ARRAY_SIZE(words));
 }
@@ -428,7 +428,8 @@ static char type_beside(const struct sql_tokens *t, uint32_t i, const struct sql
         return sql_type_named(&t->at[i + 2]);
     if (i == 0)
         return 0;
-    if (sql_is_word(&t->at[i - 1], "limit") || sql_is_word(&t->at[i - 1], "offset"))
+    if (sql_is_word(&t->at[i - 1], "limit") || sql_is_word(&t->at[i - 1], "offset") ||
+        (i >= 2 && sql_is_word(&t->at[i - 2], "fetch")))
         return 'q';
     if (i >= 2 && (is_comparison(&t->at[i - 1]) || is_arithmetic(&t->at[i - 1])))
         type = column_or_zero(t, i - 2, scope);

@@ -195,6 +195,37 @@ static void f_match(sqlite3_context *ctx, int n, sqlite3_value **v)
         sqlite3_result_int(ctx, sqlite3_strlike(pattern, text, '\\') == 0);
 }
 
+/* As SQLite sorts: numbers, then texts. */
+static bool is_greater(sqlite3_value *a, sqlite3_value *b)
+{
+    bool is_number_a = sqlite3_value_type(a) != SQLITE_TEXT,
+         is_number_b = sqlite3_value_type(b) != SQLITE_TEXT;
+
+    if (is_number_a != is_number_b)
+        return is_number_b;
+    if (!is_number_a)
+        return strcmp((const char *)sqlite3_value_text(a), (const char *)sqlite3_value_text(b)) > 0;
+    if (sqlite3_value_type(a) == SQLITE_INTEGER && sqlite3_value_type(b) == SQLITE_INTEGER)
+        return sqlite3_value_int64(a) > sqlite3_value_int64(b);
+    return sqlite3_value_double(a) > sqlite3_value_double(b);
+}
+
+/* greatest() and least(): as in PostgreSQL NULL does not count. */
+static void f_extreme(sqlite3_context *ctx, int n, sqlite3_value **v)
+{
+    bool wants_least = sqlite3_user_data(ctx) != NULL;
+    sqlite3_value *best = NULL;
+
+    for (int i = 0; i < n; i++) {
+        if (sqlite3_value_type(v[i]) == SQLITE_NULL)
+            continue;
+        if (best == NULL || (wants_least ? is_greater(best, v[i]) : is_greater(v[i], best)))
+            best = v[i];
+    }
+    if (best != NULL)
+        sqlite3_result_value(ctx, best);
+}
+
 bool select_db_add_functions(struct select_db *db)
 {
     const struct {
@@ -217,6 +248,8 @@ bool select_db_add_functions(struct select_db *db)
         {"now", 0, f_now, NULL},
         {"concat", -1, f_concat, NULL},
         {"match", 2, f_match, NULL},
+        {"greatest", -1, f_extreme, NULL},
+        {"least", -1, f_extreme, "least"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {

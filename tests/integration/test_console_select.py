@@ -126,6 +126,22 @@ def test_errors_say_what_was_meant(busy, sql, sqlstate, hint):
     assert answer(console, "SELECT 1 AS x WHERE true")[1] == [["1"]]
 
 
+@pytest.mark.parametrize("sql, values, expected", [
+    ("SELECT name FROM databases WHERE name LIKE 'app%' ORDER BY name LIMIT ALL OFFSET 1", (), [("app2",)]),
+    ("SELECT name FROM databases WHERE name LIKE 'app%%' ORDER BY name OFFSET %s", (1,), [("app2",)]),
+    ("SELECT name FROM databases ORDER BY name OFFSET %s ROWS FETCH FIRST %s ROWS ONLY", (1, 1), [("app2",)]),
+    ("SELECT name FROM databases WHERE name = ANY(ARRAY[%s, %s]::text[]) ORDER BY 1", ("app", "x"), [("app",)]),
+    ("SELECT greatest(count(*), 1), least(NULL, 2), bool_or(name = 'app'), bool_and(name = 'app') FROM databases", (), [(3, 2, True, False)]),
+    ("SELECT user, session_user", (), [("admin", "admin")]),
+], ids=["limit-all", "offset", "fetch", "any", "greatest", "user"])
+def test_what_object_mappers_send(busy, sql, values, expected):
+    """Prepared, as drivers do it: types are told before there is a row."""
+    pooler, _ = busy
+    with pooler.connect("pgbouncer", "admin") as conn:
+        for _ in range(2):
+            assert conn.execute(sql, values or None, prepare=True).fetchall() == expected
+
+
 # ---- hostile
 
 HOSTILE = [

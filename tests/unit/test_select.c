@@ -75,6 +75,32 @@ static void test_translation(void **state)
         {"current_user, x.current_user, current_user(), 1 AS current_user",
          " current_user() , x . current_user , current_user ( ) , 1 AS current_user"},
         {"string_agg(a, ',')", " group_concat ( a , ',' )"},
+        {"bool_or(a), bool_and(b), every(c)", " max ( a ) , min ( b ) , min ( c )"},
+        {"SELECT user", " SELECT current_user()"},
+        {"SELECT user, 1 AS user", " SELECT current_user() , 1 AS user"},
+        {"SELECT user FROM pools", " SELECT user FROM pools"},
+        {"SELECT \"user\"", " SELECT \"user\""},
+        {"LIMIT 3", " LIMIT 3"},
+        {"LIMIT 3 OFFSET 4", " LIMIT 3 OFFSET 4"},
+        {"OFFSET 4 LIMIT 3", " LIMIT 3 OFFSET 4"},
+        {"OFFSET $1::int ROWS", " LIMIT -1 OFFSET CAST( $1 AS INTEGER)"},
+        {"LIMIT ALL", " LIMIT -1"},
+        {"LIMIT NULL OFFSET (1 + 1)", " LIMIT -1 OFFSET ( 1 + 1 )"},
+        {"FETCH FIRST ROW ONLY", " LIMIT 1"},
+        {"OFFSET 2 ROWS FETCH NEXT 5 ROWS ONLY", " LIMIT 5 OFFSET 2"},
+        {"FETCH FIRST 5 ROWS WITH TIES", " FETCH FIRST 5 ROWS WITH TIES"},
+        {"(a OFFSET 1), b LIMIT 2", " ( a LIMIT -1 OFFSET 1 ) , b LIMIT 2"},
+        {"LIMIT 1 LIMIT 2", " LIMIT 1 LIMIT 2"},
+        {"LIMIT", " LIMIT"},
+        {"FETCH", " FETCH"},
+        {"OFFSET", " OFFSET"},
+        {"a.limit, a.\"offset\"", " a . limit , a . \"offset\""},
+        {"a = ANY(ARRAY['x', b::text])", " a IN ( 'x' , CAST( b AS TEXT) )"},
+        {"a <> ALL (ARRAY[1]::int4[]) AND b", " a NOT IN ( 1 ) AND b"},
+        {"a = ANY(b)", " a = ANY ( b )"},
+        {"a = ANY(ARRAY[1", " a = ANY ( ARRAY [ 1"},
+        {"a = ANY(ARRAY[1]", " a = ANY ( ARRAY [ 1 ]"},
+        {"a = ANY", " a = ANY"},
     };
 
     (void)state;
@@ -87,6 +113,30 @@ static void test_translation(void **state)
         sql_translate(&t, &out);
         assert_string_equal(buf_cstr(&out), rows[i].expected);
         buf_free(&out);
+        free(t.at);
+    }
+}
+
+/* What does not end, or nests without end, goes through as it is, and soon. */
+static void test_translation_is_bounded(void **state)
+{
+    static const char *const pieces[] = {"limit ( ",         "offset ( ",  "fetch first ( ",
+                                         "= any ( array [ ", "limit 1 + ", "::a ( "};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(pieces); i++) {
+        struct sql_tokens t;
+        struct buf sql, out;
+
+        buf_init(&sql, 0);
+        buf_init(&out, 0);
+        for (int k = 0; k < 2500; k++)
+            buf_append_str(&sql, pieces[i]);
+        assert_true(sql_tokenize(buf_cstr(&sql), sql.len, &t));
+        sql_translate(&t, &out);
+        assert_true(out.len > 0);
+        buf_free(&out);
+        buf_free(&sql);
         free(t.at);
     }
 }
@@ -277,6 +327,28 @@ static void test_simple(void **state)
     check(h, "SELECT current_user, 9223372036854775807 + 0 AS q, 0.1 + 0.2 AS r, 1e16 AS s, 1e-5 AS t",
           "T current_user:25 q:20 r:1700 s:1700 t:1700\n"
           "D alice,9223372036854775807,0.30000000000000004,10000000000000000,0.00001\nC SELECT 1\nZ I\n");
+}
+
+/* What object mappers and dashboards write, and SQLite has not. */
+static void test_other_spellings(void **state)
+{
+    struct harness *h = *state;
+
+    check(h, "SELECT user", "T user:25\nD alice\nC SELECT 1\nZ I\n");
+    check(h, "SELECT name FROM databases ORDER BY 1 OFFSET 1 ROW FETCH FIRST ROW ONLY",
+          "T name:25\nD other\nC SELECT 1\nZ I\n");
+    check(h, "SELECT name FROM databases ORDER BY 1 LIMIT ALL OFFSET 1",
+          "T name:25\nD other\nD pgbouncer\nC SELECT 2\nZ I\n");
+    check(h,
+          "SELECT name FROM databases WHERE name = ANY (ARRAY['app', 'x']) OR name <> ALL(ARRAY['app', "
+          "'other']) ORDER BY 1",
+          "T name:25\nD app\nD pgbouncer\nC SELECT 2\nZ I\n");
+    check(h,
+          "SELECT greatest(1, NULL, 3, 2), least(1.5, 2), greatest('a', 'b'), least(NULL), bool_or(pool_size "
+          "> 5), "
+          "bool_and(pool_size > 5) FROM databases",
+          "T greatest:23 least:1700 greatest:25 least:25 bool_or:16 bool_and:16\nD 3,1.5,b,~,t,f\nC SELECT "
+          "1\nZ I\n");
 }
 
 static void test_alias_of_show(void **state)
@@ -648,11 +720,12 @@ int main(void)
 {
     const struct CMUnitTest pure[] = {
         cmocka_unit_test(test_tokens),          cmocka_unit_test(test_translation),
-        cmocka_unit_test(test_named_relations), cmocka_unit_test(test_types),
-        cmocka_unit_test(test_parameter_types),
+        cmocka_unit_test(test_named_relations), cmocka_unit_test(test_translation_is_bounded),
+        cmocka_unit_test(test_types),           cmocka_unit_test(test_parameter_types),
     };
     const struct CMUnitTest queries[] = {
         cmocka_unit_test_setup_teardown(test_simple, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_other_spellings, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(test_alias_of_show, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(test_errors, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(test_bounds, harness_setup, harness_teardown),
