@@ -1,5 +1,6 @@
 """Lists of hosts: taking turns, dead and silent hosts, the way back, and what target_session_attrs makes of fake servers."""
 import struct
+import threading
 import time
 
 import pytest
@@ -150,7 +151,8 @@ def test_all_dead(make_pooler):
         pooler.wire()
     wait_until(lambda: pooler.log_lines(rf'"{A}" port {port}: Connection refused; .*"{B}" port {port}: Connection refused|'
                                         rf'"{B}" port {port}: Connection refused; .*"{A}" port {port}: Connection refused'), "both")
-    assert refused.value.sqlstate in ("08001", "53300")
+    assert (refused.value.sqlstate, refused.value.msg.text.split(":")[0]) == ("53300", "query_wait_timeout")
+    assert all(f'"{each}" port {port}: Connection refused' in refused.value.msg.text for each in (A, B))
 
 
 MATRIX = [("any", (PRIMARY, STANDBY), {A, B}), ("read-write", (STANDBY, PRIMARY), {B}), ("read-write", (FENCED, PRIMARY), {B}),
@@ -185,7 +187,7 @@ def test_no_host_fits(make_pooler, host, wanted, role, text):
     client = pooler.raw(timeout=30)
     with pytest.raises(wire.ServerError) as refused:
         client.login("app", "app")
-    assert refused.value.sqlstate == "08001" or text in refused.value.msg.text
+    assert refused.value.sqlstate == "53300" and text in refused.value.msg.text, refused.value.msg.text
     assert pooler.wait_log(f"server login failed: .*{text}")
     client.disconnect()
     servers[1].stop()
@@ -267,6 +269,53 @@ def test_a_change_is_noticed_from_one_report(make_pooler, fake, wanted, before, 
     pooler.wait_log("its role has changed")
     wait_until(lambda: all(row["addr"] == B for row in pooler.servers()), "no server on the changed host", 5)
     assert {where(client) for client in clients} == {B}
+    close_all(clients)
+
+
+@pytest.mark.parametrize("sqlstate", ["25006", "57P01", "57P02"])
+@pytest.mark.parametrize("is_reported", [True, False], ids=["reported", "asked"])
+def test_all_idle_servers_of_a_demoted_host_go_at_once(make_pooler, fake, sqlstate, is_reported):
+    """One error is enough, whether the role is reported or not: nobody meets another server there that is idle."""
+    port, role = free_port(), {A: "f", B: "f"}
+    done, go_on = {A: 0, B: 0}, threading.Event()
+
+    def host_at(address):
+        def answer(conn, sql):
+            if "pg_is_in_recovery" in sql:
+                return two_values(role[address], "f")
+            if sql == "HOLD":
+                go_on.wait(20 * PATIENCE)
+            if sql.startswith("FAIL"):
+                if sqlstate == "25006":
+                    return error("25006", "cannot execute INSERT in a read-only transaction", "ERROR") + ready()
+                conn.send(error(sqlstate, "terminating connection due to administrator command"))
+                raise wire.Closed("going down")
+            return wire.message("C", wire.cstr("SET")) + ready() if sql.startswith(("SET", "RESET")) else one_row(address)
+
+        def script(conn):
+            try:
+                conn.accept_login(**((STANDBY if role[address] == "t" else PRIMARY) if is_reported else {}))
+                conn.serve_queries(lambda sql: answer(conn, sql))
+            finally:
+                done[address] += 1
+        return fake(script, address=address, port=port)
+
+    for address in (A, B):
+        host_at(address)
+    pooler = make_list(make_pooler, port, more="load_balance_hosts=disable target_session_attrs=read-write", server_check_delay=30,
+                       server_lifetime=3600)
+    clients = [pooler.wire() for _ in range(4)]
+    for client in clients:
+        client.send(wire.query("HOLD"))
+    wait_until(lambda: pooler.pool()["sv_active"] == 4, "four servers at work")
+    go_on.set()
+    assert [client.until()[1].row() for client in clients] == [[A]] * 4
+    wait_until(lambda: pooler.pool()["sv_idle"] == 4, "all to be idle")
+    role[A] = "t"
+    clients[0].send(wire.query("FAIL"))
+    assert clients[0].receive().sqlstate == sqlstate
+    wait_until(lambda: done[A] == 4, "all connections there to be closed, by this one error")
+    assert {where(client) for client in clients[1:]} == {B}
     close_all(clients)
 
 

@@ -52,6 +52,7 @@ def test_pool_size_of_the_database(make_pooler, pg):
     for client in clients:
         client.send(wire.query("SELECT pg_sleep(0.2)"))
     wait_until(lambda: pooler.pool()["sv_active"] == 2 and pooler.pool()["cl_waiting"] == 2, "two to run and two to wait")
+    assert pg.backends("usename = 'app'") == 2
     for client in clients:
         assert client.trace() == "TDCZ"
     close_all(clients)
@@ -86,7 +87,8 @@ def test_min_pool_size(make_pooler, pg):
     pooler = make_pooler(settings={"min_pool_size": 3})
     with pooler.wire() as client:
         client.query("SELECT 1")
-        wait_until(lambda: len(pooler.servers()) == 3, "three servers", 10)
+        wait_until(lambda: pg.backends("usename = 'app'") == 3, "three servers", 10)
+        assert len(pooler.servers()) == 3
 
 
 @pytest.mark.sanitizer

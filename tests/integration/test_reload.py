@@ -191,6 +191,27 @@ def test_set_of_what_cannot_be(pooler, key, value, says):
     assert pooler.config("stats_period") == "30"
 
 
+@pytest.mark.parametrize("breaks, says", [(broken_setting, "query_wait_timeout"), (broken_database, "pgsluice.ini:2"),
+                                          (missing_users, "/missing/userlist.txt")], ids=lambda x: getattr(x, "__name__", None))
+def test_sighup_with_a_broken_file_changes_nothing(pooler, breaks, says):
+    """Nobody is answered, so the log says why; what is right in the file counts as little as what is wrong."""
+    before = pooler.show("CONFIG")
+    with pooler.wire() as client:
+        pid = client.value("SELECT pg_backend_pid()")
+        breaks(pooler)
+        pooler.settings.update(default_pool_size=9, query_timeout=1)
+        pooler.databases["new"] = "host=127.0.0.1"
+        pooler.write_config()
+        for number in (1, 2):
+            pooler.send_signal(signal.SIGHUP)
+            pooler.wait_log("got SIGHUP", number)
+            lines = pooler.wait_log("reload failed.*", number)
+            assert any(says in line for line in pooler.log().splitlines()), lines
+        assert pooler.show("CONFIG") == before
+        assert [row["name"] for row in pooler.show("DATABASES")] == ["app", "app2", "pgbouncer"]
+        assert client.value("SELECT pg_backend_pid()") == pid
+
+
 def test_a_userlist_that_was_never_there_is_not_asked_for(make_pooler):
     """Who has started without one, which is a warning, can reload; one that is named now must be there."""
     pooler = make_pooler(settings={"auth_type": "any", "auth_file": "/missing/userlist.txt"})
