@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import re
+import select
 import shutil
 import socket
 import subprocess
@@ -342,32 +343,41 @@ MAX_CONNECTIONS, READING_S = 64, 5  # http.c
 
 def is_open(sock):
     """The other side has not closed it."""
-    try:
-        return sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) != b""
-    except BlockingIOError:
+    if not select.select([sock], [], [], 0)[0]:
         return True
+    try:
+        return sock.recv(1, socket.MSG_PEEK) != b""
     except ConnectionResetError:
         return False
 
 
 @pytest.mark.sanitizer
 def test_full_of_silent_connections_a_probe_gets_in(web):
-    """So many connections there are and not one more: for each that comes the oldest goes."""
-    began = time.monotonic()
     held = [raw(web) for _ in range(200)]
     try:
-        assert get(web, "/livez")[0] == 200  # which was the latest, and took the place of one
-        left = [i for i, sock in enumerate(held) if is_open(sock)]
-        if time.monotonic() - began < READING_S:
-            assert left == list(range(200 - MAX_CONNECTIONS + 1, 200))
-        else:  # some of the latest had been silent for too long
-            assert len(left) < MAX_CONNECTIONS
+        assert get(web, "/livez")[0] == 200
         assert get(web, "/metrics")[0] == 200
+        assert sum(is_open(sock) for sock in held) < MAX_CONNECTIONS
         with web.wire() as client:
             assert client.value("SELECT 1") == "1"
     finally:
         for sock in held:
             sock.close()
+
+
+def test_so_many_connections_and_not_one_more(web):
+    """For each that comes the oldest goes."""
+    n = MAX_CONNECTIONS + 6
+    for _ in range(5):
+        with contextlib.ExitStack() as stack:
+            began = time.monotonic()
+            held = [stack.enter_context(raw(web)) for _ in range(n)]
+            assert get(web, "/livez")[0] == 200  # which took the place of one more
+            left = [i for i, sock in enumerate(held) if is_open(sock)]
+            if time.monotonic() - began < READING_S:
+                assert left == list(range(n - MAX_CONNECTIONS + 1, n))
+                return
+    pytest.skip("the machine is too slow: by the time they are counted, some have been silent for too long")
 
 
 def is_reset(sock):
