@@ -12,6 +12,8 @@
 
 /* Monotonic; for intervals and deadlines. */
 int64_t clock_now_us(void);
+/* What the calling thread has worked; for bounds on work, which a busy machine is not to be taken for. */
+int64_t clock_thread_us(void);
 /* Since the epoch; for people. */
 int64_t clock_wall_us(void);
 /* The wall clock so many microseconds from now, as the timed waits of pthread take it. */

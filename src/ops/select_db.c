@@ -57,7 +57,7 @@ static const struct {
 static bool is_over(const struct select_db *db)
 {
     return atomic_load_explicit(&db->job->is_cancelled, memory_order_relaxed) ||
-           clock_now_us() > db->deadline_us;
+           clock_thread_us() > db->deadline_us;
 }
 
 static int on_progress(void *arg)
@@ -491,7 +491,7 @@ void select_work(struct helper_job *helper)
     struct select_job *job = container_of(helper, struct select_job, helper);
     struct select_db db = {.job = job};
 
-    db.deadline_us = clock_now_us() + (job->stage == SELECT_PREPARE ? PREPARE_TIME_US : RUN_TIME_US);
+    db.deadline_us = clock_thread_us() + (job->stage == SELECT_PREPARE ? PREPARE_TIME_US : RUN_TIME_US);
     if (!sql_tokenize(job->plan->sql, job->plan->sql_bytes, &db.tokens))
         select_db_fail(&db, "54001", "the query is too complex", NULL);
     else if (!open_database(&db))

@@ -16,9 +16,9 @@ struct select_db {
     struct sql_tokens tokens;
     sqlite3 *db;
     sqlite3_stmt *statement;
-    int64_t deadline_us;
-    uint64_t relations; /* that it reads: bits of select_relation_at() */
-    int denied_action;  /* SQLITE_READ ...: what was refused first; 0 = nothing */
+    int64_t deadline_us; /* clock_thread_us() */
+    uint64_t relations;  /* that it reads: bits of select_relation_at() */
+    int denied_action;   /* SQLITE_READ ...: what was refused first; 0 = nothing */
     char denied[CONSOLE_NAME_BYTES];
 };
 

@@ -136,7 +136,7 @@ void select_db_explain(struct select_db *db, int rc)
     if (atomic_load_explicit(&db->job->is_cancelled, memory_order_relaxed)) {
         select_db_fail(db, "57014", "canceling statement due to user request", NULL);
     } else if (rc == SQLITE_INTERRUPT || (rc == SQLITE_AUTH && db->denied_action == 0) ||
-               clock_now_us() > db->deadline_us) {
+               clock_thread_us() > db->deadline_us) {
         select_db_fail(db, "57014", "the query took too long for the console", NULL);
     } else if (rc == SQLITE_NOMEM || rc == SQLITE_FULL) {
         select_db_fail(db, "53200", "the query needs more memory than the console gives it", NULL);

@@ -54,10 +54,12 @@ static const struct server_tls *tls_of(const struct server_login *l)
 
 /* ---- failing ---- */
 
-/* Refused for good: nobody who waits can be helped by another try. */
+/* Refused for good: nobody who waits can be helped by another try. Users that may not log in; a database that
+ * is not there, that the user may not connect to, that takes no connections (template0). */
 static bool is_for_good(const char *sqlstate)
 {
-    return sqlstate != NULL && (strncmp(sqlstate, "28", 2) == 0 || strcmp(sqlstate, "3D000") == 0);
+    return sqlstate != NULL && (strncmp(sqlstate, "28", 2) == 0 || strcmp(sqlstate, "3D000") == 0 ||
+                                strcmp(sqlstate, "42501") == 0 || strcmp(sqlstate, "55000") == 0);
 }
 
 /* Leaves the current connection; everything that belongs to it goes. */

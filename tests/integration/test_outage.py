@@ -73,11 +73,16 @@ def test_a_refusal_is_no_outage(make_pooler, fake):
 
 def test_a_database_of_the_star_entry(make_pooler, own_pg):
     """It is asked about as well, once a client has made it; a name that PostgreSQL does not know is nobody's outage."""
-    pooler = make(make_pooler, postgres=own_pg, databases={"*": own_pg.dsn})
+    with own_pg.connect() as conn:
+        conn.execute("CREATE DATABASE closed")
+        conn.execute("REVOKE CONNECT ON DATABASE closed FROM public")
+    pooler = make(make_pooler, postgres=own_pg, databases={"*": own_pg.dsn}, userlist={"limited": ""}, settings={"query_wait_timeout": 5})
     assert databases(pooler)[0] == 200
-    with pytest.raises(psycopg.OperationalError):
-        pooler.connect(dbname="nosuch")
-    assert "nosuch" in (row(pooler, "nosuch")[1] or "")
+    for name, user in (("nosuch", "app"), ("template0", "app"), ("closed", "limited")):
+        with pytest.raises(psycopg.OperationalError):
+            pooler.connect(dbname=name, user=user)
+        assert name in (row(pooler, name)[1] or "")
+        assert databases(pooler)[0] == 200
     with pooler.connect() as conn:
         conn.execute("SELECT 1")
         assert databases(pooler)[0] == 200
