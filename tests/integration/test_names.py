@@ -168,7 +168,7 @@ def test_a_name_that_does_not_exist(make_pooler, dns, hosts):
 
 def test_that_a_name_does_not_exist_is_remembered(make_pooler, dns, hosts):
     """Each attempt to connect needs the name, and the log says how it failed; the name server is asked once."""
-    pooler = named(make_pooler, dns, hosts, host="nowhere.example", dns_nxdomain_ttl=600, query_wait_timeout=60, server_login_retry=0.1,
+    pooler = named(make_pooler, dns, hosts, host="nowhere.example", dns_nxdomain_ttl=600, query_wait_timeout=60, server_login_retry=0.1, verbose=1,
                    client_login_timeout=60)
     with pooler.raw() as client:
         client.send(wire.startup_packet({"user": "app", "database": "app"}))
