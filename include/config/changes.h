@@ -33,6 +33,7 @@ struct config_change {
     const char *new_text;
     bool needs_restart; /* settings: new_text is what the files say, old_text what stays in force */
     bool is_dirty;      /* databases: servers connected with the old values must not be used on */
+    bool is_for_new;    /* databases: what those are told that are connected from now on */
 };
 
 /* "setting", "database", "user" */

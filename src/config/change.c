@@ -193,11 +193,16 @@ static bool is_dirty(const struct database_config *a, const struct database_conf
            !same_text(a->sslkey, b->sslkey) || !same_text(a->options, b->options);
 }
 
+/* Do they log in to the server alike? */
+static bool same_startup(const struct database_config *a, const struct database_config *b)
+{
+    return same_text(a->client_encoding, b->client_encoding) && same_text(a->datestyle, b->datestyle) &&
+           same_text(a->timezone, b->timezone) && same_text(a->application_name, b->application_name);
+}
+
 static bool same_database(const struct database_config *a, const struct database_config *b)
 {
-    return !is_dirty(a, b) && same_text(a->auth_user, b->auth_user) &&
-           same_text(a->client_encoding, b->client_encoding) && same_text(a->datestyle, b->datestyle) &&
-           same_text(a->timezone, b->timezone) && same_text(a->application_name, b->application_name) &&
+    return !is_dirty(a, b) && same_startup(a, b) && same_text(a->auth_user, b->auth_user) &&
            a->pool_size == b->pool_size && a->min_pool_size == b->min_pool_size &&
            a->reserve_pool_size == b->reserve_pool_size && a->max_db_connections == b->max_db_connections &&
            a->max_db_client_connections == b->max_db_client_connections &&
@@ -249,6 +254,7 @@ static void diff_databases(const struct catalog *old, const struct catalog *new,
                 continue;
             change.kind = CHANGE_DATABASE_CHANGED;
             change.is_dirty = is_dirty(a, b);
+            change.is_for_new = !same_startup(a, b);
         } else {
             change.kind = order < 0 ? CHANGE_DATABASE_REMOVED : CHANGE_DATABASE_ADDED;
             change.is_dirty = order < 0;
@@ -371,7 +377,7 @@ static bool is_of_connections(const struct config_change *ch)
     for (size_t i = 0; ch->kind == CHANGE_SETTING && i < ARRAY_SIZE(names); i++)
         if (strcmp(ch->name, names[i]) == 0)
             return true;
-    return ch->kind == CHANGE_DATABASE_CHANGED && ch->is_dirty;
+    return ch->kind == CHANGE_DATABASE_CHANGED && (ch->is_dirty || ch->is_for_new);
 }
 
 const char *config_change_effect(const struct config_change *ch)

@@ -13,7 +13,8 @@
 #include "main_int.h"
 #include "pool/reach.h"
 
-#define MAX_ENDPOINTS 256 /* of one database's hosts; beyond this nothing is concluded */
+#define MAX_ENDPOINTS   256                  /* of one database's hosts; beyond this nothing is concluded */
+#define LOOK_AT_MOST_US (20 * USEC_PER_MSEC) /* not more often at all pools, however short their timeouts */
 
 static void log_stats(struct control *ctl)
 {
@@ -168,10 +169,23 @@ static int64_t forget_unused(struct control *ctl, struct pool *pool, int64_t now
     return INT64_MAX;
 }
 
+/* What is left after a look at all pools is not due before this has passed. */
+static int64_t shortest_timeout_us(const struct control *ctl)
+{
+    const struct settings *s = control_settings(ctl);
+    const int64_t timeouts_us[] = {s->pool_idle_timeout_us, s->autodb_idle_timeout_us};
+    int64_t shortest_us = USEC_PER_SEC;
+
+    for (size_t i = 0; i < ARRAY_SIZE(timeouts_us); i++)
+        if (timeouts_us[i] > 0 && timeouts_us[i] < shortest_us)
+            shortest_us = timeouts_us[i];
+    return shortest_us > LOOK_AT_MOST_US ? shortest_us : LOOK_AT_MOST_US;
+}
+
 /* All pools; a timeout that comes before the next second does is waited for. */
 static void forget_all_unused(struct control *ctl, int64_t now_us)
 {
-    int64_t next_us = INT64_MAX;
+    int64_t next_us = now_us + shortest_timeout_us(ctl);
 
     for (int i = 0; i < registry_count(ctl->in.registry); i++) {
         int64_t due_us = forget_unused(ctl, registry_pool(ctl->in.registry, i), now_us);

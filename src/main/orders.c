@@ -35,20 +35,30 @@ void control_pause(struct control *ctl, struct pool_database *database)
     set_paused(ctl, database, true);
 }
 
-bool control_is_paused_done(struct control *ctl, struct pool_database *database)
+/* Server connections of the database's pools (NULL: of all): how many there are, and how many of them are to
+ * close. */
+static void count_servers(struct control *ctl, struct pool_database *database, int *n_there, int *n_to_close)
 {
     struct registry *r = ctl->in.registry;
     struct pool_numbers n;
 
+    *n_there = *n_to_close = 0;
     for (int i = 0; i < registry_count(r); i++) {
         struct pool *pool = registry_pool(r, i);
         if (!is_of(pool, database))
             continue;
         pool_read(pool, 0, clock_now_us(), &n);
-        if (n.nslots > 0)
-            return false;
+        *n_there += n.nslots;
+        *n_to_close += n.to_close;
     }
-    return true;
+}
+
+bool control_is_paused_done(struct control *ctl, struct pool_database *database)
+{
+    int n_there, n_to_close;
+
+    count_servers(ctl, database, &n_there, &n_to_close);
+    return n_there == 0;
 }
 
 bool control_resume(struct control *ctl, struct pool_database *database)
@@ -80,18 +90,10 @@ void control_reconnect(struct control *ctl, struct pool_database *database)
 
 bool control_is_close_done(struct control *ctl, struct pool_database *database)
 {
-    struct registry *r = ctl->in.registry;
-    struct pool_numbers n;
+    int n_there, n_to_close;
 
-    for (int i = 0; i < registry_count(r); i++) {
-        struct pool *pool = registry_pool(r, i);
-        if (!is_of(pool, database))
-            continue;
-        pool_read(pool, 0, clock_now_us(), &n);
-        if (n.to_close > 0)
-            return false;
-    }
-    return true;
+    count_servers(ctl, database, &n_there, &n_to_close);
+    return n_to_close == 0;
 }
 
 /* ---- hooks of the console ---- */

@@ -80,7 +80,8 @@ static bool is_stopped(struct registry *r, struct pool_database *d, struct buf *
     return true;
 }
 
-static bool one_database(const struct http_hooks *h, const struct database_config *db, struct buf *out)
+static bool one_database(const struct http_hooks *h, const struct database_config *db, struct buf *out,
+                         bool *is_unsure)
 {
     struct reach_report report = {0};
     struct registry *r = h->instance->registry;
@@ -102,6 +103,7 @@ static bool one_database(const struct http_hooks *h, const struct database_confi
         return true;
     }
     /* with a user of its own it is being tried now; otherwise only a client can tell */
+    *is_unsure = *is_unsure || db->user != NULL;
     buf_printf(out, "%s: %s\n", db->name, db->user != NULL ? "connecting" : "not tried: no client has come");
     return db->user == NULL;
 }
@@ -138,7 +140,7 @@ static bool made_up_databases(const struct http_hooks *h, const struct config *c
     return n_wrong == 0;
 }
 
-bool health_databases(const struct http_hooks *h, struct buf *out)
+bool health_databases(const struct http_hooks *h, struct buf *out, bool *is_unsure)
 {
     const struct config *cfg = h->config(h->arg)->config;
     bool ok = true, has_fallback = false;
@@ -146,7 +148,7 @@ bool health_databases(const struct http_hooks *h, struct buf *out)
     for (size_t i = 0; i < config_database_count(cfg); i++) {
         const struct database_config *db = config_database_at(cfg, i);
         has_fallback = has_fallback || db->is_fallback;
-        if (!db->is_fallback && !one_database(h, db, out))
+        if (!db->is_fallback && !one_database(h, db, out, is_unsure))
             ok = false;
     }
     if (has_fallback && !made_up_databases(h, cfg, out))

@@ -1,7 +1,8 @@
 /*
  * http.c - the HTTP server's connections: accept, read one request, send one answer, close.
  *
- * Each connection is in one of three steps, each with its own deadline: READING, SENDING, and CLOSING, in
+ * Each connection is in one of four steps, each with its own deadline: READING, WAITING where the answer is
+ * not known yet but will be in a moment, SENDING, and CLOSING, in
  * which what the peer still sends is read and dropped, since closing with unread input would destroy
  * the answer on its way. The body is shared and goes out in pieces as the peer takes them, so a slow reader
  * holds a piece and a reference.
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "config/address.h"
@@ -24,12 +26,14 @@
 #define MAX_CONNECTIONS 64
 #define MAX_ADDRESSES   16
 #define BACKLOG         64
-#define READING_S       5
-#define SENDING_S       20
-#define CLOSING_S       2
+#define READING_US      (5 * USEC_PER_SEC)
+#define SENDING_US      (20 * USEC_PER_SEC)
+#define CLOSING_US      (2 * USEC_PER_SEC)
+#define LOOK_AGAIN_US   (10 * USEC_PER_MSEC)
+#define UNSURE_US       (500 * USEC_PER_MSEC) /* then it is answered as it is: probes give up after a second */
 #define PIECE_BYTES     65536u
 
-enum step { READING, SENDING, CLOSING };
+enum step { READING, WAITING, SENDING, CLOSING };
 
 struct connection {
     struct deferred deferred;
@@ -38,7 +42,9 @@ struct connection {
     struct list node; /* http->connections, oldest first */
     struct event deadline;
     enum step step;
-    struct buf input;       /* READING */
+    struct buf input; /* READING */
+    struct http_request request;
+    int64_t answer_by_us;   /* WAITING: when the answer may not be better any more */
     struct http_text *text; /* SENDING: the body, one reference; NULL: none is sent */
     uint32_t sent;          /* of the body */
 };
@@ -75,18 +81,10 @@ static void connection_close(struct connection *c)
     loop_defer(c->http->loop, &c->deferred); /* a callback of it may still be running */
 }
 
-static void deadline_cb(evutil_socket_t fd, short what, void *arg)
-{
-    struct connection *c = arg;
-    (void)fd, (void)what;
-    loop_enter(c->http->loop);
-    connection_close(c);
-}
-
 /* False: closed. */
-static bool set_step(struct connection *c, enum step step, int seconds)
+static bool set_step(struct connection *c, enum step step, int64_t us)
 {
-    struct timeval tv = {.tv_sec = seconds};
+    struct timeval tv = {.tv_sec = us / USEC_PER_SEC, .tv_usec = us % USEC_PER_SEC};
     c->step = step;
     if (event_add(&c->deadline, &tv) == 0)
         return true;
@@ -98,7 +96,7 @@ static bool set_step(struct connection *c, enum step step, int seconds)
 
 static void begin_close(struct connection *c)
 {
-    if (!set_step(c, CLOSING, CLOSING_S))
+    if (!set_step(c, CLOSING, CLOSING_US))
         return;
     stream_shutdown_write(&c->stream);
     if (!stream_read_start(&c->stream))
@@ -138,7 +136,7 @@ static void send_answer(struct connection *c, const struct http_answer *a, bool 
 
     if (!is_head)
         c->text = http_text_ref(a->text);
-    if (!set_step(c, SENDING, SENDING_S))
+    if (!set_step(c, SENDING, SENDING_US))
         return;
     if (!stream_send(&c->stream, head, (uint32_t)len))
         connection_close(c);
@@ -146,20 +144,23 @@ static void send_answer(struct connection *c, const struct http_answer *a, bool 
         send_body(c);
 }
 
-static void answer(struct connection *c, int status, const struct http_request *rq)
+/* status: that of the request. */
+static void answer(struct connection *c, int status)
 {
     struct http_answer a = {0};
 
-    stream_read_stop(&c->stream);
     if (status == 200)
-        http_answer(&c->http->hooks, &c->http->cache, rq, &a);
+        http_answer(&c->http->hooks, &c->http->cache, &c->request, &a);
     else
         http_refuse(status, &a);
     if (a.text == NULL) {
         connection_close(c);
         return;
     }
-    send_answer(c, &a, rq->is_head);
+    if (a.is_unsure && clock_now_us() < c->answer_by_us)
+        (void)set_step(c, WAITING, LOOK_AGAIN_US);
+    else
+        send_answer(c, &a, c->request.is_head);
     http_text_unref(a.text);
 }
 
@@ -169,7 +170,6 @@ static void on_read(struct stream *s)
 {
     struct connection *c = container_of(s, struct connection, stream);
     uint8_t *data = c->http->loop->read_buffer;
-    struct http_request rq;
 
     int n = stream_recv(s, data, c->step == READING ? HTTP_REQUEST_MAX_BYTES : LOOP_READ_BUFFER_BYTES);
     if (n == STREAM_AGAIN)
@@ -186,9 +186,23 @@ static void on_read(struct stream *s)
         connection_close(c);
         return;
     }
-    int status = http_request_parse((const char *)c->input.data, c->input.len, &rq);
-    if (status != HTTP_INCOMPLETE)
-        answer(c, status, &rq);
+    int status = http_request_parse((const char *)c->input.data, c->input.len, &c->request);
+    if (status == HTTP_INCOMPLETE)
+        return;
+    stream_read_stop(&c->stream);
+    c->answer_by_us = clock_now_us() + UNSURE_US;
+    answer(c, status);
+}
+
+static void deadline_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct connection *c = arg;
+    (void)fd, (void)what;
+    loop_enter(c->http->loop);
+    if (c->step == WAITING)
+        answer(c, 200);
+    else
+        connection_close(c);
 }
 
 static void on_drain(struct stream *s)
@@ -239,7 +253,7 @@ static void on_accept(void *arg, int fd, bool is_unix)
     event_assign(&c->deadline, http->loop->base, -1, 0, deadline_cb, c);
     list_push_back(&http->connections, &c->node);
     http->n_connections++;
-    if (set_step(c, READING, READING_S) && !stream_read_start(&c->stream))
+    if (set_step(c, READING, READING_US) && !stream_read_start(&c->stream))
         connection_close(c);
 }
 

@@ -64,7 +64,7 @@ static void answer_health(const struct http_hooks *h, const struct http_request 
                           bool (*check)(const struct http_hooks *h, struct buf *out), struct http_answer *out)
 {
     struct http_text *t = http_text_new(SMALL_BYTES);
-    bool ok;
+    bool ok, is_unsure = false;
 
     if (t == NULL)
         return;
@@ -72,9 +72,9 @@ static void answer_health(const struct http_hooks *h, const struct http_request 
     if (asks_databases)
         buf_append_str(&t->body, "pgsluice: ");
     ok = check(h, &t->body);
-    if (asks_databases && !health_databases(h, &t->body))
+    if (asks_databases && !health_databases(h, &t->body, &is_unsure))
         ok = false;
-    *out = (struct http_answer){ok ? 200 : 503, TEXT_PLAIN, t};
+    *out = (struct http_answer){ok ? 200 : 503, TEXT_PLAIN, t, is_unsure};
 }
 
 static void answer_metrics(const struct http_hooks *h, struct metrics_cache *cache, struct http_answer *out)
@@ -97,7 +97,7 @@ static void answer_metrics(const struct http_hooks *h, struct metrics_cache *cac
         cache->compat = s->metrics_compat;
         cache->fresh_until_us = now_us + METRICS_FACTOR * (now_us - began_us);
     }
-    *out = (struct http_answer){200, TEXT_METRICS, http_text_ref(cache->text)};
+    *out = (struct http_answer){200, TEXT_METRICS, http_text_ref(cache->text), false};
 }
 
 void http_refuse(int status, struct http_answer *out)
@@ -109,7 +109,7 @@ void http_refuse(int status, struct http_answer *out)
     buf_printf(&t->body, "%s\n", http_status_text(status));
     if (status == 404)
         buf_append_str(&t->body, "There are /livez, /readyz, /readyz?databases and /metrics.\n");
-    *out = (struct http_answer){status, TEXT_PLAIN, t};
+    *out = (struct http_answer){status, TEXT_PLAIN, t, false};
 }
 
 void http_answer(const struct http_hooks *h, struct metrics_cache *cache, const struct http_request *rq,

@@ -49,6 +49,7 @@ struct http_answer {
     int status;
     const char *content_type;
     struct http_text *text; /* one reference; NULL: memory is out */
+    bool is_unsure;         /* what is being found out now would make it another one */
 };
 
 /* /metrics of the last time, kept while it is fresh. */
@@ -69,6 +70,7 @@ const char *http_status_text(int status);
 /* Each appends lines that say what is wrong, or "ok"; true when nothing is. */
 bool health_live(const struct http_hooks *h, struct buf *out);
 bool health_ready(const struct http_hooks *h, struct buf *out);
-bool health_databases(const struct http_hooks *h, struct buf *out);
+/* *is_unsure: a server is being connected, and nothing is known of its database otherwise. */
+bool health_databases(const struct http_hooks *h, struct buf *out, bool *is_unsure);
 
 #endif

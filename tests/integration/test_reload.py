@@ -53,6 +53,19 @@ def test_table_of_changes(pooler, pg):
     assert "secret" not in pooler.log()
 
 
+def test_what_servers_are_told_as_they_are_connected(make_pooler, pg):
+    """The settings of a database's line go with the log-in, so the servers that are there keep theirs; and the table says so."""
+    pooler = make_pooler(databases={"app": f"{pg.dsn} dbname=app timezone=UTC"}, settings={"default_pool_size": 1})
+    sources = "SELECT pg_backend_pid() || ' ' || reset_val FROM pg_settings WHERE name = 'TimeZone'"
+    with pooler.wire() as client:
+        before = client.value(sources)
+        pooler.databases["app"] = pooler.databases["app"].replace("UTC", "Asia/Tokyo")
+        assert reload(pooler) == [("database", "app", "timezone=UTC", "timezone=Asia/Tokyo", "as connections turn over")]
+        assert client.value(sources) == before
+        pooler.admin("RECONNECT app")
+        wait_until(lambda: client.value(sources).endswith(" Asia/Tokyo"), "a new server")
+
+
 def test_tag_and_rows_on_the_wire(pooler):
     """Simple protocol and extended, in which who does not ask for rows gets them all the same, as of a SHOW."""
     with pooler.raw() as console:

@@ -255,6 +255,12 @@ static void test_diff_texts(void **state)
          "setting session_link: query -> login (as connections turn over)\n"},
         {"[databases]\na=host=x pool_size=3\n", "[databases]\na=host=y\n",
          "database a: host=x pool_size=3 -> host=y pool_size=default (as connections turn over)\n"},
+        {"[databases]\na=client_encoding=UTF8\nb=datestyle=ISO\nc=timezone=UTC\nd=application_name=x\n",
+         "[databases]\na=\nb=\nc=timezone=GMT\nd=application_name=y\n",
+         "database a: client_encoding=UTF8 -> client_encoding=default (as connections turn over)\n"
+         "database b: datestyle=ISO -> datestyle=default (as connections turn over)\n"
+         "database c: timezone=UTC -> timezone=GMT (as connections turn over)\n"
+         "database d: application_name=x -> application_name=y (as connections turn over)\n"},
         {"[databases]\na=pool_mode=session\n", "[databases]\na=query_wait_timeout=1.5\n",
          "database a: query_wait_timeout=default pool_mode=session -> query_wait_timeout=1.5 "
          "pool_mode=default (applied)\n"},
