@@ -237,6 +237,7 @@ static bool add_signals(struct control *ctl)
 {
     static const int signals[] = {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+        signal(signals[i], SIG_IGN); /* as it is in the end: what comes too late is no crash */
         ctl->signals[i] = evsignal_new(ctl->loop.base, signals[i], signal_cb, ctl);
         if (ctl->signals[i] == NULL || event_add(ctl->signals[i], NULL) != 0)
             return false;
@@ -329,7 +330,7 @@ bool control_destroy(struct control *ctl)
         log_info("shutdown complete; a password is still being checked");
         return false;
     }
-    if (!helpers_stop(wait_us) || !dial_names_stop(wait_us)) {
+    if (!helpers_stop(wait_us) || !dial_names_stop(HELPERS_WAIT_US)) { /* which waits for nothing itself */
         log_info("shutdown complete; a host name is still being looked up");
         return false;
     }

@@ -68,8 +68,8 @@ void control_shutdown(struct control *ctl, enum shutdown_mode mode)
 
     if ((int)mode <= atomic_load(&ctl->in.shutdown_mode))
         return;
-    log_info("shutting down, %s (%d client%s)", mode_texts[mode], clients, clients == 1 ? "" : "s");
     atomic_store(&ctl->in.shutdown_mode, (int)mode);
+    log_info("shutting down, %s (%d client%s)", mode_texts[mode], clients, clients == 1 ? "" : "s");
     ctl->progress_us = clock_now_us();
     control_arm_tick(ctl);
     systemd_notify("STOPPING=1");

@@ -18,14 +18,21 @@ static pthread_cond_t queue_cond = PTHREAD_COND_INITIALIZER;
 static struct helper_job *queue_head;
 static struct helper_job **queue_tail = &queue_head;
 static bool is_stopping;
+
+struct helper {
+    pthread_t thread;
+    bool has_ended;  /* [control thread] and been joined */
+    bool is_at_work; /* [queue_mutex] */
+};
 /* [control thread] */
-static pthread_t *threads;
-static int thread_count;
+static struct helper *helpers;
+static int helper_count;
 
 /* Waits for a job; NULL when the helpers stop. */
-static struct helper_job *queue_take(void)
+static struct helper_job *queue_take(struct helper *self)
 {
     pthread_mutex_lock(&queue_mutex);
+    self->is_at_work = false;
     while (queue_head == NULL && !is_stopping)
         pthread_cond_wait(&queue_cond, &queue_mutex);
     struct helper_job *job = is_stopping ? NULL : queue_head;
@@ -34,6 +41,7 @@ static struct helper_job *queue_take(void)
         if (queue_head == NULL)
             queue_tail = &queue_head;
         job->next = NULL;
+        self->is_at_work = true;
     }
     pthread_mutex_unlock(&queue_mutex);
     return job;
@@ -41,9 +49,8 @@ static struct helper_job *queue_take(void)
 
 static void *helper_main(void *arg)
 {
-    (void)arg;
     for (;;) {
-        struct helper_job *job = queue_take();
+        struct helper_job *job = queue_take(arg);
         if (job == NULL)
             return NULL;
         struct loop *reply_to = job->reply_to;
@@ -55,16 +62,17 @@ static void *helper_main(void *arg)
 
 bool helpers_start(int n_threads)
 {
-    threads = calloc((size_t)n_threads, sizeof(*threads));
-    if (threads == NULL)
+    helpers = calloc((size_t)n_threads, sizeof(*helpers));
+    if (helpers == NULL)
         return false;
     sigset_t set, old;
     log_thread_signals(&set);
     pthread_sigmask(SIG_SETMASK, &set, &old);
     bool ok = true;
-    for (thread_count = 0; ok && thread_count < n_threads;) {
-        if (pthread_create(&threads[thread_count], NULL, helper_main, NULL) == 0)
-            thread_count++;
+    for (helper_count = 0; ok && helper_count < n_threads;) {
+        struct helper *h = &helpers[helper_count];
+        if (pthread_create(&h->thread, NULL, helper_main, h) == 0)
+            helper_count++;
         else
             ok = false;
     }
@@ -75,6 +83,14 @@ bool helpers_start(int n_threads)
     return false;
 }
 
+static bool is_at_work(const struct helper *h)
+{
+    pthread_mutex_lock(&queue_mutex);
+    const bool is = h->is_at_work;
+    pthread_mutex_unlock(&queue_mutex);
+    return is;
+}
+
 bool helpers_stop(int64_t wait_us)
 {
     struct timespec until = clock_wall_in(wait_us);
@@ -83,11 +99,18 @@ bool helpers_stop(int64_t wait_us)
     is_stopping = true;
     pthread_cond_broadcast(&queue_cond);
     pthread_mutex_unlock(&queue_mutex);
-    for (; thread_count > 0; thread_count--)
-        if (pthread_timedjoin_np(threads[thread_count - 1], NULL, &until) != 0)
+    for (int i = 0; i < helper_count; i++) {
+        if (helpers[i].has_ended || is_at_work(&helpers[i]))
+            continue;
+        (void)pthread_join(helpers[i].thread, NULL); /* it ends when it gets a processor */
+        helpers[i].has_ended = true;
+    }
+    for (int i = 0; i < helper_count; i++)
+        if (!helpers[i].has_ended && pthread_timedjoin_np(helpers[i].thread, NULL, &until) != 0)
             return false;
-    free(threads);
-    threads = NULL;
+    free(helpers);
+    helpers = NULL;
+    helper_count = 0;
 
     pthread_mutex_lock(&queue_mutex);
     is_stopping = false;

@@ -306,6 +306,14 @@ void check_figures(struct check_figures *f)
     pthread_mutex_unlock(&check_mutex);
 }
 
+static bool is_at_work(const struct checker *x)
+{
+    pthread_mutex_lock(&check_mutex);
+    const bool is = x->check != NULL;
+    pthread_mutex_unlock(&check_mutex);
+    return is;
+}
+
 bool checks_stop(int64_t wait_us)
 {
     struct timespec until = clock_wall_in(wait_us);
@@ -319,7 +327,9 @@ bool checks_stop(int64_t wait_us)
     for (int i = 0; i < CHECK_MAX_THREADS; i++) {
         if (!checkers[i].is_used)
             continue;
-        if (pthread_timedjoin_np(checkers[i].thread, NULL, &until) != 0) {
+        if (!is_at_work(&checkers[i])) {
+            (void)pthread_join(checkers[i].thread, NULL); /* it ends when it gets a processor */
+        } else if (pthread_timedjoin_np(checkers[i].thread, NULL, &until) != 0) {
             (void)pthread_detach(checkers[i].thread);
             is_clean = false;
         }

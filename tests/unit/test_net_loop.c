@@ -268,12 +268,23 @@ static void test_helpers_stop_in_bounded_time(void **state)
     assert_true(helpers_stop(60 * USEC_PER_SEC));
 }
 
+/* Who has nothing to do is waited for: on a busy machine it may not have had a processor yet. */
+static void test_helpers_that_are_idle(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 300; i++) {
+        assert_true(helpers_start(3));
+        assert_true(helpers_stop(0));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mail_is_fifo_per_sender), cmocka_unit_test(test_order_within_turns),
         cmocka_unit_test(test_destroy_runs_deferred),   cmocka_unit_test(test_ignores_environment),
         cmocka_unit_test(test_helpers_answer),          cmocka_unit_test(test_helpers_stop_in_bounded_time),
+        cmocka_unit_test(test_helpers_that_are_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
