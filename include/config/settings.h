@@ -213,6 +213,7 @@ struct settings {
     const char *auth_ident_map; /* of auth_ident_file, for auth_type cert and peer */
     int64_t auth_query_cache_time_us;
     int client_tls_compact;
+    int client_tls_kernel;          /* where client_tls_compact is on, and the kernel can */
     int client_tls_channel_binding; /* enum config_channel_binding */
     const char *environment;        /* name of the profile in force, "" none */
     int64_t handoff_slack_us;   /* T: how long a waiter may be overtaken by waiters of the freeing worker */

@@ -105,7 +105,7 @@ static inline bool stream_is_tls(const struct stream *s)
 {
     return s->tls != NULL;
 }
-/* "TLSv1.3/CIPHER" or "". */
+/* "TLSv1.3/CIPHER", with "/kernel" behind it where the kernel encrypts what is sent; or "". */
 void stream_tls_describe(const struct stream *s, char *out, size_t size);
 /* The common name of the peer's certificate. False when there is no certificate that has been verified
  * against our CA, or its name cannot be right (none, a NUL in it, too long). */

@@ -31,6 +31,7 @@ struct tls_options {
     enum tls_side side; /* ours */
     enum tls_verify verify;
     bool is_compact;       /* server: connections of TLS 1.3 keep nothing of OpenSSL but its ciphers */
+    bool is_in_kernel;     /* server: the kernel encrypts what they send, where it can */
     bool needs_alpn;       /* client: asks for PostgreSQL's protocol by ALPN */
     const char *ca_file;   /* client: by default the system's */
     const char *cert_file; /* by default none, which a server cannot do with */
@@ -59,6 +60,8 @@ struct tls_context *tls_maker_get(struct tls_maker *m, const struct tls_options 
                                   size_t err_size) must_check;
 struct tls_context *tls_context_ref(struct tls_context *c);
 void tls_context_unref(struct tls_context *c);
+/* The kernel has a TLS of its own, now; it is asked at each call. */
+bool tls_kernel_is_there(void);
 /* Checks PgBouncer's word list; false when it cannot be understood. */
 bool tls_protocols_valid(const char *protocols);
 

@@ -501,6 +501,11 @@ static const struct config_option options[] = {
          "pgsluice itself makes and reads its records, by OpenSSL's ciphers; 0: OpenSSL does, with an object "
          "of "
          "14 kB for each connection."),
+    BOOL(client_tls_kernel, "0", R | OURS,
+         "1: what clients with TLS 1.3 are sent is encrypted by the kernel, if it can (Linux with its module "
+         "tls, which must be loaded), and if client_tls_compact is on; the log says when it cannot, and SHOW "
+         "CLIENTS for which clients it does. What clients send is not its work. The kernel's keys are not "
+         "changed, so a client that asks for new ones (Java's do so after 128 GB) is disconnected."),
     STR(environment, "", R | OURS | NO_SET,
         "Name of the environment profile in force: development, test, staging, production, sidecar or one "
         "with an "
@@ -571,7 +576,12 @@ static const struct config_option options[] = {
         "The client keeps its server connection while they live, see max_pinned; with ignore they stay with "
         "the "
         "server connection, whoever uses it next, as in PgBouncer. "
-        "Settings that functions change are not seen, see strict; nor are those in texts with a "
+        "Both are found in the text of statements, and by their names in the code of a DO, its strings "
+        "included; there a server connection counts for max_pinned only when the code has left something. "
+        "What functions, procedures, triggers and rules do is seen with strict only; without it, one that "
+        "takes an advisory lock of the session or makes a temporary table leaves it to the server "
+        "connection: take the lock in the statement itself, or give the user pool_mode = session. "
+        "Nor is seen what is in texts with a "
         "client_encoding of SJIS, BIG5, GBK, UHC, GB18030, JOHAB or SHIFT_JIS_2004 that are not ASCII, nor "
         "what stands behind the first 4 kB of a text that does not begin with one. Also a key of "
         "[databases] and [users]; a user's counts first."),
@@ -635,9 +645,10 @@ static const struct config_option options[] = {
         "EXECUTE a) needs a server that has it already."),
     BOOL(strict, "0", R | OURS,
          "With session_state = track or pin, the server is asked after each transaction which settings its "
-         "session has (pg_settings), so that those changed by functions follow the client, too. It costs a "
-         "query to "
-         "the server for each transaction, some hundred microseconds of work there, during which the "
+         "session has (pg_settings), so that those changed by functions follow the client, too; and whether "
+         "it has advisory locks, temporary objects or cursors WITH HOLD, so that those that come from "
+         "functions, triggers and rules keep the client on its server connection, too. It costs two queries "
+         "to the server for each transaction, some hundred microseconds of work there, during which the "
          "server serves nobody; the client has its answer before."),
     ENUM(timeout_action, "disconnect", timeout_actions, R | OURS,
          "What query_timeout, transaction_timeout and idle_transaction_timeout do to a client that has a "

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "main_int.h"
 
@@ -106,6 +107,13 @@ static bool setup_servers(const struct config *cfg, struct tls_maker *m, struct 
     return ok;
 }
 
+/* What the kernel encrypts is what we encrypt otherwise, not OpenSSL. */
+static bool wants_kernel(const struct settings *s)
+{
+    return s->client_tls_sslmode != SSLMODE_DISABLE && s->client_tls_compact != 0 &&
+           s->client_tls_kernel != 0;
+}
+
 static bool setup_client(const struct settings *s, struct tls_maker *m, struct tls_context **out,
                          struct buf *error)
 {
@@ -113,6 +121,7 @@ static bool setup_client(const struct settings *s, struct tls_maker *m, struct t
     struct tls_options o = {
         .side = TLS_SERVER,
         .is_compact = s->client_tls_compact != 0,
+        .is_in_kernel = wants_kernel(s) && tls_kernel_is_there(),
         .verify = s->client_tls_sslmode >= SSLMODE_VERIFY_CA ? TLS_VERIFY_CA : TLS_VERIFY_OPTIONAL,
         .ca_file = s->client_tls_ca_file,
         .cert_file = s->client_tls_cert_file,
@@ -138,6 +147,11 @@ static bool setup_client(const struct settings *s, struct tls_maker *m, struct t
     *out = tls_maker_get(m, &o, text, sizeof(text));
     if (*out == NULL)
         buf_printf(error, "client_tls: %s", text);
+    else if (o.is_in_kernel)
+        log_info("client_tls_kernel: the kernel has TLS, for what clients are sent");
+    else if (wants_kernel(s))
+        log_warning("client_tls_kernel: the kernel has no TLS (is its module tls loaded?): pgsluice encrypts "
+                    "as ever");
     return *out != NULL;
 }
 

@@ -90,6 +90,12 @@ static void raw_send_end(struct stream *s)
     (void)s;
 }
 
+bool stream_raw_shutdown(struct stream *s)
+{
+    shutdown(s->fd, SHUT_WR);
+    return true;
+}
+
 static void raw_close(struct stream *s)
 {
     (void)s;
@@ -100,6 +106,7 @@ const struct transport stream_raw_transport = {
     .sendv = stream_send_raw,
     .has_unread = raw_has_unread,
     .send_end = raw_send_end,
+    .shutdown = stream_raw_shutdown,
     .close = raw_close,
 };
 
@@ -193,8 +200,11 @@ static void write_cb(evutil_socket_t fd, short what, void *arg)
     struct stream *s = o->stream;
     (void)what;
     loop_enter(s->loop);
-    struct iovec iov = {o->data + o->offset, o->len - o->offset};
-    int64_t n = socket_sendv(fd, &iov, 1);
+    int64_t n = 0;
+    if (o->offset < o->len) {
+        struct iovec iov = {o->data + o->offset, o->len - o->offset};
+        n = socket_sendv(fd, &iov, 1);
+    }
     if (n == STREAM_AGAIN)
         return;
     if (n < 0) {
@@ -206,10 +216,9 @@ static void write_cb(evutil_socket_t fd, short what, void *arg)
     o->offset += (uint32_t)n;
     if (o->offset < o->len)
         return; /* a short write: the socket is full again */
-    bool wants_shutdown = o->shutdown_when_drained;
+    if (o->shutdown_when_drained && !s->transport->shutdown(s))
+        return; /* there is an end to be sent, and no room for it */
     output_free(s);
-    if (wants_shutdown)
-        shutdown(s->fd, SHUT_WR);
     s->ops->on_drain(s);
 }
 
@@ -380,8 +389,7 @@ void stream_shutdown_write(struct stream *s)
     if (s->fd < 0)
         return;
     s->transport->send_end(s);
-    if (s->output != NULL)
-        s->output->shutdown_when_drained = true;
-    else
-        shutdown(s->fd, SHUT_WR);
+    if (s->output == NULL && (s->transport->shutdown(s) || output_new(s) == NULL))
+        return;
+    s->output->shutdown_when_drained = true;
 }

@@ -14,6 +14,8 @@ struct transport {
     bool (*has_unread)(const struct stream *s);
     /* Sends what marks the end, if anything, before the sending side is shut down. */
     void (*send_end)(struct stream *s);
+    /* Shuts the sending side down: all that was sent has gone to the kernel. False: not yet, it is full. */
+    bool (*shutdown)(struct stream *s);
     /* Frees what it holds in s->tls. The descriptor is still open. */
     void (*close)(struct stream *s);
 };
@@ -30,6 +32,9 @@ struct stream_output {
 };
 
 extern const struct transport stream_raw_transport;
+
+/* The shutdown of transports that have sent their end before. */
+bool stream_raw_shutdown(struct stream *s);
 
 /* NULL is fine. */
 void tls_buffers_free(struct tls_buffers *b);

@@ -369,6 +369,7 @@ static const struct transport tls_transport = {
     .sendv = tls_sendv,
     .has_unread = tls_has_unread,
     .send_end = tls_send_end,
+    .shutdown = stream_raw_shutdown,
     .close = tls_close,
 };
 
@@ -549,6 +550,7 @@ bool stream_tls_accept(struct stream *s, const struct tls_context *ctx, const vo
         memcpy(kept, data, len_bytes);
     s->tls->kept = kept;
     s->tls->kept_len = len_bytes;
+    s->tls->wants_kernel = ctx->is_in_kernel;
     SSL_set_accept_state(ssl);
     return true;
 }
@@ -648,7 +650,8 @@ void stream_tls_describe(const struct stream *s, char *out, size_t size)
         return;
     out[0] = '\0';
     if (s->tls != NULL && s->tls->compact != NULL)
-        snprintf(out, size, "TLSv1.3/%s", tls13_cipher_name(s->tls));
+        snprintf(out, size, "TLSv1.3/%s%s", tls13_cipher_name(s->tls),
+                 s->tls->compact->is_in_kernel ? "/kernel" : "");
     else if (s->tls != NULL && !SSL_in_init(s->tls->ssl))
         snprintf(out, size, "%s/%s", SSL_get_version(s->tls->ssl), SSL_get_cipher_name(s->tls->ssl));
 }

@@ -11,10 +11,15 @@
  * Records are opened where they were received and made where they are sent from, in the loop's buffers; a
  * part of one that has come is kept with the stream.
  *
+ * Where it is asked for, and there, the kernel makes the records that we send (is_in_kernel): data goes to
+ * the socket as it is, and so does pending output. What comes is opened here as ever. Keys that are in the
+ * kernel are not changed: a peer that wants new ones is closed, with an alert.
+ *
  * Threads: the stream's owner.
  * Not here: keys and ciphers (tls13.c), handshakes and TLS 1.2 (stream_tls.c).
  */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +27,7 @@
 
 #include "base/secret.h"
 #include "base/str.h"
+#include "ktls_int.h"
 #include "stream_tls_int.h"
 
 enum {
@@ -147,6 +153,8 @@ static bool send_alert(struct stream *s, struct tls_buffers *b, int level, int w
     const uint8_t alert[2] = {(uint8_t)level, (uint8_t)what};
 
     s->tls->compact->has_sent_end = true;
+    if (s->tls->compact->is_in_kernel) /* ahead of pending output, for which there is no use then */
+        return ktls_send(s->fd, TLS13_ALERT, alert, sizeof(alert));
     return put_small(s, b, TLS13_ALERT, alert, sizeof(alert)) && tls_flush(s, b);
 }
 
@@ -195,6 +203,9 @@ static int take_message(struct stream *s, struct tls_buffers *b, const uint8_t *
     tls13_ciphers_forget(&b->ciphers, &c->in, NULL);
     if (!tls13_keys_update(&c->in, c->suite))
         return fail(s, b, ALERT_INTERNAL_ERROR, "key update failed");
+    if (c->is_in_kernel && data[4] == 1)
+        return fail(s, b, ALERT_INTERNAL_ERROR,
+                    "the peer wants new keys, which the kernel's TLS cannot make");
     /* one answer will do for all that have come (RFC 8446, 4.6.3), and it must not go out behind an alert */
     c->owes_update = c->owes_update || data[4] == 1;
     return STREAM_AGAIN;
@@ -432,8 +443,72 @@ static const struct transport tls13_transport = {
     .sendv = tls13_sendv,
     .has_unread = tls13_has_unread,
     .send_end = tls13_send_end,
+    .shutdown = stream_raw_shutdown,
     .close = tls13_close,
 };
+
+/* ---- with the kernel's records ---- */
+
+static bool kernel_sendv(struct stream *s, const struct iovec *iov, int n)
+{
+    if (unlikely(s->tls->compact->has_sent_end)) {
+        tls_note_error("TLS connection closed");
+        errno = EPIPE;
+        return false;
+    }
+    if (likely(stream_send_raw(s, iov, n)))
+        return true;
+    tls_note_error(strerror(errno));
+    return false;
+}
+
+/* The end goes behind the last byte, so that pending output comes first. */
+static void kernel_send_end(struct stream *s)
+{
+    (void)s;
+}
+
+/* The socket stays open: of records that the kernel has made, some may still wait for room behind those that
+ * TCP has, and a FIN would overtake them. */
+static bool kernel_shutdown(struct stream *s)
+{
+    static const uint8_t alert[2] = {ALERT_WARNING, ALERT_CLOSE_NOTIFY};
+    struct tls13 *c = s->tls->compact;
+
+    if (!c->has_sent_end)
+        c->has_sent_end = ktls_send(s->fd, TLS13_ALERT, alert, sizeof(alert)) || errno != EAGAIN;
+    return c->has_sent_end;
+}
+
+static void kernel_close(struct stream *s)
+{
+    if (s->output == NULL)
+        (void)kernel_shutdown(s);
+    stream_tls_give_up(s);
+}
+
+static const struct transport kernel_transport = {
+    .recv = tls13_recv,
+    .sendv = kernel_sendv,
+    .has_unread = tls13_has_unread,
+    .send_end = kernel_send_end,
+    .shutdown = kernel_shutdown,
+    .close = kernel_close,
+};
+
+/* Our keys go into the kernel, if all that was made with them so far is there already. */
+static void kernel_take_over(struct stream *s)
+{
+    struct tls13 *c = s->tls->compact;
+
+    if (s->output != NULL || !ktls_begin(s->fd, c->suite, &c->out))
+        return;
+    secret_wipe(&c->out, sizeof(c->out));
+    c->is_in_kernel = true;
+    s->transport = &kernel_transport;
+}
+
+/* ---- from a handshake ---- */
 
 void tls_secrets_free(struct stream_tls *t)
 {
@@ -445,19 +520,26 @@ void tls_secrets_free(struct stream_tls *t)
 
 void tls_result_free(struct stream_tls *t)
 {
-    if (t->result != NULL)
+    if (t->result != NULL) {
         X509_free(t->result->verified);
+        X509_free(t->result->own);
+    }
     free(t->result);
     t->result = NULL;
 }
 
+/* 0: they are not all digits, or too many. */
 static uint32_t hex_decode(const char *text, uint8_t *out, uint32_t max_bytes)
 {
     uint32_t n = 0;
-    unsigned byte;
 
-    for (; n < max_bytes && sscanf(text + 2 * (size_t)n, "%2x", &byte) == 1; n++)
-        out[n] = (uint8_t)byte;
+    for (; n < max_bytes && text[2 * (size_t)n] != '\0'; n++) {
+        const int high = OPENSSL_hexchar2int((uint8_t)text[2 * (size_t)n]);
+        const int low = OPENSSL_hexchar2int((uint8_t)text[2 * (size_t)n + 1]);
+        if (high < 0 || low < 0)
+            return 0;
+        out[n] = (uint8_t)(high << 4 | low);
+    }
     return text[2 * (size_t)n] == '\0' ? n : 0;
 }
 
@@ -486,7 +568,9 @@ static struct tls_handshake *result_new(const struct stream *s, SSL *ssl)
 
     if (r == NULL)
         return NULL;
-    r->end_point_len = stream_tls_end_point(s, r->end_point);
+    r->own = SSL_get_certificate(ssl);
+    if (r->own != NULL)
+        X509_up_ref(r->own);
     r->is_resumed = stream_tls_is_resumed(s);
     r->has_alpn = stream_tls_has_alpn(s);
     if ((SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) != 0 && SSL_get_verify_result(ssl) == X509_V_OK)
@@ -507,6 +591,8 @@ bool tls13_begin(struct stream *s, const struct tls13_suite *suite, const struct
     if (tls13_keys_set(&c->in, suite, x->of_client) && tls13_keys_set(&c->out, suite, x->of_server)) {
         s->tls->compact = c;
         s->transport = &tls13_transport;
+        if (s->tls->wants_kernel)
+            kernel_take_over(s);
         return true;
     }
     secret_wipe(c, sizeof(*c));

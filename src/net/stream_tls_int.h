@@ -33,6 +33,7 @@ struct stream_tls {
     uint32_t kept_at, kept_len;
     uint8_t *kept;               /* received, and not taken yet: kept_len bytes from kept_at on; NULL: none */
     uint8_t end;                 /* enum tls_end: found behind bytes that were read first */
+    bool wants_kernel;           /* the kernel is to encrypt what compact sends, if it can */
     struct tls_client *client;   /* NULL: we are the server */
     struct tls13 *compact;       /* stream_tls13.c; NULL: OpenSSL does it */
     struct tls_secrets *secrets; /* of a handshake that may become compact; wiped behind it */
@@ -49,6 +50,7 @@ struct tls13 {
     uint8_t n_without_data; /* records in a row */
     bool owes_update;       /* the peer has asked us to change our keys */
     bool has_sent_end;
+    bool is_in_kernel; /* out is: what we send is encrypted there */
 };
 
 /* The traffic secrets that OpenSSL tells, of each direction. */
@@ -58,9 +60,8 @@ struct tls_secrets {
 };
 
 struct tls_handshake {
-    uint8_t end_point[STREAM_END_POINT_MAX_BYTES];
-    uint32_t end_point_len;
     bool is_resumed, has_alpn;
+    X509 *own;      /* the certificate that the peer was shown; a reference */
     X509 *verified; /* the peer's certificate, if it has been checked against our CA; a reference */
 };
 

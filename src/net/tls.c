@@ -111,7 +111,7 @@ static void digest_all(const struct tls_options *o, const struct contents *c, ui
     struct buf all;
 
     buf_init(&all, 0);
-    buf_printf(&all, "%d %d %d %d\n", o->side, o->verify, o->needs_alpn, o->is_compact);
+    buf_printf(&all, "%d %d %d %d %d\n", o->side, o->verify, o->needs_alpn, o->is_compact, o->is_in_kernel);
     for (size_t i = 0; i < ARRAY_SIZE(words); i++)
         buf_printf(&all, "%s\n", words[i] != NULL ? words[i] : "");
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
@@ -400,6 +400,7 @@ static struct tls_context *context_new(const struct tls_maker *m, const struct t
     ERR_clear_error();
     atomic_init(&c->refs, 1);
     c->verify = o->verify;
+    c->is_in_kernel = o->is_in_kernel;
     c->sessions = o->side == TLS_CLIENT ? tls_sessions_new() : NULL;
     c->ctx = SSL_CTX_new(o->side == TLS_SERVER ? TLS_server_method() : TLS_client_method());
     if (c->ctx == NULL)

@@ -14,7 +14,6 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/ssl.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -31,23 +30,45 @@ struct tls13_suite {
     const char *name;
     const char *cipher_name;
     uint32_t key_bytes, secret_bytes;
-    const EVP_MD *(*hash)(void);
+    const char *hash_name;
 };
 
 static const struct tls13_suite suites[] = {
-    {TLS1_3_CK_AES_128_GCM_SHA256, "TLS_AES_128_GCM_SHA256", "AES-128-GCM", 16, 32, EVP_sha256},
-    {TLS1_3_CK_AES_256_GCM_SHA384, "TLS_AES_256_GCM_SHA384", "AES-256-GCM", 32, 48, EVP_sha384},
+    {TLS1_3_CK_AES_128_GCM_SHA256, "TLS_AES_128_GCM_SHA256", "AES-128-GCM", 16, 32, "SHA256"},
+    {TLS1_3_CK_AES_256_GCM_SHA384, "TLS_AES_256_GCM_SHA384", "AES-256-GCM", 32, 48, "SHA384"},
     {TLS1_3_CK_CHACHA20_POLY1305_SHA256, "TLS_CHACHA20_POLY1305_SHA256", "ChaCha20-Poly1305", 32, 32,
-     EVP_sha256},
+     "SHA256"},
 };
 
 /* Fetched once; for the life of the process. */
 static EVP_CIPHER *ciphers[ARRAY_SIZE(suites)];
+static EVP_MAC_CTX
+    *macs[ARRAY_SIZE(suites)]; /* HMAC, to be copied: to find it anew takes longer than it does */
 
-static void ciphers_fetch(void)
+static EVP_MAC_CTX *mac_new(EVP_MAC *hmac, const char *hash_name)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(suites); i++)
+    OSSL_PARAM hash[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)hash_name, 0),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_MAC_CTX *mac = hmac != NULL ? EVP_MAC_CTX_new(hmac) : NULL;
+
+    if (mac != NULL && EVP_MAC_CTX_set_params(mac, hash) != 1) {
+        EVP_MAC_CTX_free(mac);
+        mac = NULL;
+    }
+    return mac;
+}
+
+static void algorithms_fetch(void)
+{
+    EVP_MAC *hmac = EVP_MAC_fetch(NULL, OSSL_MAC_NAME_HMAC, NULL);
+
+    for (size_t i = 0; i < ARRAY_SIZE(suites); i++) {
         ciphers[i] = EVP_CIPHER_fetch(NULL, suites[i].cipher_name, NULL);
+        macs[i] = mac_new(hmac, suites[i].hash_name);
+    }
+    EVP_MAC_free(hmac);
     ERR_clear_error();
 }
 
@@ -60,12 +81,17 @@ const struct tls13_suite *tls13_suite_find(uint32_t id)
 {
     static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
 
-    if (CRYPTO_THREAD_run_once(&once, ciphers_fetch) != 1)
+    if (CRYPTO_THREAD_run_once(&once, algorithms_fetch) != 1)
         return NULL;
     for (size_t i = 0; i < ARRAY_SIZE(suites); i++)
-        if (suites[i].id == id && ciphers[i] != NULL)
+        if (suites[i].id == id && ciphers[i] != NULL && macs[i] != NULL)
             return &suites[i];
     return NULL;
+}
+
+uint32_t tls13_suite_id(const struct tls13_suite *suite)
+{
+    return suite->id;
 }
 
 const char *tls13_suite_name(const struct tls13_suite *suite)
@@ -84,6 +110,7 @@ uint32_t tls13_suite_secret_bytes(const struct tls13_suite *suite)
 static bool expand(const struct tls13_suite *suite, const uint8_t *secret, const char *label, uint8_t *out,
                    uint32_t len_bytes)
 {
+    EVP_MAC_CTX *mac = EVP_MAC_CTX_dup(macs[suite - suites]);
     uint8_t info[64], block[EVP_MAX_MD_SIZE];
     int n = snprintf((char *)info + 3, sizeof(info) - 5, "tls13 %s", label);
 
@@ -92,7 +119,10 @@ static bool expand(const struct tls13_suite *suite, const uint8_t *secret, const
     info[2] = (uint8_t)n;
     info[3 + n] = 0; /* no context */
     info[4 + n] = 1; /* the first block */
-    bool ok = HMAC(suite->hash(), secret, (int)suite->secret_bytes, info, (size_t)n + 5, block, NULL) != NULL;
+    bool ok = mac != NULL && EVP_MAC_init(mac, secret, suite->secret_bytes, NULL) == 1 &&
+              EVP_MAC_update(mac, info, (size_t)n + 5) == 1 &&
+              EVP_MAC_final(mac, block, NULL, sizeof(block)) == 1;
+    EVP_MAC_CTX_free(mac); /* wipes */
     if (ok)
         memcpy(out, block, len_bytes);
     secret_wipe(block, sizeof(block));

@@ -41,6 +41,7 @@ struct tls13_ciphers {
 
 /* By OpenSSL's number of a cipher suite; NULL: none that we know. */
 const struct tls13_suite *tls13_suite_find(uint32_t id);
+uint32_t tls13_suite_id(const struct tls13_suite *suite);
 const char *tls13_suite_name(const struct tls13_suite *suite);
 /* Bytes of a secret. */
 uint32_t tls13_suite_secret_bytes(const struct tls13_suite *suite);

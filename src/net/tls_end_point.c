@@ -46,9 +46,7 @@ uint32_t stream_tls_end_point(const struct stream *s, uint8_t *out)
     SSL *ssl = s->tls != NULL ? s->tls->ssl : NULL;
 
     if (result != NULL)
-        memcpy(out, result->end_point, result->end_point_len);
-    if (result != NULL)
-        return result->end_point_len;
+        return tls_end_point(result->own, out);
     if (ssl == NULL || SSL_in_init(ssl))
         return 0;
     if (SSL_is_server(ssl))

@@ -17,6 +17,7 @@ struct tls_context {
     _Atomic int refs;
     SSL_CTX *ctx; /* each SSL holds a reference of its own to it */
     enum tls_verify verify;
+    bool is_in_kernel;
     uint8_t digest[SHA256_DIGEST_LENGTH];    /* of the options and of what was in the files */
     uint8_t ca_digest[SHA256_DIGEST_LENGTH]; /* of what was in the CA file */
     X509_STORE *authorities;                 /* shared among contexts with the same CA file; NULL: none */

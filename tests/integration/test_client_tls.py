@@ -1,4 +1,5 @@
 """TLS with clients: who gets in how, with which settings and certificates; and what becomes of who does not."""
+import errno
 import re
 import socket
 import ssl
@@ -303,10 +304,61 @@ def test_records_of_tls13(make_tls, suite, compact):
     pooler.wait_log("closing because: client close request")
 
 
+def kernel_has_tls():
+    with socket.socket() as probe:
+        try:
+            probe.setsockopt(socket.IPPROTO_TCP, 31, b"tls\0")  # TCP_ULP
+        except OSError as error:
+            return error.errno == errno.ENOTCONN
+    return True
+
+
+def kernel_tls_senders():
+    """How many sockets have ever been given keys for sending."""
+    with open("/proc/net/tls_stat") as f:
+        return int(dict(line.split() for line in f)["TlsTxSw"])
+
+
 @pytest.mark.sanitizer
-def test_slow_reader(make_tls):
+@pytest.mark.parametrize("suite", ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"])
+def test_records_of_the_kernel(make_tls, suite):
+    """Where the kernel has TLS it encrypts what clients are sent; elsewhere the log says so, and nothing else is different."""
+    has_it = kernel_has_tls()
+    before = kernel_tls_senders() if has_it else 0
+    pooler = make_tls(settings={"client_tls13_ciphers": suite, "client_tls_kernel": 1})
+    assert pooler.wait_log("client_tls_kernel: the kernel has " + ("TLS" if has_it else "no TLS"))
+    with pooler.connect(sslmode="require") as conn:
+        rows = conn.execute("SELECT repeat('x', 10000) FROM generate_series(1, 500)").fetchall()
+        assert len(rows) == 500 and all(len(row[0]) == 10000 for row in rows)
+        assert conn.execute("SELECT length(%s)", ("y" * 1_000_000,)).fetchone()[0] == 1_000_000
+        assert [row["tls"] for row in pooler.clients()] == [f"TLSv1.3/{suite}" + ("/kernel" if has_it else "")]
+        assert not has_it or kernel_tls_senders() > before
+    pooler.wait_log("closing because: client close request")
+
+
+def test_kernel_only_where_it_is_asked_for(make_tls):
+    """By RELOAD, for who comes then; and not where OpenSSL makes the records."""
+    pooler = make_tls(settings={"client_tls_compact": 0, "client_tls_kernel": 1})
+    with pooler.connect(sslmode="require") as first:
+        first.execute("SELECT 1")
+        assert "client_tls_kernel" not in pooler.log()
+        pooler.settings["client_tls_compact"] = 1
+        pooler.reload()
+        pooler.wait_log("client_tls_kernel: the kernel has")
+        with pooler.connect(sslmode="require") as second:
+            second.execute("SELECT 1"), first.execute("SELECT 1")
+            tls = [row["tls"] for row in pooler.clients()]
+    assert sorted("/kernel" in text for text in tls) == [False, kernel_has_tls()]
+
+
+KERNEL = pytest.mark.parametrize("kernel", [0, 1])
+
+
+@pytest.mark.sanitizer
+@KERNEL
+def test_slow_reader(make_tls, kernel):
     """A client that reads nothing for a while: its result waits in the server, not here, and comes whole."""
-    pooler = make_tls(settings={"tcp_socket_buffer": 16384})
+    pooler = make_tls(settings={"tcp_socket_buffer": 16384, "client_tls_kernel": kernel})
     with pooler.raw(receive_buffer=8192) as client:
         client.start_tls()
         client.login("app", "app")
@@ -316,8 +368,9 @@ def test_slow_reader(make_tls):
         assert rows == 20000
 
 
-def test_half_close_and_goodbye(make_tls):
-    pooler = make_tls()
+@KERNEL
+def test_half_close_and_goodbye(make_tls, kernel):
+    pooler = make_tls(settings={"client_tls_kernel": kernel})
     with pooler.raw() as client:
         client.start_tls()
         client.login("app", "app")
@@ -330,9 +383,10 @@ def test_half_close_and_goodbye(make_tls):
     pooler.wait_log("closing because: client unexpected eof")
 
 
-def test_errors_arrive_inside_tls(make_tls):
+@KERNEL
+def test_errors_arrive_inside_tls(make_tls, kernel):
     """What a client is told last reaches it, encrypted, before the end."""
-    pooler = make_tls()
+    pooler = make_tls(settings={"client_tls_kernel": kernel})
     with pooler.raw() as client:
         client.start_tls()
         with pytest.raises(ServerError, match="no such database"):
