@@ -5,6 +5,7 @@
  * with one compression and three finalisation rounds. Threads: any.
  */
 #include <pthread.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "base/rand.h"
@@ -42,6 +43,12 @@ static inline void sip_word(uint64_t v[4], uint64_t word)
 static inline uint64_t load_le(const unsigned char *p, size_t n)
 {
     uint64_t word = 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (n == sizeof(word)) {
+        memcpy(&word, p, sizeof(word));
+        return word;
+    }
+#endif
     for (size_t i = 0; i < n; i++)
         word |= (uint64_t)p[i] << (8 * i);
     return word;
