@@ -8,7 +8,8 @@
  *
  *   pin_request()  before a statement goes that may leave something behind. The ledger counts (pool/pins.h);
  *                  beyond its bound the statement is to be refused. A temporary object that is made in a
- *                  transaction counts from its end on, if it is still there: mostly it is not;
+ *                  transaction counts from its end on, if it is still there: mostly it is not. So does what
+ *                  code in a DO may leave;
  *   pin_doubt()    something may have gone, or may not have come at all;
  *   pin_ask()      at the end of a transaction in which there was either, the server is asked what there is;
  *   pin_gone()     that is not there any more. With the last of it the client is an ordinary one again.
@@ -28,12 +29,12 @@
 
 /* Bits. */
 enum pin_reason {
-    PIN_LOCK = 1, /* advisory locks of the session */
-    PIN_TEMP = 2, /* temporary tables, and other objects in pg_temp */
-    PIN_HOLD = 4, /* cursors WITH HOLD */
-    PIN_LOAD = 8, /* LOAD: until the client goes, and its server then goes too */
-    PIN_SETTINGS =
-        16 /* settings that it has changed (session_state = pin): tracking.c says when they are gone */
+    PIN_LOCK = 1,      /* advisory locks of the session */
+    PIN_TEMP = 2,      /* temporary tables, and other objects in pg_temp */
+    PIN_HOLD = 4,      /* cursors WITH HOLD */
+    PIN_LOAD = 8,      /* LOAD: until the client goes, and its server then goes too */
+    PIN_SETTINGS = 16, /* settings that it has changed (session_state = pin); tracking.c says when they go */
+    PIN_ASKED = PIN_LOCK | PIN_TEMP | PIN_HOLD, /* what a server can be asked about */
 };
 #define PIN_REASONS      5
 #define PIN_REASON_BYTES 96 /* room for the names of all */
@@ -53,10 +54,15 @@ struct pin {
 
 enum pin_outcome { PIN_GRANTED, PIN_REFUSED, PIN_NO_MEMORY };
 
-/* c has a server, to which text is about to be sent. in_transaction: one is open, or will be when it runs.
- * Nothing is to be done for a client in session mode: granted. */
-enum pin_outcome pin_request(struct client *c, unsigned reasons, bool in_transaction, const char *text,
+/* c has a server, to which text is about to be sent. may_end: at the end of the transaction there may well be
+ * nothing, so it counts from then on. Nothing is to be done for a client in session mode: granted. */
+enum pin_outcome pin_request(struct client *c, unsigned reasons, bool may_end, const char *text,
                              uint32_t len_bytes) must_check;
+/* It keeps its server beyond the transaction, as far as is known. */
+static inline bool pin_is_counted(const struct client *c)
+{
+    return c->pin != NULL && c->pin->is_counted;
+}
 static inline void pin_doubt(struct client *c)
 {
     if (c->pin != NULL)

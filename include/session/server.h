@@ -38,6 +38,13 @@ enum server_step {
     STEP_LOOKUP,   /* auth_query; it has no client, and its stream is lookup.c's */
 };
 
+/* Its client's settings, SET ahead of the first request: ahead.c. */
+enum server_ahead {
+    AHEAD_NONE,
+    AHEAD_OPEN, /* not answered; the request goes behind them */
+    AHEAD_FULL, /* not answered; all of the request has gone */
+};
+
 struct server {
     struct mail mail; /* ADOPT, YIELD or CLOSE_SERVER: one at a time, as the slot's state says */
     struct deferred deferred;
@@ -58,6 +65,7 @@ struct server {
     struct notifier *notifier;     /* whose its notifications are: notifiers.c; NULL: not known */
     struct dial dial;              /* while CONNECTING */
     struct buf partial;            /* head of a message that has not arrived whole */
+    struct buf ahead;              /* our Query that goes with the next that is forwarded */
     uint64_t id;                   /* for the log */
     uint32_t remain_bytes;         /* of the message that is being passed on (or dropped) */
     uint64_t unnamed_of; /* id of the client whose unnamed statement this is; 0: nobody's, or none */
@@ -90,6 +98,7 @@ struct server {
     bool pins_known;             /* the answer to the question has come: */
     uint8_t pins_found;          /* enum pin_reason */
     uint8_t left;                /* what its last client has left behind: enum pin_reason */
+    uint8_t ahead_state;         /* enum server_ahead */
     bool refuses;                /* a statement of its client's was replaced by one that fails: pin_watch.c */
     bool may_be_hit;             /* a cancel request may hit it yet: not for another client */
     struct cancel *cancel;       /* the cancel request under way against it, or queued; NULL: none */

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/handle.h"
 #include "base/mem.h"
 #include "session/cancel_key.h"
@@ -78,6 +79,15 @@ struct pulse {
     _Atomic int64_t asked_us; /* since when it is: the worker's until it makes this 0 */
 };
 
+/* What the last login came to, as the next one is mostly like it. References; NULL: none yet. */
+struct last_login {
+    struct params *welcome; /* the pool's, */
+    struct params *all;     /* with the client's own settings over it: */
+    struct params *mine;    /* what the client keeps of that */
+    struct params *told;    /* what it was told, */
+    struct buf status;      /* as ParameterStatus messages */
+};
+
 struct shard {
     /* constant */
     struct loop loop;
@@ -115,6 +125,7 @@ struct shard {
     struct list cancels_queued; /* ... and those that wait for a place, oldest first */
     int n_cancel_clients;       /* clients in CLIENT_CANCEL */
     struct handshakes handshakes;
+    struct last_login last_login;
     struct listen_set *listen_sets;       /* channels that its clients listen to: channels.c */
     struct list listen_waiting;           /* struct listening: their LISTEN waits for a channel */
     struct list listen_doomed;            /* ... that are to be closed */

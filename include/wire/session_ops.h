@@ -23,6 +23,7 @@ struct session_op {
     bool is_chain;
     bool is_call;    /* of set_config(): performed when there is a row ("SELECT 0": it was not) */
     bool is_certain; /* of a call: see struct sql_session_act */
+    bool is_hidden;  /* a call of which nothing is known, nor whether it is one */
     char *name;      /* "" when there is none */
     char *value;     /* SET: what it becomes; NULL: it is not known */
     uint32_t

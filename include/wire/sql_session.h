@@ -20,9 +20,12 @@
  * (CommandComplete with the tag in enum sql_session_kind; an error: the statement has done nothing, and the
  * rest of a Query with several is not run). A text that PostgreSQL refuses may come out as any acts.
  *
- * Not seen: what functions, procedures, DO blocks, triggers and rules do (DO and CALL are
- * SQL_SESSION_UNKNOWN, as a reminder); EXECUTE of a prepared statement whose text has calls; names written as
- * U&"..."; what stands in a text behind SQL_LOOK_MAX_BYTES.
+ * Code in a DO, and functions whose names are written as U&"...", give acts that are hidden: what it may do,
+ * as far as that can be told by words in it.
+ *
+ * Not seen: what functions, procedures, triggers and rules do (CALL, and DO too, is SQL_SESSION_UNKNOWN, as a
+ * reminder), nor what a DO does by names that it puts together; what an EXECUTE runs, whose text is another
+ * one (pin_watch_execute()); other names written as U&"...".
  *
  * The text must be in an encoding that has no ASCII bytes inside of its characters (sql_encoding_is_safe()).
  *
@@ -55,6 +58,12 @@ enum {
 /* Of more than SQL_LOOK_MAX_BYTES only so many are looked at, but for SQL_LOOK_COMMAND, which is about the
  * whole. A NUL may end the text, and be counted in len_bytes. */
 unsigned sql_look(const char *text, uint32_t len_bytes) must_check;
+
+/*
+ * May its first statement be one that PostgreSQL performs in a failed transaction: COMMIT, END, ROLLBACK,
+ * ABORT, PREPARE TRANSACTION? True, too, where the text does not begin with a word.
+ */
+bool sql_may_end_transaction(const char *text, uint32_t len_bytes) must_check;
 
 /*
  * Is it certain that the text leaves nothing in its session, whatever the database contains? Transactions,
@@ -104,7 +113,7 @@ enum sql_session_kind {
     SQL_SESSION_DISCARD_SEQUENCES,
     SQL_SESSION_DISCARD_TEMP,
 
-    SQL_SESSION_UNKNOWN, /* DO, CALL: any of it, perhaps */
+    SQL_SESSION_UNKNOWN, /* DO, CALL: any of it, perhaps; what is known about it are hidden acts behind it */
 };
 
 /* An argument of a call. */
@@ -131,6 +140,9 @@ struct sql_session_act {
     /* of a call: it is an item of the outermost select list, so performed for each row of the answer; else it
      * may be performed or not */
     bool is_certain;
+    /* it may be this one or none; of these kinds: LOCK, UNLOCK (_ALL, too), TEMP, HOLD, SET_CONFIG (SET and
+     * RESET, too; args are not known), LOAD */
+    bool is_hidden;
     struct sql_operand args[3]; /* SET_CONFIG */
     const char *constant;       /* SET: the value where no text says it; see sql_session_value() */
     uint32_t value_start;       /* SET: the values in the text */
@@ -146,6 +158,7 @@ struct sql_session_reader {
     struct sql_token before; /* the last one that was not a blank */
     struct sql_token t;      /* the next one */
     uint32_t depth;          /* parentheses */
+    uint8_t hidden;          /* acts that are hidden and still to be given (sql_body_int.h) */
     uint8_t at;              /* where it goes on */
     bool is_utf8;
     bool is_select; /* it begins with SELECT, and the select list has not ended */

@@ -158,13 +158,19 @@ static bool start_dial(struct cancel *x)
     return dial_start(&x->dial, &x->shard->loop, &o, cancel_dialled, x);
 }
 
+/* While settings go ahead of what is to be canceled, it would be them that it hits. */
+static bool is_too_early(const struct cancel *x)
+{
+    return x->server != NULL && x->server->ahead_state != AHEAD_NONE;
+}
+
 /* Under way, or in the queue. */
 static void begin(struct cancel *x)
 {
     struct shard *sh = x->shard;
 
     shard_arm_tick(sh);
-    if (!reserve_place(x)) {
+    if (is_too_early(x) || !reserve_place(x)) {
         if (!list_is_linked(&x->node))
             list_push_back(&sh->cancels_queued, &x->node);
         return;
@@ -175,6 +181,12 @@ static void begin(struct cancel *x)
     x->stage = CANCEL_DIAL;
     if (!start_dial(x))
         cancel_end(x, CLOSE_CANCEL_FAILED);
+}
+
+void cancel_goes_on(struct server *s)
+{
+    if (s->cancel->stage == CANCEL_QUEUED)
+        begin(s->cancel);
 }
 
 static void begin_queued(struct shard *sh)

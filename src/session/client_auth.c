@@ -306,6 +306,9 @@ static void sasl_begin(struct client *c, const uint8_t *body, uint32_t len_bytes
 
 void client_auth_message(struct client *c, uint8_t *body, uint32_t len_bytes)
 {
+    /* its login may have begun before the block, and with it those of many others */
+    if (client_is_blocked(c))
+        return;
     switch (c->login->stage) {
     case LOGIN_PASSWORD: check_password(c, body, len_bytes); return;
     case LOGIN_SASL_INIT: sasl_begin(c, body, len_bytes); return;

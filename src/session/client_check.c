@@ -86,6 +86,15 @@ static void let_in(struct client *c, const struct password_check *check)
         client_login_authenticated(c);
 }
 
+static void take_outcome(struct client *c, const struct password_check *check)
+{
+    switch (check->outcome) {
+    case CHECK_RIGHT: let_in(c, check); return;
+    case CHECK_WRONG: client_password_wrong(c, check->why); return;
+    case CHECK_FAILED: could_not_check(c, check); return;
+    }
+}
+
 void client_check_on_mail(struct shard *sh, struct mail *m)
 {
     struct password_check *check = container_of(m, struct password_check, mail);
@@ -93,11 +102,8 @@ void client_check_on_mail(struct shard *sh, struct mail *m)
 
     if (c != NULL && c->login != NULL && c->login->check == check) {
         c->login->check = NULL;
-        switch (check->outcome) {
-        case CHECK_RIGHT: let_in(c, check); break;
-        case CHECK_WRONG: client_password_wrong(c, check->why); break;
-        case CHECK_FAILED: could_not_check(c, check); break;
-        }
+        if (!client_is_blocked(c)) /* by others that were asked about meanwhile */
+            take_outcome(c, check);
         client_login_go_on(c);
     }
     check_free(check);

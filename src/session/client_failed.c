@@ -4,7 +4,8 @@
  * From the second failure of an address and user on the answer is held back for auth_failure_delay; at
  * auth_failure_limit they are blocked, and an address altogether that has failed so with many users. A
  * blocked client gets the answer to a wrong password without having been asked for one, and costs neither a
- * look-up nor a line in the log: only the block itself is said, once.
+ * look-up nor a line in the log: only the block itself is said, once. Who had been asked before gets the
+ * same: nothing is made of its password, or many logins begun together would be as many guesses.
  *
  * Who is held back keeps its place among max_client_conn, so these are bounded: the oldest is answered at
  * once when there are too many.

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "listen_int.h"
 #include "pin_watch.h"
 #include "session/notifiers.h"
@@ -73,7 +74,7 @@ static bool check_header(struct client *c, uint8_t type, uint32_t len)
 }
 
 /* May the next message go to the server now, as far as others are concerned? */
-static bool must_hold(const struct client *c, const struct server *s)
+static inline bool must_hold(const struct client *c, const struct server *s)
 {
     return !c->keeps_server && tracker_may_hold(&s->tracker) &&
            atomic_load_explicit(&c->pool->waiting_hint, memory_order_relaxed) > 0;
@@ -247,7 +248,8 @@ static inline enum prepared_step take_unwatched(struct client *c, struct server 
 {
     if (unlikely(s->notifier != NULL && notifier_is_heard(s->notifier)))
         notify_look(c, s, o->data + at, len_bytes - at);
-    if (unlikely((look & SQL_LOOK_CLOSELY) != 0 || c->unnamed_text != NULL) && c->watches_state) {
+    if (unlikely((look & SQL_LOOK_CLOSELY) != 0 || c->unnamed_text != NULL || c->is_strict) &&
+        c->watches_state) {
         enum prepared_step step = pin_watch_message(c, s, o, at, len_bytes, type, len, used);
         if (unlikely(step != PREPARED_PLAIN)) {
             if (step == PREPARED_TAKEN)
@@ -341,6 +343,8 @@ static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t l
     if (!stream_is_drained(&s->stream))
         return 0;
     outgoing_init(&o, data);
+    if (unlikely(s->ahead.len > 0))
+        outgoing_put(&o, s->ahead.data, s->ahead.len);
     if (unlikely(c->remain_bytes > 0) && c->remain_bytes <= len_bytes)
         s->turn_us = c->shard->now_us; /* what it asks for begins now, however long it took to send */
     while (at < len_bytes) {
@@ -352,7 +356,7 @@ static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t l
         }
         if (len_bytes - at < WIRE_HEADER_BYTES)
             break;
-        if (must_hold(c, s)) {
+        if (likely(s->ahead_state == AHEAD_NONE) && must_hold(c, s)) {
             c->hold = HOLD_TURN;
             break;
         }
@@ -363,6 +367,12 @@ static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t l
             if (send_all(s, &o, at) && check_header(c, type, len))
                 client_close(c, CLOSE_INTERNAL, NULL);
             return len_bytes;
+        }
+        if (unlikely(s->ahead_state != AHEAD_NONE) && ahead_must_wait(c, s, data + at, len_bytes - at)) {
+            c->hold = HOLD_SETTINGS;
+            if (s->query_start_us == 0) /* what goes ahead of it is on its way: it has begun */
+                note_request(c, s, c->shard->now_us);
+            break;
         }
         enum prepared_step step = take_request(c, s, &o, at, len_bytes, type, len, look, &used);
         look = LOOK_UNKNOWN;
@@ -378,12 +388,16 @@ static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t l
             note_request(c, s, c->shard->now_us);
             is_noted = true;
         }
+        if (unlikely(s->ahead_state != AHEAD_NONE))
+            ahead_took(s, type);
         at += used;
     }
     if (unlikely(o.unnamed_at != OUTGOING_NO_UNNAMED))
         unnamed_keep(c, &o);
     if (!send_all(s, &o, at))
         return len_bytes;
+    if (unlikely(s->ahead.len > 0))
+        buf_free(&s->ahead);
     if (unlikely(s->prepared_is_watching))
         prepared_forwarded(s, data, at);
     return at;

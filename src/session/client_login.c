@@ -595,12 +595,42 @@ static struct params *overlay_settings(struct client *c, struct params *welcome)
     return set;
 }
 
+static void remember(struct params **last, struct params *now)
+{
+    params_unref(*last);
+    *last = params_ref(now);
+}
+
+void client_login_forget(struct last_login *last)
+{
+    remember(&last->welcome, NULL);
+    remember(&last->all, NULL);
+    remember(&last->mine, NULL);
+    remember(&last->told, NULL);
+    buf_free(&last->status);
+}
+
+static void put_status(struct last_login *last, struct params *all, struct buf *b)
+{
+    if (last->told != all) {
+        buf_clear(&last->status);
+        params_put_status(all, &last->status);
+        remember(&last->told, last->status.failed ? NULL : all);
+    }
+    if (likely(last->told == all)) {
+        buf_append(b, last->status.data, last->status.len);
+        return;
+    }
+    buf_free(&last->status); /* no memory, or too much */
+    params_put_status(all, b);
+}
+
 static void put_greeting(struct client *c, struct params *all, struct buf *b)
 {
     const char *notice = shard_settings(c->shard)->login_notify_message;
 
     wire_put_auth(b, 0, NULL, 0);
-    params_put_status(all, b);
+    put_status(&c->shard->last_login, all, b);
     uint8_t key[4];
     wire_set_u32(key, (uint32_t)c->cancel_key);
     if (c->long_key != NULL)
@@ -610,6 +640,18 @@ static void put_greeting(struct client *c, struct params *all, struct buf *b)
     if (notice[0] != '\0')
         wire_put_notice(b, "NOTICE", "00000", notice, NULL, NULL);
     wire_put_ready(b, 'I');
+}
+
+static struct params *kept_part(struct last_login *last, struct params *all, struct params *welcome)
+{
+    if (last->all != all || last->welcome != welcome || last->mine == NULL) {
+        struct params *mine = session_params(all, welcome);
+        remember(&last->mine, mine);
+        remember(&last->all, all);
+        remember(&last->welcome, welcome);
+        params_unref(mine);
+    }
+    return last->mine != NULL ? params_ref(last->mine) : NULL;
 }
 
 /* c->params and what the client will hear, once the pool's parameters are known. False: the client has gone.
@@ -622,7 +664,7 @@ static bool make_params(struct client *c)
     if (l->all == NULL && welcome != NULL)
         l->all = overlay_settings(c, welcome);
     if (l->all != NULL && c->params == NULL)
-        c->params = session_params(l->all, welcome);
+        c->params = kept_part(&c->shard->last_login, l->all, welcome);
     params_unref(welcome);
     if (!is_gone(c) && c->params == NULL)
         client_close(c, CLOSE_INTERNAL, NULL);

@@ -3,7 +3,8 @@
  *
  * Linking may need words of our own first: the check query for a server that has
  * been idle for long, and SETs where client and server do not agree on a
- * parameter. The client's input is kept until they have been answered (SETUP).
+ * parameter. The check is answered first (SETUP); SETs go ahead of the client's request, in the same send
+ * (ahead.c), or are answered first where it has none yet.
  *
  * Parting: the tracker says that nothing is owed. In session mode the reset query
  * runs before anyone else gets the server (RESET); a server against which a cancel
@@ -14,6 +15,7 @@
  */
 #include <string.h>
 
+#include "ahead.h"
 #include "auth_int.h"
 #include "session/notifiers.h"
 #include "session/pin.h"
@@ -50,20 +52,30 @@ static bool is_check_due(const struct server *s, int64_t now_us)
            now_us - s->idle_since_us >= set->server_check_delay_us;
 }
 
-/* Sends the SETs that make the server the client's. False: none were needed. */
-static bool send_settings(struct server *s, bool *failed)
-{
-    struct buf sql;
-    bool is_sent = false;
+enum send_settings {
+    SETTINGS_AGREE,
+    SETTINGS_SENT,
+    SETTINGS_AHEAD, /* they go with the client's request */
+    SETTINGS_FAILED,
+};
 
-    *failed = false;
+/* The SETs that make the server the client's. */
+static enum send_settings send_settings(struct server *s)
+{
+    enum send_settings result = SETTINGS_AGREE;
+    struct buf sql;
+
     buf_init(&sql, 1 << 20);
-    if (params_diff_sql(s->params, s->client->params, &sql) > 0) {
-        *failed = sql.failed || !server_send_internal(s, buf_cstr(&sql));
-        is_sent = !*failed;
-    }
+    if (params_diff_sql(s->params, s->client->params, &sql) == 0)
+        result = SETTINGS_AGREE;
+    else if (sql.failed)
+        result = SETTINGS_FAILED;
+    else if (ahead_may_begin(s))
+        result = ahead_begin(s, buf_cstr(&sql)) ? SETTINGS_AHEAD : SETTINGS_FAILED;
+    else
+        result = server_send_internal(s, buf_cstr(&sql)) ? SETTINGS_SENT : SETTINGS_FAILED;
     buf_free(&sql);
-    return is_sent;
+    return result;
 }
 
 /* ---- linking ---- */
@@ -131,19 +143,16 @@ void server_setup_finish(struct server *s)
 /* The settings come after the check; a server that agrees with its client is ready at once. */
 static void setup_settings(struct server *s)
 {
-    bool failed = false;
-
     s->step = STEP_SETTINGS;
-    if (s->params != s->client->params && send_settings(s, &failed)) {
+    switch (s->params != s->client->params ? send_settings(s) : SETTINGS_AGREE) {
+    case SETTINGS_AGREE: server_setup_finish(s); return;
+    case SETTINGS_AHEAD: client_resume(s->client); return;
+    case SETTINGS_SENT:
         if (s->state != SERVER_SETUP)
             server_set_state(s, SERVER_SETUP);
         return;
+    case SETTINGS_FAILED: server_close(s, CLOSE_WORKER_IO, NULL); return;
     }
-    if (failed) {
-        server_close(s, CLOSE_WORKER_IO, NULL);
-        return;
-    }
-    server_setup_finish(s);
 }
 
 void server_link(struct server *s, struct client *c, const struct grant *grant)
@@ -514,7 +523,8 @@ void server_after_batch(struct server *s)
         /* it may have been waiting for room, or kept back before the server turned out to need more of it */
         bool has_room = tracker_in_flight(&s->tracker) < TRACKER_MAX_REQUESTS / 2;
         if ((c->hold == HOLD_FULL && has_room) || (c->hold == HOLD_TURN && !tracker_may_hold(&s->tracker)) ||
-            (c->hold == HOLD_STATEMENT && !prepared_must_wait(s)))
+            (c->hold == HOLD_STATEMENT && !prepared_must_wait(s)) ||
+            (c->hold == HOLD_SETTINGS && s->ahead_state == AHEAD_NONE))
             client_resume(c);
         return;
     }

@@ -17,8 +17,7 @@
 #include "tracking.h"
 #include "wire/sql_fingerprint.h"
 
-#define ASKED         (PIN_LOCK | PIN_TEMP | PIN_HOLD) /* the columns of the answer, in their order */
-#define ASKED_COLUMNS 3
+#define ASKED_COLUMNS 3 /* PIN_ASKED, in the order of its bits */
 
 /* Outside of a transaction only a session's locks are there. A session that has never had a temporary object
  * needs no search for one. */
@@ -54,7 +53,7 @@ void pin_reason_text(unsigned reasons, char out[PIN_REASON_BYTES])
 const char *pin_cleaning_sql(unsigned left)
 {
 #define UNLOCK "SELECT pg_catalog.pg_advisory_unlock_all()"
-    static const char *const texts[ASKED + 1] = {
+    static const char *const texts[PIN_ASKED + 1] = {
         [PIN_LOCK] = UNLOCK,
         [PIN_TEMP] = "DISCARD TEMP",
         [PIN_LOCK | PIN_TEMP] = UNLOCK "; DISCARD TEMP",
@@ -63,7 +62,7 @@ const char *pin_cleaning_sql(unsigned left)
         [PIN_TEMP | PIN_HOLD] = "CLOSE ALL; DISCARD TEMP",
         [PIN_LOCK | PIN_TEMP | PIN_HOLD] = "CLOSE ALL; " UNLOCK "; DISCARD TEMP",
     };
-    return (left & PIN_LOAD) != 0 ? NULL : texts[left & ASKED];
+    return (left & PIN_LOAD) != 0 ? NULL : texts[left & PIN_ASKED];
 }
 
 /* ---- noting who does it ---- */
@@ -136,10 +135,9 @@ static bool count(struct server *s, struct pin *pin)
     return pin->is_counted;
 }
 
-enum pin_outcome pin_request(struct client *c, unsigned reasons, bool in_transaction, const char *text,
+enum pin_outcome pin_request(struct client *c, unsigned reasons, bool may_end, const char *text,
                              uint32_t len_bytes)
 {
-    const bool may_end = reasons == PIN_TEMP && in_transaction; /* before it counts */
     struct server *s = c->server;
     struct pin *pin = c->pin;
 
@@ -247,7 +245,7 @@ void pin_answered(struct server *s)
     /* no answer (a statement_timeout of the client's, say): as before, until there is doubt again */
     if (s->pins_known && !s->setup_failed) {
         c->pin->reasons |= s->pins_found; /* what functions have made, too */
-        pin_gone(c, ASKED & ~(unsigned)s->pins_found);
+        pin_gone(c, PIN_ASKED & ~(unsigned)s->pins_found);
     }
     tracking_unpin(c);
     server_set_state(s, SERVER_ACTIVE);

@@ -9,6 +9,9 @@
  * a transaction fails as it should. In the message's place goes one that cannot succeed, with a name in it
  * that its error repeats; the client gets ours instead.
  *
+ * What a text may do, and nobody knows whether it does (code in a DO), is asked for like the rest and counted
+ * only when it has turned out to be there: a DO that means no harm is not refused.
+ *
  * Not seen: what sql_session.h says; named statements where max_prepared_statements is 0 and they are
  * not run in the batch that parses them.
  *
@@ -25,16 +28,40 @@
 
 #define REFUSED_NAME      "pgsluice_max_pinned"
 #define REFUSED_MAX_BYTES (1u << 20) /* of a message that is refused as an error and not by disconnecting */
+#define READ_MAX_BYTES    65536u     /* of a text that begins with something; as in tracking.c */
+
+/* In a message. */
+struct sql_text {
+    const char *bytes;
+    uint32_t n;
+};
 
 /* What a text does. */
 struct effects {
-    unsigned pins; /* enum pin_reason */
+    unsigned pins;   /* enum pin_reason */
+    unsigned hidden; /* and these, perhaps */
     bool frees;
     bool is_block; /* of several statements: in one transaction, unless they say otherwise */
 };
 
+static void add_hidden(struct effects *e, const struct sql_session_act *act)
+{
+    switch (act->kind) {
+    case SQL_SESSION_LOCK: e->hidden |= PIN_LOCK; return;
+    case SQL_SESSION_TEMP: e->hidden |= PIN_TEMP; return;
+    case SQL_SESSION_HOLD: e->hidden |= PIN_HOLD; return;
+    case SQL_SESSION_LOAD: e->pins |= PIN_LOAD; return; /* nothing turns out later */
+    case SQL_SESSION_UNLOCK: e->frees = true; return;
+    default: return;
+    }
+}
+
 static void add_act(struct effects *e, const struct sql_session_act *act)
 {
+    if (act->is_hidden) {
+        add_hidden(e, act);
+        return;
+    }
     switch (act->kind) {
     case SQL_SESSION_LOCK: e->pins |= PIN_LOCK; return;
     case SQL_SESSION_TEMP: /* with ON COMMIT DROP it does not live longer than its transaction */
@@ -53,7 +80,18 @@ static void add_act(struct effects *e, const struct sql_session_act *act)
     }
 }
 
-/* The text is divided. The client's settings say how; where they are not known, as they are by default. */
+static void add_statement(struct effects *e, const struct sql_lexer *l, const struct sql_statement *statement,
+                          bool is_utf8)
+{
+    struct sql_session_reader r;
+    struct sql_session_act act;
+
+    for (sql_session_begin(&r, l, statement, is_utf8); sql_session_next(&r, &act);)
+        add_act(e, &act);
+}
+
+/* The text is divided. The client's settings say how; where they are not known, as they are by default.
+ * READ_MAX_BYTES: it goes on, perhaps. */
 static struct effects read_effects(const struct client *c, const char *text, uint32_t len_bytes)
 {
     const char *strings = params_get(c->params, "standard_conforming_strings");
@@ -63,25 +101,29 @@ static struct effects read_effects(const struct client *c, const char *text, uin
                           .standard_strings = strings == NULL || strcmp(strings, "off") != 0};
     const bool is_utf8 = encoding != NULL && strcmp(encoding, "UTF8") == 0;
     struct effects e = {0};
-    struct sql_statement statement;
-    struct sql_session_reader r;
-    struct sql_session_act act;
+    struct sql_statement statement = {0};
+    enum sql_statement_result result;
 
     if (!sql_encoding_is_safe(encoding))
         return e;
-    for (int n = 0; sql_next_statement(&l, &statement) == SQL_STATEMENT_OK; n++) {
+    for (int n = 0; (result = sql_next_statement(&l, &statement)) == SQL_STATEMENT_OK; n++) {
         e.is_block = n > 0;
-        for (sql_session_begin(&r, &l, &statement, is_utf8); sql_session_next(&r, &act);)
-            add_act(&e, &act);
+        add_statement(&e, &l, &statement, is_utf8);
+        statement = (struct sql_statement){.start = l.len_bytes, .end = l.len_bytes};
+    }
+    if (result == SQL_STATEMENT_BROKEN && len_bytes == READ_MAX_BYTES) { /* it ends in what is not here */
+        statement.end = l.len_bytes;
+        add_statement(&e, &l, &statement, is_utf8);
     }
     return e;
 }
 
-static struct effects look(const struct client *c, const char *text, uint32_t len_bytes)
+/* What functions, triggers and rules may leave that the text calls or sets off: with strict the server is
+ * asked. */
+static void add_unseen(const struct client *c, struct effects *e)
 {
-    if ((sql_look(text, len_bytes) & SQL_LOOK_CLOSELY) == 0)
-        return (struct effects){0};
-    return read_effects(c, text, len_bytes);
+    if (unlikely(c->is_strict))
+        e->hidden |= PIN_ASKED;
 }
 
 /* ---- refusing ---- */
@@ -159,14 +201,16 @@ bool pin_watch_error(struct server *s, const uint8_t *body, uint32_t len_bytes, 
 
 static enum prepared_step apply(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                 uint32_t len_bytes, uint8_t type, uint32_t len, const struct effects *e,
-                                const char *text, uint32_t text_bytes, uint32_t *used)
+                                const struct sql_text *text, uint32_t *used)
 {
     if (e->frees)
         pin_doubt(c);
-    if (e->pins == 0)
+    if ((e->pins | e->hidden) == 0)
         return PREPARED_PLAIN;
     const bool in_transaction = s->tracker.tx_status != 'I' || e->is_block;
-    switch (pin_request(c, e->pins, in_transaction, text, text_bytes)) {
+    /* mostly a temporary object does not outlive the transaction that has made it */
+    const bool may_end = (e->pins & ~(in_transaction ? (unsigned)PIN_TEMP : 0)) == 0;
+    switch (pin_request(c, e->pins | e->hidden, may_end, text->bytes, text->n)) {
     case PIN_GRANTED: return PREPARED_PLAIN;
     case PIN_NO_MEMORY: return PREPARED_NO_MEMORY;
     case PIN_REFUSED: break;
@@ -182,36 +226,48 @@ static void forget_unnamed(struct client *c)
     c->unnamed_text = NULL;
 }
 
-/* The text in message[from..], as far as it is looked at. False: it has not arrived. */
+/* The text in message[from..], up to max_bytes of it. False: it has not arrived. */
 static bool find_text(struct client *c, const uint8_t *message, uint32_t here_bytes, uint32_t len,
-                      uint32_t from, const char **text, uint32_t *text_bytes)
+                      uint32_t from, uint32_t max_bytes, struct sql_text *text)
 {
-    uint32_t whole = 1 + len > from ? 1 + len - from : 0;
-    uint32_t needed = whole < SQL_LOOK_MAX_BYTES ? whole : SQL_LOOK_MAX_BYTES;
+    const uint32_t whole = 1 + len > from ? 1 + len - from : 0;
+    const uint32_t needed = whole < max_bytes ? whole : max_bytes;
 
     if (here_bytes < from + needed) {
         c->wanted_bytes = from + needed;
         return false;
     }
-    *text = (const char *)message + from;
-    *text_bytes = here_bytes - from < whole ? here_bytes - from : whole;
-    const char *end = memchr(*text, '\0', *text_bytes);
-    if (end != NULL)
-        *text_bytes = (uint32_t)(end - *text);
+    text->bytes = (const char *)message + from;
+    text->n = (uint32_t)strnlen(text->bytes, needed);
+    return true;
+}
+
+/* What that text does. False: too little of it has arrived to say so. */
+static bool look(struct client *c, const uint8_t *message, uint32_t here_bytes, uint32_t len, uint32_t from,
+                 struct sql_text *text, struct effects *e)
+{
+    *e = (struct effects){0};
+    if (!find_text(c, message, here_bytes, len, from, SQL_LOOK_MAX_BYTES, text))
+        return false;
+    if ((sql_look(text->bytes, text->n) & SQL_LOOK_CLOSELY) != 0) {
+        if (!find_text(c, message, here_bytes, len, from, READ_MAX_BYTES, text))
+            return false;
+        *e = read_effects(c, text->bytes, text->n);
+    }
+    add_unseen(c, e);
     return true;
 }
 
 static enum prepared_step watch_query(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                       uint32_t len_bytes, uint32_t len, uint32_t *used)
 {
-    const char *text;
-    uint32_t n;
+    struct sql_text text;
+    struct effects e;
 
     forget_unnamed(c);
-    if (!find_text(c, o->data + at, len_bytes - at, len, WIRE_HEADER_BYTES, &text, &n))
+    if (!look(c, o->data + at, len_bytes - at, len, WIRE_HEADER_BYTES, &text, &e))
         return PREPARED_MORE;
-    const struct effects e = look(c, text, n);
-    return apply(c, s, o, at, len_bytes, 'Q', len, &e, text, n, used);
+    return apply(c, s, o, at, len_bytes, 'Q', len, &e, &text, used);
 }
 
 static enum prepared_step watch_parse(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
@@ -220,8 +276,8 @@ static enum prepared_step watch_parse(struct client *c, struct server *s, struct
     const uint8_t *message = o->data + at;
     const uint32_t here = len_bytes - at < 1 + len ? len_bytes - at : 1 + len;
     const bool is_named = here > WIRE_HEADER_BYTES && message[WIRE_HEADER_BYTES] != 0;
-    const char *text;
-    uint32_t n;
+    struct sql_text text;
+    struct effects e;
 
     if (is_named && c->maps_statements)
         return PREPARED_PLAIN; /* what counts is the Bind */
@@ -232,15 +288,14 @@ static enum prepared_step watch_parse(struct client *c, struct server *s, struct
     const uint8_t *end = memchr(message + WIRE_HEADER_BYTES, 0, here - WIRE_HEADER_BYTES);
     if (end == NULL)
         return PREPARED_PLAIN; /* a name of that length is none */
-    if (!find_text(c, message, len_bytes - at, len, (uint32_t)(end + 1 - message), &text, &n))
+    if (!look(c, message, len_bytes - at, len, (uint32_t)(end + 1 - message), &text, &e))
         return PREPARED_MORE;
-    const struct effects e = look(c, text, n);
     if (is_named)
-        return apply(c, s, o, at, len_bytes, 'P', len, &e, text, n, used);
+        return apply(c, s, o, at, len_bytes, 'P', len, &e, &text, used);
     forget_unnamed(c);
-    if (e.pins == 0 && !e.frees)
+    if ((e.pins | e.hidden) == 0 && !e.frees)
         return PREPARED_PLAIN;
-    c->unnamed_text = strndup(text, n);
+    c->unnamed_text = strndup(text.bytes, text.n);
     return c->unnamed_text != NULL ? PREPARED_PLAIN : PREPARED_NO_MEMORY;
 }
 
@@ -254,34 +309,60 @@ static bool is_of_unnamed(const uint8_t *message, uint32_t here_bytes)
     return end != NULL && end + 1 < message + here_bytes && end[1] == 0;
 }
 
+/* False: it does nothing. */
+static inline bool look_at_statement(const struct client *c, struct statement *statement,
+                                     struct sql_text *text, struct effects *e)
+{
+    uint8_t known = atomic_load_explicit(&statement->session_look, memory_order_relaxed);
+
+    text->bytes = (const char *)statement->body;
+    if (unlikely(known == 0)) {
+        known = 1 + (uint8_t)sql_look(text->bytes, (uint32_t)strlen(text->bytes));
+        atomic_store_explicit(&statement->session_look, known, memory_order_relaxed);
+    }
+    const bool is_close = ((known - 1) & SQL_LOOK_CLOSELY) != 0;
+    if (likely(!is_close && !c->is_strict))
+        return false;
+    text->n = (uint32_t)strnlen(text->bytes, READ_MAX_BYTES);
+    *e = is_close ? read_effects(c, text->bytes, text->n) : (struct effects){0};
+    add_unseen(c, e);
+    return true;
+}
+
 enum prepared_step pin_watch_bind(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                   uint32_t len_bytes, uint32_t len, struct statement *statement,
                                   uint32_t *used)
 {
-    const char *text = (const char *)statement->body;
-    uint8_t known = atomic_load_explicit(&statement->session_look, memory_order_relaxed);
+    struct sql_text text;
+    struct effects e;
 
-    if (unlikely(known == 0)) {
-        known = 1 + (uint8_t)sql_look(text, (uint32_t)strlen(text));
-        atomic_store_explicit(&statement->session_look, known, memory_order_relaxed);
-    }
-    if (likely(((known - 1) & SQL_LOOK_CLOSELY) == 0))
+    if (likely(!look_at_statement(c, statement, &text, &e)))
         return PREPARED_PLAIN;
-    const uint32_t n = (uint32_t)strnlen(text, SQL_LOOK_MAX_BYTES);
-    const struct effects e = read_effects(c, text, n);
-    return apply(c, s, o, at, len_bytes, 'B', len, &e, text, n, used);
+    return apply(c, s, o, at, len_bytes, 'B', len, &e, &text, used);
+}
+
+bool pin_watch_execute(struct client *c, struct statement *statement)
+{
+    struct sql_text text;
+    struct effects e;
+
+    if (!c->watches_state || !look_at_statement(c, statement, &text, &e))
+        return true;
+    if (e.frees)
+        pin_doubt(c);
+    return (e.pins | e.hidden) == 0 ||
+           pin_request(c, e.pins | e.hidden, true, text.bytes, text.n) != PIN_NO_MEMORY;
 }
 
 static enum prepared_step watch_bind(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                      uint32_t len_bytes, uint32_t len, uint32_t *used)
 {
-    const char *text = c->unnamed_text;
-
-    if (likely(text == NULL) || !is_of_unnamed(o->data + at, len_bytes - at))
+    if (likely(c->unnamed_text == NULL) || !is_of_unnamed(o->data + at, len_bytes - at))
         return PREPARED_PLAIN;
-    const uint32_t n = (uint32_t)strlen(text);
-    const struct effects e = read_effects(c, text, n);
-    return apply(c, s, o, at, len_bytes, 'B', len, &e, text, n, used);
+    const struct sql_text text = {c->unnamed_text, (uint32_t)strlen(c->unnamed_text)};
+    struct effects e = read_effects(c, text.bytes, text.n);
+    add_unseen(c, &e);
+    return apply(c, s, o, at, len_bytes, 'B', len, &e, &text, used);
 }
 
 enum prepared_step pin_watch_message(struct client *c, struct server *s, struct outgoing *o, uint32_t at,

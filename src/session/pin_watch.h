@@ -21,6 +21,10 @@ enum prepared_step pin_watch_bind(struct client *c, struct server *s, struct out
                                   uint32_t len_bytes, uint32_t len, struct statement *statement,
                                   uint32_t *used) must_check;
 
+/* A text is about to go in which an EXECUTE runs that statement: what it may leave is asked about afterwards,
+ * and not refused. False: no memory. */
+bool pin_watch_execute(struct client *c, struct statement *statement) must_check;
+
 /* PIN_REFUSED: in place of the Query, Parse, Bind or Execute at data[at..] goes one that PostgreSQL must
  * fail. */
 enum prepared_step pin_watch_refuse(struct client *c, struct server *s, struct outgoing *o, uint32_t at,

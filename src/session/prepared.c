@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "listen_int.h"
 #include "pin_watch.h"
 #include "tracking.h"
@@ -120,7 +121,8 @@ void prepared_watch(struct server *s)
 bool prepared_must_wait(const struct server *s)
 {
     return s->prepared != NULL &&
-           ((!list_is_empty(&s->prepared->notes) && s->tracker.ready_due > 0) || prepared_sql_must_wait(s));
+           ((!list_is_empty(&s->prepared->notes) && s->tracker.ready_due > ahead_ready_due(s)) ||
+            prepared_sql_must_wait(s));
 }
 
 /* ---- the client's messages ---- */
@@ -129,7 +131,13 @@ bool prepared_must_wait(const struct server *s)
 static bool is_first_of_all(const struct server *s)
 {
     const struct tracker *t = &s->tracker;
-    return t->tx_status == 'I' && !tracker_is_busy(t) && !t->is_open;
+    return t->tx_status == 'I' && tracker_in_flight(t) == ahead_ready_due(s) && !t->is_open;
+}
+
+/* Has the server got nothing of the client's whose effect is not known? */
+static bool runs_nothing(const struct server *s)
+{
+    return s->tracker.ready_due == ahead_ready_due(s) && s->tracker.n_executes == 0;
 }
 
 static void record(struct server *s, uint32_t at)
@@ -230,7 +238,7 @@ static enum prepared_step take_use(struct client *c, struct server *s, struct ou
                              : follow_command(c, s, o, at, name, m->type == 'B' ? USE_BOUND : USE_DESCRIBED);
     if (step == PREPARED_TAKEN) {
         step = prepared_provide(s, o, at, name->statement);
-        is_recorded = is_recorded && !tracker_is_busy(&s->tracker);
+        is_recorded = is_recorded && is_first_of_all(s);
     }
     if (step == PREPARED_TAKEN)
         step = prepared_step_of(tracker_client(&s->tracker, m->type));
@@ -399,8 +407,7 @@ static enum prepared_step take_parse(struct client *c, struct server *s, struct 
     if (step != PREPARED_TAKEN)
         return step;
     /* in a failed transaction, and behind what may end it or DEALLOCATE ALL, PostgreSQL is asked */
-    if (s->tracker.tx_status != 'E' && tracker_runs_nothing(&s->tracker) &&
-        prepared_is_there(s, name->statement)) {
+    if (s->tracker.tx_status != 'E' && runs_nothing(s) && prepared_is_there(s, name->statement)) {
         atomic_fetch_add_explicit(&name->statement->hits, 1, memory_order_relaxed);
         return keep_parse(s, o, at, whole_bytes, name);
     }

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pin_watch.h"
 #include "sql_work.h"
 
 #define MAX_LOOKED_AT_BYTES 65536u /* a longer text is judged by how it begins */
@@ -300,11 +301,16 @@ static enum prepared_step begin_round(struct sql_plan *plan, struct outgoing *o,
 
 /* ---- sending ---- */
 
-/* From now on these are what the server's answers are held against. */
-static void begin_effects(struct sql_plan *plan, bool is_query)
+/* From now on these are what the server's answers are held against. False: no memory. */
+static bool begin_effects(struct sql_plan *plan, bool is_query)
 {
     struct sql_work *w = sql_work_of(plan->server);
 
+    for (uint32_t i = 0; i < plan->effects.n; i++) {
+        const struct sql_effect *e = &plan->effects.items[i];
+        if (e->kind == SQL_EXECUTE && e->statement != NULL && !pin_watch_execute(plan->client, e->statement))
+            return false;
+    }
     sql_effects_free(&w->effects);
     w->effects = plan->effects;
     plan->effects = (struct sql_effects){0};
@@ -317,6 +323,7 @@ static void begin_effects(struct sql_plan *plan, bool is_query)
     w->is_fresh = !is_query;
     plan->server->awaits_tags = w->n_changes > 0 || is_query;
     prepared_watch(plan->server);
+    return true;
 }
 
 /* The rewritten message in place of the client's, which is whole_bytes long. */
@@ -429,16 +436,23 @@ static enum prepared_step take_plan(struct sql_plan *plan, struct outgoing *o, u
     if (s->tracker.tx_status != 'E' && w->round == ROUND_NONE && !needs_nothing(plan))
         return begin_round(plan, o, at);
     w->round = ROUND_NONE;
-    if (plan->effects.n_edits == 0) {
-        begin_effects(plan, true);
-        return PREPARED_PLAIN;
-    }
+    if (plan->effects.n_edits == 0)
+        return begin_effects(plan, true) ? PREPARED_PLAIN : PREPARED_NO_MEMORY;
     wire_put_u8(&plan->out, 0);
     wire_end(&plan->out, 0);
-    if (plan->out.failed)
+    if (plan->out.failed || !begin_effects(plan, true))
         return PREPARED_NO_MEMORY;
-    begin_effects(plan, true);
     return send_rewritten(plan, o, at, whole_bytes, used);
+}
+
+/* More commands than are kept in mind: nothing of the Query goes to the server. */
+static enum prepared_step refuse_many(struct client *c, struct server *s, struct outgoing *o, uint32_t at)
+{
+    if (outgoing_send(s, o, at))
+        client_close_error(c, CLOSE_PACKET_TOO_LARGE, "54000",
+                           "too many commands about prepared statements in one query",
+                           "Send fewer of them at a time.");
+    return PREPARED_LOST;
 }
 
 enum prepared_step prepared_query(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
@@ -467,6 +481,8 @@ enum prepared_step prepared_query(struct client *c, struct server *s, struct out
     step = sql_plan_make(&plan, c, s, text, text_bytes);
     if (step == PREPARED_TAKEN)
         step = take_plan(&plan, o, at, used);
+    else if (step == PREPARED_TOO_LARGE && plan.has_too_many)
+        step = refuse_many(c, s, o, at);
     sql_plan_free(&plan);
     return step;
 }
@@ -480,8 +496,8 @@ static enum prepared_step plan_body(struct sql_plan *plan, struct client *c, str
     const uint32_t text_bytes = (uint32_t)strlen((const char *)body);
     enum prepared_step step = sql_plan_make(plan, c, s, (const char *)body, text_bytes);
 
-    if (step == PREPARED_TAKEN && (plan->n_statements != 1 || plan->effects.n != 1))
-        return PREPARED_PLAIN;
+    if (plan->n_statements > 1 || (step == PREPARED_TAKEN && plan->effects.n != 1))
+        return PREPARED_PLAIN; /* PostgreSQL refuses several */
     buf_append(&plan->out, body + text_bytes, body_bytes - text_bytes);
     return step == PREPARED_TAKEN && plan->out.failed ? PREPARED_NO_MEMORY : step;
 }
@@ -499,7 +515,8 @@ static enum prepared_step take_unnamed(struct sql_plan *plan, struct outgoing *o
     if (step != PREPARED_TAKEN)
         return step;
     bool is_changed = plan->effects.n_edits > 0;
-    begin_effects(plan, false);
+    if (!begin_effects(plan, false))
+        return PREPARED_NO_MEMORY;
     if (!is_changed)
         return PREPARED_PLAIN;
     wire_end(&plan->out, 0);
@@ -570,8 +587,8 @@ enum prepared_step prepared_command(struct client *c, struct server *s, struct o
         step = sql_plan_want(&plan, *now);
     if (step == PREPARED_TAKEN && use != USE_PARSED)
         step = provide_extended(&plan, o, at);
-    if (step == PREPARED_TAKEN && use == USE_BOUND)
-        begin_effects(&plan, false);
+    if (step == PREPARED_TAKEN && use == USE_BOUND && !begin_effects(&plan, false))
+        step = PREPARED_NO_MEMORY;
     sql_plan_free(&plan);
     if (step != PREPARED_TAKEN) {
         statement_unref(*now);

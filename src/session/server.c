@@ -125,6 +125,7 @@ void server_free(struct server *s)
     stream_close(&s->stream);
     tracker_destroy(&s->tracker);
     buf_free(&s->partial);
+    buf_free(&s->ahead);
     params_unref(s->params);
     s->params = NULL;
     params_unref(s->strict);

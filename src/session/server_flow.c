@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "base/str.h"
 #include "listen_int.h"
 #include "pin_watch.h"
@@ -40,6 +41,12 @@ static bool set_param(struct params **set, const char *name, const char *value)
     return true;
 }
 
+/* Is what it reports the effect of what we have told it? */
+static bool is_being_set(const struct server *s)
+{
+    return s->state == SERVER_SETUP || s->ahead_state != AHEAD_NONE;
+}
+
 /* The server reports a parameter. True when the client should hear of it. */
 static bool on_parameter(struct server *s, const uint8_t *body, uint32_t len_bytes)
 {
@@ -50,17 +57,17 @@ static bool on_parameter(struct server *s, const uint8_t *body, uint32_t len_byt
         return true;
     if (strcmp(name, "in_hot_standby") == 0 || strcmp(name, "default_transaction_read_only") == 0) {
         server_role_reported(s, name, value);
-        return c != NULL && s->state == SERVER_ACTIVE;
+        return c != NULL && s->state == SERVER_ACTIVE && !is_being_set(s);
     }
     if (!params_is_settable(name)) /* a role that is given back with its settings is nothing new */
-        return c != NULL && s->state != SERVER_SETUP;
+        return c != NULL && !is_being_set(s);
     if (!set_param(&s->params, name, value))
         server_log(s, LOG_LVL_WARNING, "parameter %s cannot be kept", name);
     if (c == NULL)
         return false;
     const char *known = params_get(c->params, name);
     if (known != NULL && strcmp(known, value) == 0)
-        return s->state == SERVER_ACTIVE; /* our own SET: nothing new for the client */
+        return s->state == SERVER_ACTIVE && !is_being_set(s); /* our own SET: nothing new for the client */
     (void)set_param(&c->params, name, value);
     return c->state != CLIENT_LOGIN_WAIT; /* it will hear of it with all the others */
 }
@@ -206,6 +213,8 @@ static void before_watched(struct server *s, struct batch *b, uint8_t type)
     uint8_t answers[PREPARED_ANSWER_BYTES];
     uint32_t n;
 
+    if (unlikely(s->ahead_state != AHEAD_NONE)) /* nothing of the client's has an answer yet */
+        return;
     while ((n = prepared_answers(s, answers)) > 0) {
         batch_flush(s, b);
         if (s->n_answers > 0 && !send_with_answers(s, NULL, 0))
@@ -346,6 +355,7 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
                          uint32_t facts, bool *is_for_client)
 {
     const uint8_t *body = b->data + b->at + WIRE_HEADER_BYTES;
+    bool is_lost = false;
 
     if ((facts & TRACKER_BAD) != 0) {
         batch_flush(s, b);
@@ -379,8 +389,12 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         strict_on_row(s, body, len - 4);
     else if (type == 'D' && is_whole)
         server_role_row(s, body, len - 4);
+    else if ((facts & TRACKER_READY) != 0 && unlikely(s->ahead_state != AHEAD_NONE))
+        is_lost = !ahead_answered(s);
     else if ((facts & TRACKER_READY) != 0)
         on_ready(s, facts);
+    if (unlikely(is_lost))
+        return false;
     if (unlikely(s->is_tracked) && (facts & TRACKER_READY) != 0)
         settle_tracked(s, b, (facts & TRACKER_INTERNAL) != 0);
     if (unlikely(s->awaits_tags) && (facts & (TRACKER_READY | TRACKER_INTERNAL)) == TRACKER_READY)

@@ -89,13 +89,13 @@ void places_refused_leave(struct client *c);
 /* client_login.c, client_auth.c */
 void client_login_input(struct client *c, uint8_t *data, uint32_t len_bytes);
 void client_login_free(struct client *c);
+void client_login_forget(struct last_login *last); /* at the end of its worker */
 /* A server of the pool is at hand (or its parameters are known): the login ends. server: the one that stays
  * with the client, or NULL. */
 void client_login_finish(struct client *c, const struct server *server);
 /* Is this within the handling of its input, so that client_resume() follows when the login has ended? */
 bool client_login_is_stepping(const struct client *c) must_check;
-/* In LOGIN_WAIT: is the server that it gets to stay with it? And does it therefore wait for it as a query
- * would? */
+/* In LOGIN_WAIT: does the server that it gets stay with it? And does it wait for it as a query would? */
 bool client_login_links_server(const struct client *c) must_check;
 bool client_login_waits_as_query(const struct client *c) must_check;
 /* Its settings are known to be taken by servers of its pool. False: one has to be asked, which is SETUP of a
@@ -228,6 +228,8 @@ bool cancel_forward(struct shard *sh, struct peer *peer, const struct peer_confi
                     struct mail_cancel *m) must_check;
 /* The server's client is done with it. False: it is to be held, cancel_carry.c releases it. */
 bool cancel_lets_go(struct server *s) must_check;
+/* s has a cancel request: it may go now, if it has waited for what went ahead of its client's request. */
+void cancel_goes_on(struct server *s);
 /* The server is freed. */
 void cancel_server_gone(struct server *s);
 void cancel_tick(struct shard *sh);

@@ -162,6 +162,11 @@ static void drop_mail(struct mail *m)
     case MAIL_CONNECT:
     case MAIL_FAIL_CLIENT: free(container_of(m, struct mail_slot, mail)); return;
     case MAIL_CONSOLE_OUTPUT: free(container_of(m, struct mail_console_output, mail)); return;
+    case MAIL_CONFIG:
+        session_config_unref(container_of(m, struct mail_config, mail)->config);
+        free(container_of(m, struct mail_config, mail));
+        return;
+    case MAIL_ORDER: free(container_of(m, struct mail_order, mail)); return;
     case MAIL_LISTEN: free(container_of(m, struct mail_listen, mail)); return;
     case MAIL_LISTEN_NEWS:
         buf_free(&container_of(m, struct mail_listen_news, mail)->news);
@@ -185,6 +190,7 @@ void shard_destroy(struct shard *sh)
     cancel_table_destroy(&sh->cancel_keys);
     slab_destroy(&sh->client_slab);
     session_config_unref(sh->config);
+    client_login_forget(&sh->last_login);
     free(sh->acts);
 }
 

@@ -18,7 +18,9 @@
 
 #include "sql_work.h"
 
-#define MAX_VARIANTS 64
+/* Names that one text may take for equal statements: one for each of its commands, beside those that are
+ * there already and cannot be closed. */
+#define MAX_VARIANTS (2 * SQL_MAX_COMMANDS)
 
 void sql_effects_free(struct sql_effects *e)
 {
@@ -147,18 +149,26 @@ static bool is_cleared(const struct sql_plan *plan)
     return false;
 }
 
-/* What is known of the statement there. NULL: no memory. */
-static struct sql_need *need_of(struct sql_plan *plan, struct statement *statement, bool *is_new)
+static struct sql_need *find_need(struct sql_plan *plan, const struct statement *statement)
 {
-    *is_new = false;
     for (uint32_t i = 0; i < plan->n_needs; i++)
         if (plan->needs[i].statement == statement)
             return &plan->needs[i];
+    return NULL;
+}
+
+/* What is known of the statement there. NULL: no memory. */
+static struct sql_need *need_of(struct sql_plan *plan, struct statement *statement, bool *is_new)
+{
+    struct sql_need *known = find_need(plan, statement);
+
+    *is_new = known == NULL;
+    if (known != NULL)
+        return known;
     if (!grow(&plan->needs, plan->n_needs, sizeof(plan->needs[0])))
         return NULL;
     struct sql_need *n = &plan->needs[plan->n_needs++];
     *n = (struct sql_need){.statement = statement_ref(statement)};
-    *is_new = true;
     return n;
 }
 
@@ -183,13 +193,12 @@ static enum prepared_step take_place(struct sql_plan *plan, struct statement *st
 
     if (n == NULL)
         return PREPARED_NO_MEMORY;
-    *is_taken = !n->is_there;
-    if (is_new && !is_cleared(plan)) {
-        n->must_go = statement_cache_find(&s->prepared->cache, statement) != NULL;
-        *is_taken = !n->must_go || may_close;
+    if (is_new && !is_cleared(plan) && statement_cache_find(&s->prepared->cache, statement) != NULL) {
+        n->must_go = may_close;
+        n->is_there = !may_close;
     }
-    if (*is_taken)
-        n->is_there = true;
+    *is_taken = !n->is_there;
+    n->is_there = true;
     return PREPARED_TAKEN;
 }
 
@@ -220,9 +229,10 @@ static enum prepared_step add_effect(struct sql_plan *plan, const struct sql_com
         statement_unref(statement);
         return PREPARED_TAKEN;
     }
-    if (e->n >= SQL_MAX_COMMANDS || !grow(&e->items, e->n, sizeof(e->items[0]))) {
+    plan->has_too_many = e->n >= SQL_MAX_COMMANDS;
+    if (plan->has_too_many || !grow(&e->items, e->n, sizeof(e->items[0]))) {
         statement_unref(statement);
-        return e->n >= SQL_MAX_COMMANDS ? PREPARED_TOO_LARGE : PREPARED_NO_MEMORY;
+        return plan->has_too_many ? PREPARED_TOO_LARGE : PREPARED_NO_MEMORY;
     }
     struct sql_effect *x = &e->items[e->n++];
     *x = (struct sql_effect){
@@ -253,7 +263,8 @@ static enum prepared_step plan_execute(struct sql_plan *plan, const struct sql_c
 {
     struct statement *statement;
 
-    if (plan->n_executes++ >= SQL_MAX_EXECUTES)
+    plan->has_too_many = plan->n_executes++ >= SQL_MAX_EXECUTES;
+    if (plan->has_too_many)
         return PREPARED_TOO_LARGE;
     enum prepared_step step = look_up(plan, cmd, &statement);
     if (step != PREPARED_TAKEN)
@@ -266,14 +277,15 @@ static enum prepared_step plan_execute(struct sql_plan *plan, const struct sql_c
     return step == PREPARED_TAKEN ? add_effect(plan, cmd, statement_ref(statement), false) : step;
 }
 
-/* The first of the equal statements for which fits() says so; a reference in *found, which is NULL where none
- * does. */
+/* The first of the equal statements for which fits() says so, behind those that this text has taken; a
+ * reference in *found, which is NULL where none does. */
 static enum prepared_step choose(struct sql_plan *plan, enum statement_kind kind, const uint8_t *body,
                                  uint32_t body_bytes,
                                  enum prepared_step (*fits)(struct sql_plan *, struct statement *, bool *),
                                  struct statement **found)
 {
     struct istr *settings = statement_names_settings(plan->client->names, plan->client->params);
+    const struct statement *first = NULL; /* the plan has a reference */
 
     *found = NULL;
     for (uint16_t variant = 0; variant < MAX_VARIANTS; variant++) {
@@ -281,14 +293,20 @@ static enum prepared_step choose(struct sql_plan *plan, enum statement_kind kind
             settings != NULL ? statement_get_kind(kind, variant, body, body_bytes, settings) : NULL;
         bool is_fit = false;
         enum prepared_step step = s != NULL ? fits(plan, s, &is_fit) : PREPARED_NO_MEMORY;
+        if (step == PREPARED_TAKEN && first == NULL)
+            first = s;
         if (step == PREPARED_TAKEN && is_fit) {
+            find_need(plan, first)->last_taken = variant;
             *found = s;
             return step;
         }
         statement_unref(s);
         if (step != PREPARED_TAKEN)
             return step;
+        if (variant == 0)
+            variant = find_need(plan, first)->last_taken;
     }
+    plan->has_too_many = true;
     return PREPARED_TAKEN;
 }
 

@@ -38,6 +38,7 @@ struct sql_need {
     bool must_go;                /* must not */
     bool is_pinned;              /* while others are sent there */
     bool is_there;               /* at this point of the text */
+    uint16_t last_taken;         /* of variant 0: the text has taken all of its others up to this one */
 };
 
 #define SQL_MAX_COMMANDS    1024  /* noted of one text: those that change something, and some EXECUTEs */
@@ -63,6 +64,7 @@ struct sql_plan {
     uint32_t out_chars; /* characters of it */
     uint32_t n_statements;
     uint32_t n_executes;
+    bool has_too_many; /* PREPARED_TOO_LARGE: commands, not bytes */
     struct sql_effects effects;
     struct sql_need *needs;
     uint32_t n_needs;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "session/pin.h"
 #include "tracking.h"
 
 /* As pg_settings gives them, names and values are what set_config() takes. */
@@ -109,7 +110,7 @@ static void part(struct server *s)
 {
     static const char why[] = "it did not say which settings it has";
 
-    if (s->client != NULL && s->client->keeps_server) {
+    if (s->client != NULL && (s->client->pool_mode == POOL_MODE_SESSION || pin_is_counted(s->client))) {
         server_close(s, CLOSE_UNCLEAN, why);
         return;
     }

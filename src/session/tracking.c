@@ -217,7 +217,8 @@ static bool stays_behind(const struct params *reported, const char *name)
     return params_get(reported, name) == NULL || strcasecmp(name, "session_authorization") == 0;
 }
 
-/* A setting of the session that would stay with the server; NULL: none. */
+/* A setting of the session that would stay with the server; NULL: none. What is hidden is followed, and not
+ * judged: mostly it is none. */
 static const char *find_left_behind(const struct client *c, const struct session_ops *ops)
 {
     struct params *reported = pool_welcome(c->pool);
@@ -225,7 +226,7 @@ static const char *find_left_behind(const struct client *c, const struct session
 
     for (uint32_t i = 0; i < ops->n && found == NULL; i++) {
         const struct session_op *op = &ops->items[i];
-        if (is_setting(op) && !op->is_local && stays_behind(reported, op->name))
+        if (is_setting(op) && !op->is_hidden && !op->is_local && stays_behind(reported, op->name))
             found = op->name[0] != '\0' ? op->name : "set_config()";
     }
     params_unref(reported);

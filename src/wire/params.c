@@ -23,6 +23,7 @@
 #include "base/hash.h"
 #include "base/intern.h"
 #include "base/lock.h"
+#include "base/refs.h"
 #include "wire/codec.h"
 
 #define SETS_BUCKETS 4096
@@ -99,18 +100,12 @@ static void destroy(struct params *p)
 
 void params_unref(struct params *p)
 {
-    if (!p || p == &empty_set)
+    if (!p || p == &empty_set || refs_drop_unless_last(&p->refs))
         return;
-    uint32_t refs = atomic_load_explicit(&p->refs, memory_order_relaxed);
-    while (refs > 1) {
-        if (atomic_compare_exchange_weak_explicit(&p->refs, &refs, refs - 1, memory_order_release,
-                                                  memory_order_relaxed))
-            return;
-    }
 
     /* It looked like the last reference; a lookup may still take one before we hold the lock. */
     lock_acquire(&sets_lock);
-    bool is_last = atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1;
+    bool is_last = refs_drop_locked(&p->refs);
     if (is_last)
         unlink_locked(p);
     lock_release(&sets_lock);

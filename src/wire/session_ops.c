@@ -91,6 +91,7 @@ static bool read_call(const struct sql_lexer *text, const struct sql_session_act
     op->is_local = is_local;
     op->is_call = true;
     op->is_certain = act->is_certain;
+    op->is_hidden = act->is_hidden;
     if (has_params)
         op->kind = SQL_SESSION_SET_CONFIG;
     else

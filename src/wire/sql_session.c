@@ -3,7 +3,7 @@
  *
  * The first words choose a function of table heads[]; it fills in one act, or says that calls are to be
  * looked for. Where PostgreSQL's grammar takes a word for a name (SET session.x = 1), what follows it
- * decides.
+ * decides. Code in literals is not read but looked at for words (sql_body.c).
  *
  * Pure; any thread.
  */
@@ -11,6 +11,8 @@
 
 #include <string.h>
 #include <strings.h>
+
+#include "sql_body_int.h"
 
 /* Where a reader goes on. */
 enum {
@@ -401,10 +403,49 @@ static bool read_load(struct sql_session_reader *r, struct sql_session_act *out)
     return r->t.kind == SQL_TOKEN_STRING;
 }
 
-static bool read_unknown(struct sql_session_reader *r, struct sql_session_act *out)
+/* Calls may be in the arguments. */
+static bool read_procedure(struct sql_session_reader *r, struct sql_session_act *out)
 {
     out->kind = SQL_SESSION_UNKNOWN;
+    r->at = AT_CALLS;
     return !is_end(r);
+}
+
+/* A literal with code in it; with escapes it may say something else than its letters do. */
+static unsigned look_at_body(const struct sql_session_reader *r)
+{
+    const char *text = r->l.text + r->t.start;
+    const uint32_t n = r->t.end - r->t.start;
+
+    if (text[0] != '$' && memchr(text, '\\', n) != NULL)
+        return SQL_BODY_ANYTHING;
+    return sql_body_look(text, n);
+}
+
+/* DO: the code and its language may come in any order. */
+static bool read_do(struct sql_session_reader *r, struct sql_session_act *out)
+{
+    const bool is_there = !is_end(r) || r->t.kind == SQL_TOKEN_BROKEN;
+
+    out->kind = SQL_SESSION_UNKNOWN;
+    for (; !is_end(r); next(r)) {
+        if (r->t.kind == SQL_TOKEN_STRING)
+            r->hidden |= (uint8_t)look_at_body(r);
+    }
+    if (r->t.kind == SQL_TOKEN_BROKEN) /* more of it than is here */
+        r->hidden |= SQL_BODY_ANYTHING;
+    return is_there;
+}
+
+/* One of the acts that may be done where nothing can be read. */
+static void take_hidden(struct sql_session_reader *r, struct sql_session_act *out)
+{
+    static const enum sql_session_kind kinds[] = {SQL_SESSION_LOCK, SQL_SESSION_UNLOCK,     SQL_SESSION_TEMP,
+                                                  SQL_SESSION_HOLD, SQL_SESSION_SET_CONFIG, SQL_SESSION_LOAD};
+    const int bit = __builtin_ctz(r->hidden);
+
+    r->hidden &= (uint8_t)(r->hidden - 1);
+    *out = (struct sql_session_act){.kind = kinds[bit], .is_hidden = true};
 }
 
 /* DECLARE name [options] CURSOR [WITH HOLD] FOR ...: calls are in the query. */
@@ -580,6 +621,23 @@ static bool read_into(struct sql_session_reader *r, struct sql_session_act *out)
     return is_temp(r) || is_temp_schema(r);
 }
 
+/* At U&"...": a function whose name has escapes? It may be any that matters, of which the shortest has 10
+ * letters. */
+static bool is_escaped_function(const struct sql_session_reader *r)
+{
+    const uint32_t n = r->t.end - r->t.start;
+
+    if (r->t.kind != SQL_TOKEN_UQUOTED || n < sizeof("U&\"set_config\""))
+        return false;
+    struct sql_session_reader later = behind(r);
+    bool has_escapes = memchr(r->l.text + r->t.start, '\\', n) != NULL;
+    if (take(&later, "UESCAPE")) {
+        has_escapes = true;
+        next(&later);
+    }
+    return has_escapes && is_char(&later, '(');
+}
+
 static void note_token(struct sql_session_reader *r)
 {
     /* or what follows may not be performed */
@@ -609,6 +667,10 @@ static bool read_calls(struct sql_session_reader *r, struct sql_session_act *out
             r->is_select = false;
             if (read_into(r, out))
                 return true;
+        } else if (is_escaped_function(r)) {
+            next(r);
+            r->hidden = SQL_BODY_LOCK | SQL_BODY_UNLOCK | SQL_BODY_SETTING;
+            return false;
         } else {
             note_token(r);
             next(r);
@@ -639,8 +701,8 @@ static bool read_head(struct sql_session_reader *r, struct sql_session_act *out)
         {"SAVEPOINT", read_savepoint}, {"RELEASE", read_release},   {"PREPARE", read_prepare},
         {"LISTEN", read_listen},       {"UNLISTEN", read_unlisten}, {"NOTIFY", read_notify},
         {"DISCARD", read_discard},     {"LOAD", read_load},         {"DECLARE", read_declare},
-        {"CLOSE", read_close},         {"CREATE", read_create},     {"DO", read_unknown},
-        {"CALL", read_unknown},
+        {"CLOSE", read_close},         {"CREATE", read_create},     {"DO", read_do},
+        {"CALL", read_procedure},
     };
 
     r->at = AT_END;
@@ -669,6 +731,10 @@ bool sql_session_next(struct sql_session_reader *r, struct sql_session_act *out)
         bool is_act = false;
 
         *out = (struct sql_session_act){0};
+        if (r->hidden != 0) {
+            take_hidden(r, out);
+            return true;
+        }
         if (at == AT_HEAD)
             is_act = read_head(r, out);
         else if (at == AT_MODES)
@@ -677,7 +743,7 @@ bool sql_session_next(struct sql_session_reader *r, struct sql_session_act *out)
             is_act = read_calls(r, out);
         if (is_act)
             return true;
-        if (at != AT_HEAD || r->at == AT_END) {
+        if (r->hidden == 0 && (at != AT_HEAD || r->at == AT_END)) {
             r->at = AT_END;
             *out = (struct sql_session_act){0};
             return false;

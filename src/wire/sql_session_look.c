@@ -3,7 +3,8 @@
  *
  * Statements begin at the text's beginning and behind semicolons: the first letters there, semicolons in
  * literals included, tell commands. The calls that matter, and INTO TEMP, may stand anywhere: pairs of
- * letters that are rare but in their names (adVisory, coNFig, teMP) are looked for in 16 bytes at a time.
+ * letters that are rare but in their names (adVisory, coNFig, teMP), and what a name with escapes begins with
+ * (U&"), are looked for in 16 bytes at a time.
  * A text without a parenthesis calls nothing, and one without a semicolon is one statement: most of what is
  * sent, and so that is looked for first.
  *
@@ -21,6 +22,11 @@ static bool is_name_byte(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            (uint8_t)c > 0x7f;
+}
+
+static inline bool is_letter(char c)
+{
+    return (uint8_t)((c | 0x20) - 'a') < 26;
 }
 
 static bool is_blank(char c)
@@ -68,6 +74,26 @@ static inline unsigned look_at_letters(const char *p)
     /* DO, with a blank, a comment or the literal behind it */
     return unlikely((p[0] | 0x20) == 'd' && (p[1] | 0x20) == 'o' && !is_name_byte(p[2])) ? SQL_LOOK_CLOSELY
                                                                                          : SQL_LOOK_NOTHING;
+}
+
+bool sql_may_end_transaction(const char *text, uint32_t len_bytes)
+{
+    uint32_t at = 0;
+
+    while (at < len_bytes && is_blank(text[at]))
+        at++;
+    for (uint32_t i = at; i < at + 3; i++) {
+        if (i >= len_bytes || !is_letter(text[i]))
+            return true;
+    }
+    switch (KEY((uint8_t)text[at] | 0x20, (uint8_t)text[at + 1] | 0x20, (uint8_t)text[at + 2] | 0x20)) {
+    case KEY('c', 'o', 'm'):
+    case KEY('e', 'n', 'd'):
+    case KEY('r', 'o', 'l'):
+    case KEY('a', 'b', 'o'):
+    case KEY('p', 'r', 'e'): return true;
+    default: return false;
+    }
 }
 
 /* A statement may begin there, perhaps behind blanks and comments. */
@@ -121,6 +147,8 @@ static unsigned look_at_byte(const char *text, uint32_t at, uint32_t len_bytes)
     if (text[at] == ';')
         return look_at_start(text, at + 1, len_bytes);
     const char a = (char)(text[at] | 0x20), b = (char)(text[at + 1] | 0x20);
+    if (unlikely(text[at] == '&'))
+        return text[at + 1] == '"' ? SQL_LOOK_CLOSELY : SQL_LOOK_NOTHING;
     const bool is_pair = (a == 'n' && b == 'f') || (a == 'd' && b == 'v') || (a == 'm' && b == 'p');
     return is_pair && is_in_name(text, at, len_bytes) ? SQL_LOOK_CLOSELY : SQL_LOOK_NOTHING;
 }
@@ -140,16 +168,16 @@ static inline bool is_any(block found)
     return (halves[0] | halves[1]) != 0;
 }
 
-/* The first letters of the pairs, and semicolons. */
+/* The first letters of the pairs, semicolons and ampersands. */
 static inline block find_candidates(const char *p)
 {
     block a, b;
 
     load_pairs(p, &a, &b);
-    const block semicolon = (block)(a == ';');
+    const block single = (block)(a == ';') | (block)(a == '&');
     a |= 0x20;
     b |= 0x20;
-    return semicolon | ((block)(a == 'n') & (block)(b == 'f')) | ((block)(a == 'd') & (block)(b == 'v')) |
+    return single | ((block)(a == 'n') & (block)(b == 'f')) | ((block)(a == 'd') & (block)(b == 'v')) |
            ((block)(a == 'm') & (block)(b == 'p'));
 }
 
@@ -215,11 +243,6 @@ static unsigned look_at_short(const char *text, uint32_t len_bytes)
 static unsigned look_behind(const char *text, uint32_t len_bytes)
 {
     return memchr(text, ';', len_bytes - 1) != NULL ? SQL_LOOK_COMMAND : SQL_LOOK_NOTHING;
-}
-
-static inline bool is_letter(char c)
-{
-    return (uint8_t)((c | 0x20) - 'a') < 26;
 }
 
 /* What sql_look() does not see at once. */

@@ -20,6 +20,7 @@
 
 #include "base/hash.h"
 #include "base/lock.h"
+#include "base/refs.h"
 #include "wire/codec.h"
 #include "wire/listen_sql.h"
 
@@ -199,18 +200,13 @@ static void unlink_locked(struct statement *s)
 
 void statement_unref(struct statement *s)
 {
-    if (s == NULL)
+    if (s == NULL || refs_drop_unless_last(&s->refs))
         return;
-    uint32_t refs = atomic_load_explicit(&s->refs, memory_order_relaxed);
-    while (refs > 1)
-        if (atomic_compare_exchange_weak_explicit(&s->refs, &refs, refs - 1, memory_order_release,
-                                                  memory_order_relaxed))
-            return;
 
     /* It looked like the last one; another thread may take one before we hold the lock. */
     struct lock *lock = lock_of(s->hash);
     lock_acquire(lock);
-    bool is_last = atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1;
+    bool is_last = refs_drop_locked(&s->refs);
     if (is_last)
         unlink_locked(s);
     lock_release(lock);

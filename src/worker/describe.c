@@ -302,7 +302,7 @@ static void fill_pin(const struct client *c, struct pin_row *r)
 
 static bool is_pinned(const struct client *c)
 {
-    return c->pin != NULL && c->pin->is_counted;
+    return pin_is_counted(c);
 }
 
 /* A pinned client is linked. */
