@@ -42,11 +42,13 @@ static void check_act(const struct sql_lexer *l, const struct sql_statement *s,
                       const struct sql_session_act *a)
 {
     require(a->kind <= SQL_SESSION_UNKNOWN);
+    require(!a->is_hidden ||
+            (!a->is_certain && a->name_bytes == 0 && a->args[0].kind == SQL_OPERAND_UNKNOWN));
     require(a->name_bytes < SQL_SETTING_NAME_BYTES && a->name[a->name_bytes] == '\0');
     if (a->kind == SQL_SESSION_SET && a->constant == NULL)
         require(a->name_bytes > 0 && a->value_start >= s->start && a->value_start < a->value_end &&
                 a->value_end == s->end);
-    for (int i = 0; a->kind == SQL_SESSION_SET_CONFIG && i < 3; i++)
+    for (int i = 0; a->kind == SQL_SESSION_SET_CONFIG && !a->is_hidden && i < 3; i++)
         require(a->args[i].start >= s->start && a->args[i].start <= a->args[i].end &&
                 a->args[i].end <= s->end);
     check_values(l, a);

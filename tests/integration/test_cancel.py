@@ -168,19 +168,20 @@ def test_session_mode(make_pooler):
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_server_that_is_being_set_up(make_pooler, fake, mode):
     """The query is not sent when the server is ready; in transaction mode the server goes to the next."""
-    asked, go_on = threading.Event(), threading.Event()
+    asked, go_on, is_set_up = threading.Event(), threading.Event(), []
 
     def answer(sql):
-        if sql.startswith("SET ") or "set_config" in sql:
+        if sql == "check" and is_set_up:
             asked.set()
             assert go_on.wait(20 * PATIENCE)
-            return wire.message("C", wire.cstr("SET")) + wire.message("Z", b"I")
         return one_row(sql)
 
     server = fake(cancel_fake(lambda conn: None, answer))
-    pooler = fake_pooler(make_pooler, server, pool_mode=mode)
-    with pooler.wire() as first, pooler.wire(application_name="other") as client:
+    pooler = fake_pooler(make_pooler, server, pool_mode=mode, server_check_delay=0, server_check_query="check")
+    with pooler.wire() as first, pooler.wire() as client:
+        first.query("SELECT 1")
         first.goodbye()
+        is_set_up.append(True)
         client.send(wire.query("SELECT 'never'"), wire.query("SELECT 'next'") if mode == "session" else b"")
         assert asked.wait(20 * PATIENCE)
         client.cancel()

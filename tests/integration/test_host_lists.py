@@ -352,7 +352,7 @@ def test_what_a_client_has_set_is_no_change(make_pooler, fake):
         client.send(wire.query("SET READ ONLY"))
         client.until()
         where(other)
-        assert any(sql.startswith("RESET") for sql in servers[0].queries), servers[0].queries
+        assert any("RESET" in sql for sql in servers[0].queries), servers[0].queries
         where(client)
         assert any("SET " in sql and "default_transaction_read_only" in sql and "RESET" not in sql for sql in servers[0].queries[-3:])
     assert not pooler.log_lines("role has changed")

@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from harness import util
+from harness import scram, util
+from harness.load import Load, Visitors
 from harness.postgres import PASSWORDS
-from harness.wire import ServerError, Wire, startup_packet
+from harness.wire import ServerError, Wire, cstr, md5_answer, message, startup_packet
 
 pytestmark = pytest.mark.own
 
@@ -120,3 +121,70 @@ def test_a_blocked_user_is_not_looked_up(make_pooler, pg):
     assert attempt(pooler, "scramuser", PASSWORDS["scramuser"]).sqlstate == "28P01"
     assert len(pooler.log_lines("app/bob@.*new connection to server")) == before
     assert attempt(pooler, "scramuser", PASSWORDS["scramuser"], source="127.0.0.2") is None
+
+
+# ---- an attack while others work -------------------------------------------------------------------------------
+
+ATTACKER = "127.0.0.3"
+
+
+class Guess:
+    """A login that has got as far as its password."""
+
+    def __init__(self, pooler, user, password):
+        self.wire = Wire("127.0.0.1", pooler.port, timeout=60 * util.PATIENCE, source=ATTACKER)
+        self.wire.send(startup_packet({"user": user, "database": "app"}))
+        asked = self.wire.receive()
+        assert asked.kind == "R", asked
+        if asked.payload[:4] == b"\0\0\0\5":
+            self.last = md5_answer(user, password, asked.payload[4:])
+            return
+        exchange = scram.Client(password)
+        self.wire.send_sasl("SCRAM-SHA-256", exchange)
+        self.last = message("p", exchange.final(self.wire.receive().payload[4:]))
+
+    def send(self):
+        self.wire.send(self.last)
+
+
+def n_answered(guesses):
+    return sum(not guess.wire.silent_for(0.001) for guess in guesses)
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("method", ["scram-sha-256", "md5"])
+@pytest.mark.parametrize("n_users", [1, 50])
+def test_an_attack_under_load(make, method, n_users):
+    """Many logins that were all begun before the first has failed are no more guesses than one after the other. Who
+    belongs is served all the while, and gets in."""
+    limit = 10
+    allowed, who = (limit, ", user app: 10 failed logins") if n_users == 1 else (5 * limit, ": 50 failed logins of several users")
+    pooler = make(auth_type=method, auth_failure_delay=3600, auth_failure_limit=limit, auth_failure_period=3600, client_login_timeout=0)
+    pooler.login_with = {"password": "adm"}
+    at_once = min(n_users, 5)  # the first failure of each user, as long as the address has few
+
+    def goes_on():
+        steady.more(50)
+        others.more(5)
+        assert not steady.errors and not others.errors
+
+    with Load(pooler, 2, password="x") as steady, Visitors(pooler, 2, password="x", source="127.0.0.2") as others:
+        wrong = [Guess(pooler, f"guess{n % n_users}" if n_users > 1 else "app", f"wrong{n}") for n in range(allowed + 20)]
+        right = [Guess(pooler, "app", "x") for _ in range(5)]
+        for guess in wrong[:allowed]:
+            guess.send()
+        pooler.wait_log(f"address {ATTACKER}{who}, blocked for 3600 s")
+        goes_on()
+        util.wait_until(lambda: n_answered(wrong[:allowed]) == at_once, "the first of each user to be told")
+        refused = wrong[allowed:] + right
+        for guess in refused:
+            guess.send()
+        assert {guess.wire.receive().sqlstate for guess in refused} == {"28P01"}
+        assert {attempt(pooler, password=password, source=ATTACKER).sqlstate for password in ("x", "wrong") * 20} == {"28P01"}
+        goes_on()
+        assert n_answered(wrong[:allowed]) == at_once  # the others are held back still
+        util.wait_until(lambda: pooler.closes("login_blocked") == len(refused) + 40, "the refusals to be counted")
+        goes_on()
+    assert len(pooler.log_lines(f"{ATTACKER}.*blocked for")) == 1
+    for guess in wrong + right:
+        guess.wire.disconnect()

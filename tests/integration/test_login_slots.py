@@ -8,6 +8,7 @@ import time
 import pytest
 
 from harness import wire
+from harness.load import Load
 from harness.util import PATIENCE, wait_until
 from harness.wire import Closed, ServerError, Wire, tls_context
 from test_client_tls import client_hello, tls_settings
@@ -51,12 +52,14 @@ STARTUP = wire.startup_packet({"user": "app", "database": "app"})
 def test_silent_connections(make, say):
     """Others get in at once, over and over, and those who stay keep their places."""
     pooler = make()
-    with many(pooler, PLACES + 10, CROWD, say):
-        inside = [pooler.wire(password=PASSWORD) for _ in range(PLACES // 2 - 1)]
+    with Load(pooler, 2, password=PASSWORD) as steady, many(pooler, PLACES + 10, CROWD, say):
+        inside = [pooler.wire(password=PASSWORD) for _ in range(PLACES // 2 - 3)]
         assert all(client.value("SELECT 1") == "1" for client in inside)
         for _ in range(5):
             pooler.wire(password=PASSWORD).goodbye()
         assert all(client.value("SELECT 1") == "1" for client in inside)
+        steady.more(50)
+        assert not steady.errors
     assert len(pooler.wait_log(f"address {CROWD} has the most logins in progress")) <= pooler.workers
 
 
@@ -151,7 +154,8 @@ def handshake_places(workers):
 def test_a_queue_of_one_address(make, workers):
     """Of those who wait for a handshake the next is whose address has the fewest: not behind hundreds of the others."""
     pooler = make(**handshake_places(workers))
-    with many(pooler, 100 * workers, CROWD, struct.pack("!II", 8, wire.SSL_REQUEST)) as crowd:
+    with Load(pooler, 2, password=PASSWORD) as steady, \
+            many(pooler, 100 * workers, CROWD, struct.pack("!II", 8, wire.SSL_REQUEST)) as crowd:
         for client in crowd:
             assert client.receive_bytes(1) == b"S"
             client.send(client_hello())
@@ -164,6 +168,8 @@ def test_a_queue_of_one_address(make, workers):
         # a place or two on its own worker, and those of the others meanwhile; in order of coming it would be all the crowd
         for before_it in silent_ones_before(pooler.log(), "127.0.0.1"):
             assert before_it <= 3 * 4 * workers, before_it
+        steady.more(50)
+        assert not steady.errors
 
 
 def silent_ones_before(log, source):
@@ -210,13 +216,17 @@ class Trickle:
 def test_a_trickle_of_one_address(make, workers):
     """Something always comes of them, so they are never silent; they have the most, so they give way all the same."""
     pooler = make(**handshake_places(workers))
-    with many(pooler, 8 * workers, CROWD, struct.pack("!II", 8, wire.SSL_REQUEST)) as crowd:
+    with Load(pooler, 2, password=PASSWORD) as steady, \
+            many(pooler, 8 * workers, CROWD, struct.pack("!II", 8, wire.SSL_REQUEST)) as crowd:
         assert all(client.receive_bytes(1) == b"S" for client in crowd)
         with Trickle(crowd) as trickle:
             wait_until(lambda: trickle.rounds >= 3, "the trickle")
+            steady.more(50)
             for _ in range(3):
                 with pooler.raw(timeout=60) as client:
                     client.start_tls(tls_context())
                     client.login("app", "app", PASSWORD)
                     assert client.value("SELECT 1") == "1"
+            steady.more(50)
+            assert not steady.errors
             assert not trickle.stopping.is_set() and trickle.thread.is_alive()

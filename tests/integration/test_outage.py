@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.own, pytest.mark.sanitizer]
 
 def make(make_pooler, **kwargs):
     return make_pooler(settings={"http_listen": free_port(), "query_wait_timeout": 1, "client_login_timeout": 3,
-                                 "server_tls_sslmode": "disable", **kwargs.pop("settings", {})}, **kwargs)
+                                 "server_login_retry": 2, "server_tls_sslmode": "disable", **kwargs.pop("settings", {})}, **kwargs)
 
 
 def databases(pooler):
@@ -30,18 +30,23 @@ def row(pooler, name="app"):
     return next((r["unreachable"], r["last_error"]) for r in pooler.show("DATABASES") if r["name"] == name)
 
 
-def test_outage_is_said_and_ends_by_itself(make_pooler, own_pg):
-    """Nobody waits any more when the database comes back: it is found out all the same."""
-    pooler = make(make_pooler, postgres=own_pg)
+def goes_away(pooler, postgres):
+    """PostgreSQL stops under a client, and another one does not get in."""
     with pooler.connect() as conn:
         conn.execute("SELECT 1")
-        assert row(pooler) == (0, None)
-        own_pg.stop()
+        assert row(pooler) == (0, None) and databases(pooler)[0] == 200
+        postgres.stop()
         with pytest.raises(psycopg.OperationalError):
             conn.execute("SELECT 1")
     with pytest.raises(psycopg.OperationalError):
         with pooler.connect() as conn:
             conn.execute("SELECT 1")
+
+
+def test_outage_is_said_and_ends_by_itself(make_pooler, own_pg):
+    """Nobody waits any more when the database comes back: it is found out all the same."""
+    pooler = make(make_pooler, postgres=own_pg)
+    goes_away(pooler, own_pg)
     pooler.wait_log(f'WARNING database "app" cannot be reached: .*port {own_pg.port}.*; trying on')
     lasts, why = row(pooler)
     assert lasts > 0 and "Connection refused" in why
@@ -83,15 +88,7 @@ def test_a_database_of_the_star_entry(make_pooler, own_pg):
             pooler.connect(dbname=name, user=user)
         assert name in (row(pooler, name)[1] or "")
         assert databases(pooler)[0] == 200
-    with pooler.connect() as conn:
-        conn.execute("SELECT 1")
-        assert databases(pooler)[0] == 200
-        own_pg.stop()
-        with pytest.raises(psycopg.OperationalError):
-            conn.execute("SELECT 1")
-    with pytest.raises(psycopg.OperationalError):
-        with pooler.connect() as conn:
-            conn.execute("SELECT 1")
+    goes_away(pooler, own_pg)
     wait_until(lambda: databases(pooler)[0] == 503, "the outage")
     assert row(pooler)[0] > 0
     lines = databases(pooler)[1]
@@ -107,7 +104,7 @@ def test_unused_is_not_unreachable(make_pooler, own_pg):
     """The last server was closed since nobody needed it: each question opens it again, and the answer is yes all the while."""
     pooler = make(make_pooler, postgres=own_pg, databases={"app": f"{own_pg.dsn} dbname=app user=app"},
                   settings={"server_idle_timeout": 1})
-    wait_until(lambda: databases(pooler)[0] == 200, "the first connection")
+    assert databases(pooler)[0] == 200
 
     answers = []
 
@@ -121,6 +118,29 @@ def test_unused_is_not_unreachable(make_pooler, own_pg):
     assert all(answer == (200, ["pgsluice: ok", "app: ok"]) for answer in answers), answers
     own_pg.stop()
     wait_until(lambda: databases(pooler)[0] == 503, "an attempt that fails")
+
+
+def test_the_first_answer_after_a_pause(make_pooler, own_pg):
+    """It has closed all servers, and what became of the database meanwhile is not known: the question waits until it is."""
+    pooler = make(make_pooler, postgres=own_pg, databases={"app": f"{own_pg.dsn} dbname=app user=app"})
+    assert databases(pooler) == (200, ["pgsluice: ok", "app: ok"])  # nobody has asked for a server before
+    for _ in range(3):
+        pooler.admin("PAUSE app")
+        assert databases(pooler) == (503, ["pgsluice: ok", "app: paused"])
+        pooler.admin("RESUME app")
+        assert databases(pooler) == (200, ["pgsluice: ok", "app: ok"])
+    pooler.admin("PAUSE app")
+    own_pg.stop()
+    pooler.admin("RESUME app")
+    status, lines = databases(pooler)
+    assert status == 503 and "Connection refused" in lines[1], lines
+
+
+def test_a_question_does_not_wait_for_ever(make_pooler, fake):
+    """A server that says nothing leaves it open."""
+    server = fake(lambda conversation: conversation.hang())
+    pooler = make(make_pooler, databases={"app": f"{server.dsn} user=app"})
+    assert databases(pooler) == (503, ["pgsluice: ok", "app: connecting"])
 
 
 def test_the_log_of_an_outage_is_short(make_pooler, own_pg):

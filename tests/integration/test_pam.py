@@ -19,7 +19,7 @@ pytestmark = pytest.mark.own
 USERS = {
     "app": ("app secret", "ok"), "alice": ("alice secret", "ok"), "admin": ("console secret", "ok"),
     "expired": ("old secret", "expired"), "newpassword": ("old secret", "newpassword"), "slow": ("slow secret", "delay"),
-    "talker": ("loud secret", "error"), "asker": ("odd secret", "echo"), "stuck": ("stuck secret", "hang"),
+    "talker": ("loud secret", "error"), "asker": ("odd secret", "echo"), "stuck": ("stuck secret", "hang"), "pausing": ("pausing secret", "hang"),
     **{user: (PASSWORDS[user], "ok") for user in ("plainuser", "md5user", "scramuser")},
 }
 
@@ -250,17 +250,18 @@ def test_one_address_does_not_keep_the_others_out(make, pam):
                   settings={"client_login_timeout": 0, "auth_failure_limit": 0})
     guesses = [begin(pooler, "stuck", "a guess") for _ in range(3)]
     util.wait_until(lambda: len(pam.noted()) == 3, "the guesses to be under way")
-    # the fourth thread has them one after the other; the file says in which order
-    more = [begin(pooler, "stuck", "another guess") for _ in range(20)]
+    # the fourth thread alone goes on; the file says what it takes then
+    guesses.append(begin(pooler, "pausing", "a guess"))
     util.wait_until(lambda: len(pam.noted()) == 4, "all threads to hang")
+    guesses += [begin(pooler, "stuck", "another guess") for _ in range(20)]
     with begin(pooler, "app", "app secret", source="127.0.0.2") as other:
-        util.wait_until(lambda: lists(pooler)["checks_waiting"] == 20, "all to wait")
-        pam.go_on()
+        util.wait_until(lambda: lists(pooler)["checks_waiting"] == 21, "all to wait")
+        pam.go_on("pausing")
         other.finish_login("app", "app secret")
-    for client in guesses + more:
+        assert [line.split()[1:] for line in pam.noted()][3:5] == [["pausing", "127.0.0.1"], ["app", "127.0.0.2"]]
+    pam.go_on()
+    for client in guesses:
         client.disconnect()
-    order = [line.split()[1:] for line in pam.noted()]
-    assert order.index(["app", "127.0.0.2"]) < 10, order
 
 
 @pytest.mark.sanitizer
@@ -270,6 +271,22 @@ def test_guessing_is_counted(make):
         assert attempt(pooler) == wrong("app")
     assert attempt(pooler, password="app secret") == wrong("app")
     assert attempt(pooler, "alice", "alice secret") is None
+
+
+@pytest.mark.sanitizer
+def test_guesses_that_were_all_begun_before_the_first_failed(make, pam):
+    """What comes of a password after its user is blocked counts no more than what is asked then."""
+    pooler = make(rules="host all admin all password\nhost all all all pam\n", userlist={"admin": "console secret"},
+                  settings={"workers": 1, "auth_check_threads": 1, "client_login_timeout": 0, "auth_failure_limit": 4, "auth_failure_period": 3600})
+    clients = [begin(pooler, "stuck", "a guess") for _ in range(4)]
+    util.wait_until(lambda: lists(pooler)["checks_waiting"] == 3, "the guesses to wait")
+    clients += [begin(pooler, "stuck", "stuck secret") for _ in range(2)]
+    util.wait_until(lambda: lists(pooler)["checks_waiting"] == 5, "all to wait")
+    pam.go_on()
+    assert [client.receive().fields() for client in clients] == [wrong("stuck")] * 6
+    assert len(pooler.log_lines("blocked for 3600 s")) == 1
+    for client in clients:
+        client.disconnect()
 
 
 def test_nothing_secret_in_a_verbose_log(make, pg):

@@ -63,6 +63,10 @@ def use_all_others(pooler, clients=6, transactions=5):
     return seen
 
 
+LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+TABLES = "SELECT count(*) FROM pg_class WHERE relname = 'mine'"
+FILLER = "-- it goes on\n" * 400
+
 STATES = {
     "advisory lock": ("SELECT pg_advisory_lock(42)", "SELECT pg_advisory_unlock(42)",
                       "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"),
@@ -73,6 +77,20 @@ STATES = {
     "temporary view": ("CREATE TEMPORARY VIEW mine AS SELECT 1", "DROP VIEW mine", "SELECT count(*) FROM pg_class WHERE relname = 'mine'"),
     "holdable cursor": ("DECLARE held CURSOR WITH HOLD FOR SELECT 1 AS x", "CLOSE held", "SELECT count(*) FROM pg_cursors"),
     "cursor, DISCARD ALL": ("DECLARE held CURSOR WITH HOLD FOR SELECT 1 AS x", "DISCARD ALL", "SELECT count(*) FROM pg_cursors"),
+    # code in literals, and names with escapes
+    "lock in a DO": ("DO $$BEGIN PERFORM pg_advisory_lock(42); END$$", "SELECT pg_advisory_unlock(42)", LOCKS),
+    "lock in a DO, quoted": ("DO LANGUAGE plpgsql 'BEGIN EXECUTE ''SELECT pg_advisory_lock(42)''; END'",
+                             "DO $$BEGIN PERFORM pg_advisory_unlock(42); END$$", LOCKS),
+    "lock in a DO, escaped": (r"DO E'BEGIN PERFORM pg_adv\x69sory_lock(42); END'", "SELECT pg_advisory_unlock_all()", LOCKS),
+    "lock in a long DO": (f"DO $$BEGIN {FILLER} PERFORM pg_advisory_lock(42); END$$", "SELECT pg_advisory_unlock(42)", LOCKS),
+    "lock in a DO beyond all bounds": (f"DO $$BEGIN {FILLER * 20} PERFORM pg_advisory_lock(42); END$$", "SELECT pg_advisory_unlock(42)",
+                                       LOCKS),
+    "temporary table in a DO": ("DO $$BEGIN CREATE TEMP TABLE mine (x int); END$$", "DO $$BEGIN DROP TABLE mine; END$$", TABLES),
+    "temporary table in a DO, dynamic": ("DO $$BEGIN EXECUTE format('CREATE TEMPORARY TABLE %I AS SELECT 1', 'mine'); END$$", "DISCARD TEMP",
+                                         TABLES),
+    "holdable cursor in a DO": ("DO $$BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT 1'; END$$", "CLOSE held",
+                                "SELECT count(*) FROM pg_cursors"),
+    "lock by a name with escapes": (r'SELECT U&"pg_adv\0069sory_lock"(42)', """SELECT U&"pg_adv!0069sory_unlock" UESCAPE '!' (42)""", LOCKS),
 }
 
 
@@ -156,6 +174,37 @@ def test_named_statements(make_pinning):
 
 
 @pytest.mark.sanitizer
+@pytest.mark.parametrize("how", ["simple", "several", "extended", "named", "by the protocol"])
+@pytest.mark.parametrize("body", ["SELECT pg_advisory_lock($1)", "WITH x AS (SELECT pg_advisory_lock($1)) SELECT FROM x"])
+def test_execute(make_pinning, how, body):
+    """Of a statement that was prepared before, by either way: its text is not in that of the EXECUTE."""
+    pooler = make_pinning(size=2)
+    with pooler.wire() as client:
+        if how == "by the protocol":
+            client.send(wire.parse("taking", body), wire.sync())
+            assert client.trace() == "1Z"
+        else:
+            assert not errors(client.query(f"PREPARE taking (bigint) AS {body}"))
+        use_all_others(pooler)
+        wait_pinned(pooler, 0)
+        execute = "EXECUTE taking(42)"
+        if how in ("simple", "by the protocol"):
+            messages = client.query(execute)
+        elif how == "several":
+            messages = client.query(f"SELECT 1; {execute}; SELECT 2")
+        else:
+            name = "named" if how == "named" else ""
+            client.send(wire.parse(name, execute), wire.bind("", name), wire.execute(), wire.sync())
+            messages = client.until()
+        assert not errors(messages)
+        mine = backend(client)
+        assert pinned(pooler) == 1
+        assert mine not in use_all_others(pooler)
+        assert backend(client) == mine and client.value("SELECT pg_advisory_unlock(42)") == "t"
+        wait_pinned(pooler, 0)
+
+
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("statements", [
     ["CREATE TEMP TABLE mine (x int, x int)"],
     ["BEGIN", "CREATE TEMP TABLE mine (x int)", "ROLLBACK"],
@@ -169,6 +218,16 @@ def test_named_statements(make_pinning):
     ["DECLARE held CURSOR FOR SELECT 1"],
     ["SELECT 'pg_advisory_lock(1)', 'CREATE TEMP TABLE'"],
     ["DISCARD ALL"],
+    ["DO $$BEGIN PERFORM 1; END$$"],
+    ["DO $$BEGIN PERFORM pg_advisory_lock(1), pg_advisory_unlock(1); END$$"],
+    ["DO $$BEGIN PERFORM pg_advisory_xact_lock(1); END$$"],
+    ["DO $$BEGIN IF false THEN PERFORM pg_advisory_lock(1); END IF; END$$"],
+    ["DO $$BEGIN CREATE TEMP TABLE mine (x int) ON COMMIT DROP; END$$"],
+    ["DO $$BEGIN CREATE TEMP TABLE mine (x int); DROP TABLE mine; END$$"],
+    ["DO $$BEGIN CREATE TEMP TABLE mine (x int); RAISE 'no'; END$$"],
+    ["BEGIN", "DO $$BEGIN CREATE TEMP TABLE mine (x int); END$$", "ROLLBACK"],
+    ["PREPARE taking AS SELECT pg_advisory_lock(1), pg_advisory_unlock(1)", "EXECUTE taking", "DEALLOCATE taking"],
+    ["PREPARE taking (int) AS SELECT pg_advisory_lock($1)", "EXECUTE taking"],
 ], ids=lambda s: "; ".join(s)[:60])
 def test_nothing_is_left(make_pinning, statements):
     """PostgreSQL is asked whether anything lives: no pin stays without a reason."""
@@ -330,6 +389,20 @@ def test_bound(make_pinning, extended):
         assert not errors(two.until())
         wait_pinned(pooler, 1)
     assert "pgsluice_max_pinned" not in pooler.log()
+
+
+@pytest.mark.sanitizer
+def test_bound_and_what_a_do_may_leave(make_pinning):
+    """It counts if it is there afterwards: a DO that leaves nothing is not refused where nobody may be pinned."""
+    pooler = make_pinning(size=1)
+    with pooler.wire() as client, pooler.wire() as other:
+        for code in ("PERFORM pg_advisory_lock(1), pg_advisory_unlock(1)", "CREATE TEMP TABLE mine (x int); DROP TABLE mine",
+                     "IF false THEN PERFORM pg_advisory_lock(1); END IF", "RAISE NOTICE 'CREATE TEMP TABLE mine'"):
+            assert not errors(client.query(f"DO $$BEGIN {code}; END$$"))
+            assert other.value(LOCKS) == "0" and pinned(pooler) == 0
+        assert not errors(client.query("DO $$BEGIN PERFORM pg_advisory_lock(1); END$$"))
+        assert errors(client.expect_closed()) == ["53400"]
+        assert other.value(LOCKS) == "0"
 
 
 @pytest.mark.sanitizer

@@ -20,6 +20,11 @@ PA = "PREPARE a(int) AS SELECT $1 + 1"
 PB = "PREPARE b AS SELECT 'x' || $1::text"
 
 
+def each(command, count=70):
+    """One text with the command for each number."""
+    return "; ".join(command.format(number) for number in range(count))
+
+
 def X(sql, name="", portal=""):  # noqa: N802
     """A text by the extended protocol."""
     return P(name, sql) + B(portal, name) + D("P", portal) + E(portal)
@@ -77,6 +82,12 @@ SCRIPTS = {
     "in a failed transaction": [Q(PA), Q("BEGIN"), Q("SELECT 1/0"), Q("EXECUTE a(1)"), Q("DEALLOCATE a"), Q(PB), Q("DEALLOCATE ALL"), Q("EXECUTE nobody"), Q("ROLLBACK"),
                                 Q("EXECUTE a(1)"), Q("EXECUTE b(1)")],
     "behind the end of a failed transaction": [Q("BEGIN"), Q("SELECT 1/0"), Q("ROLLBACK; " + PA), Q("EXECUTE a(1)"), Q("BEGIN; SELECT 1/0"), Q("ROLLBACK; " + PB + "; EXECUTE b(1)")],
+    "equal ones behind the end of a failed transaction": [Q(PA), Q("DEALLOCATE a"), Q("BEGIN"), Q("SELECT 1/0"), Q("ROLLBACK; " + PA + "; " + PA.replace(" a(", " c(")), Q("EXECUTE a(1)"),
+                                                          Q("EXECUTE c(2)")],
+    "many names for one text": [Q(each("PREPARE n{} AS SELECT 7")), Q("EXECUTE n0; EXECUTE n64; EXECUTE n69"), Q(each("DEALLOCATE n{}")), Q("EXECUTE n69"), Q(each("PREPARE n{0} AS SELECT 7; EXECUTE n{0}")),
+                                Q("DEALLOCATE n0; PREPARE n69 AS SELECT 7"), Q("DEALLOCATE n0; DEALLOCATE n69; PREPARE n69 AS SELECT 7; EXECUTE n69"), Q("EXECUTE n0"), Q("EXECUTE n69")],
+    "many names for one text, behind deallocate all": [Q(PA), Q("DEALLOCATE ALL; " + each("PREPARE n{} AS SELECT 7") + "; EXECUTE n69; DEALLOCATE n3; PREPARE n70 AS SELECT 7"),
+                                                       Q("EXECUTE n69; EXECUTE n70"), Q("EXECUTE n3")],
     "isolation level": [Q(PA), Q("BEGIN ISOLATION LEVEL SERIALIZABLE; EXECUTE a(1)"), Q("COMMIT"), Q("BEGIN; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; EXECUTE a(1); COMMIT")],
     "begin atomic": [Q("BEGIN"), Q("CREATE FUNCTION pg_temp.f(x int) RETURNS int BEGIN ATOMIC SELECT CASE WHEN x = 1 THEN 2 END; SELECT 3; END; " + PA + "; EXECUTE a(1)"),
                      Q("ROLLBACK"), Q("EXECUTE a(3)")],
@@ -446,6 +457,23 @@ def test_large_texts(make_pooler):
         client.send(Q("PREPARE c AS SELECT '" + "y" * 17_000_000 + "'"))
         refused = client.expect_closed()
         assert [m.kind for m in refused] == ["E"] and refused[0].sqlstate == "54000"
+
+
+def test_as_many_as_one_text_may_have(make_pooler, pg):
+    """And more are refused as what they are."""
+    pooler = make_pooler(settings={"default_pool_size": 1})
+    texts = [each("PREPARE n{} AS SELECT 7", 1024), "EXECUTE n0; EXECUTE n1023", each("DEALLOCATE n{}", 1024), "EXECUTE n1023", each("PREPARE n{0} AS SELECT {0}", 1024)]
+    script = list(steps(map(Q, texts)))
+    with test_prepared.direct(pg) as direct, pooler.wire() as client:
+        assert play(client, script) == play(direct, script)
+        client.send(Q("SELECT 1"), Q(each("DEALLOCATE n{}", 1025)))
+        assert client.trace() == "TDCZ"
+        refused = client.expect_closed()
+        assert [m.kind for m in refused] == ["E"]
+        assert (refused[0].sqlstate, refused[0].text) == ("54000", "too many commands about prepared statements in one query")
+    with pooler.wire() as client:
+        client.send(X(each("DEALLOCATE n{}", 1025)) + S())
+        assert "cannot insert multiple commands into a prepared statement" in client.until("E")[-1].text
 
 
 def test_encodings(make_pooler):

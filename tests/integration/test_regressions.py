@@ -355,15 +355,15 @@ def until_end(client):
 
 @pytest.mark.sanitizer
 def test_client_lost_while_settings_are_restored(make_pooler, fake):
-    """It leaves before the SET for it is answered: that server is closed, as a setting that PostgreSQL does not
-    report would stay; the next one is served by another, with settings of its own."""
+    """It leaves before the SET that goes ahead of its query is answered: that server is closed, as a setting that
+    PostgreSQL does not report would stay; the next one is served by another, with settings of its own."""
     asked, has_left = threading.Event(), threading.Event()
 
     def script(conn):
         conn.accept_login()
 
         def answer(sql):
-            if sql.startswith(("SET", "RESET")):
+            if "SET " in sql:
                 asked.set()
                 assert has_left.wait(10 * PATIENCE)
                 return wire.message("C", wire.cstr("SET")) + ready()
@@ -376,13 +376,13 @@ def test_client_lost_while_settings_are_restored(make_pooler, fake):
     with pooler.wire() as other:
         other.query("SELECT 1")
         client = pooler.wire(DateStyle="German")
-        client.send(wire.query("SELECT doomed"))
+        client.send(wire.query("SELECT 1"))
         assert asked.wait(5 * PATIENCE)
         client.reset()
         wait_until(lambda: len(pooler.clients()) == 1, "the client to be gone")
         has_left.set()
         assert other.value("SELECT 2") == "SELECT 2"
-        assert server.connections == 2 and "SELECT doomed" not in server.queries
+        assert server.connections == 2
 
 
 @pytest.mark.sanitizer

@@ -49,6 +49,10 @@ CHANGES = [
     ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", "default_transaction_isolation", "serializable", "read committed"),
     ("SET XML OPTION DOCUMENT", "xmloption", "document", "content"),
     ("SET TIME ZONE 'Asia/Tokyo'", "TimeZone", "Asia/Tokyo", None),
+    ("DO $$BEGIN SET work_mem = '5MB' ; END$$", "work_mem", "5MB", "4MB"),
+    ("DO $$BEGIN PERFORM set_config('work_mem', '5MB', false) ; END$$", "work_mem", "5MB", "4MB"),
+    ("DO 'BEGIN EXECUTE format(''SET ROLE %I'', ''other'') ; END'", "role", "other", "none"),
+    (r'SELECT U&"set_c\006fnfig"' "('work_mem', '5MB', false)", "work_mem", "5MB", "4MB"),
 ]
 
 
@@ -234,6 +238,8 @@ def test_error_refuses_what_would_stay(make_pooler, pg, where):
             assert [m.kind for m in messages] == ["E", "Z"]
             assert messages[0].sqlstate == "0A000" and "SET LOCAL" in messages[0].fields()["H"]
             assert messages[1].payload == b"I"
+        # of code nobody knows what it sets, and for how long
+        assert [m.kind for m in one.query("DO $$BEGIN PERFORM set_config('work_mem', '5MB', true); END$$")] == ["C", "Z"]
         one.query("SET TimeZone = 'UTC'")
         assert one.value("SHOW TimeZone") == "UTC"
         one.query("BEGIN")
@@ -434,6 +440,39 @@ def test_who_leaves_a_pinned_server_leaves_it_clean(make_pooler):
     assert [row["reason"] for row in pooler.show("LEAKS")] == ["setting"]
 
 # ---- strict ----
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("kind", ["simple", "unnamed", "named", "trigger"])
+def test_strict_sees_what_functions_leave(make_pooler, pg, kind):
+    """Locks and temporary tables that no text tells of: the client keeps its server while they live."""
+    pooler = make_pooler(settings={"default_pool_size": 2, "strict": "on"})
+    with pg.connect(dbname="app") as conn:
+        conn.execute("DROP TABLE IF EXISTS strict_leaves")
+        conn.execute("CREATE TABLE strict_leaves (x int); GRANT ALL ON strict_leaves TO PUBLIC")
+        conn.execute("CREATE OR REPLACE FUNCTION takes_it() RETURNS int LANGUAGE plpgsql AS "
+                     "$$BEGIN PERFORM pg_advisory_lock(4714); CREATE TEMP TABLE IF NOT EXISTS mine (x int); RETURN 1; END$$")
+        conn.execute("CREATE OR REPLACE FUNCTION on_insert() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM takes_it(); RETURN NEW; END$$")
+        conn.execute("CREATE TRIGGER takes_it BEFORE INSERT ON strict_leaves FOR EACH ROW EXECUTE FUNCTION on_insert()")
+    with pooler.wire() as one, pooler.wire() as two:
+        if kind == "named":
+            one.send(wire.parse("s", "SELECT takes_it()"), wire.sync())
+            assert one.trace() == "1Z"
+            assert not pooler.show("PINNED")
+            one.send(wire.bind("", "s"), wire.execute(), wire.sync())
+            assert one.trace() == "2DCZ"
+        elif kind == "unnamed":
+            assert "E" not in "".join(m.kind for m in extended(one, "SELECT takes_it()"))
+        else:
+            one.query("INSERT INTO strict_leaves VALUES (1)" if kind == "trigger" else "SELECT takes_it()")
+        wait_until(lambda: [row["reason"] for row in pooler.show("PINNED")] == ["advisory lock, temporary object"], "the pin")
+        pid = one.value("SELECT pg_backend_pid()")
+        assert all(two.value("SELECT pg_backend_pid()") != pid for _ in range(5))
+        assert one.value("SELECT count(*) FROM mine") == "0"
+        one.query("SELECT pg_advisory_unlock_all()")
+        one.query("DROP TABLE mine")
+        wait_until(lambda: not pooler.show("PINNED"), "the pin to go")
+        assert two.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "0"
+
 
 FUNCTION = ("CREATE OR REPLACE FUNCTION sets_it(v text) RETURNS int LANGUAGE plpgsql AS "
             "$$BEGIN PERFORM set_config('work_mem', v, false); SET lock_timeout = 5; RETURN 1; END$$")

@@ -1,4 +1,5 @@
 """SHUTDOWN DRAIN, sigterm_action, the second signal, and what still works while the pooler shuts down."""
+import contextlib
 import os
 import select
 import signal
@@ -61,36 +62,34 @@ def test_in_a_transaction(drained):
             assert drained.wait_exit() == 0
 
 
-def test_pipelined_work_is_done_first(make_pooler):
-    """What has been sent is answered, also what is kept back behind the transaction's end while others have their turn."""
+@contextlib.contextmanager
+def drained_with_a_queue(make_pooler):
+    """The only server is a client's, in a transaction, and another client waits for it; then comes the order."""
     pooler = make_pooler(settings={"shutdown_rate": 0, "default_pool_size": 1})
     with pooler.wire() as client, pooler.wire() as waiting:
         client.query("BEGIN")
         waiting.send(wire.query("SELECT 'served'"))
         wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the queue")
         with shut_down(pooler):
-            client.send(wire.query("COMMIT") + wire.query("SELECT 1") + wire.query("SELECT 2"))
-            answers = [m.row() for _ in range(3) for m in client.until() if m.kind == "D"]
-            assert answers == [["1"], ["2"]]
+            yield client
             assert is_told(client)
             assert waiting.until()[1].row() == ["served"]
             assert is_told(waiting)
             assert pooler.wait_exit() == 0
+
+
+def test_pipelined_work_is_done_first(make_pooler):
+    """What has been sent is answered, also what is kept back behind the transaction's end while others have their turn."""
+    with drained_with_a_queue(make_pooler) as client:
+        client.send(wire.query("COMMIT") + wire.query("SELECT 1") + wire.query("SELECT 2"))
+        answers = [m.row() for _ in range(3) for m in client.until() if m.kind == "D"]
+        assert answers == [["1"], ["2"]]
 
 
 def test_waiting_clients_are_served(make_pooler):
-    pooler = make_pooler(settings={"shutdown_rate": 0, "default_pool_size": 1})
-    with pooler.wire() as client, pooler.wire() as waiting:
-        client.query("BEGIN")
-        waiting.send(wire.query("SELECT 'served'"))
-        wait_until(lambda: pooler.pool()["cl_waiting"] == 1, "the queue")
-        with shut_down(pooler):
-            assert client.value("SELECT 1") == "1"
-            client.query("COMMIT")
-            assert is_told(client)
-            assert waiting.until()[1].row() == ["served"]
-            assert is_told(waiting)
-            assert pooler.wait_exit() == 0
+    with drained_with_a_queue(make_pooler) as client:
+        assert client.value("SELECT 1") == "1"
+        client.query("COMMIT")
 
 
 def test_session_mode(drained):

@@ -1,6 +1,8 @@
 """How an orchestrator stops pgsluice: the grace before a drain, a sidecar's wait, and one of two instances behind one port replaced
 under load."""
 import collections
+import contextlib
+import itertools
 import signal
 import threading
 import time
@@ -75,38 +77,33 @@ def test_grace_without_clients(make_pooler):
     assert pooler.wait_exit() == 0
 
 
-def test_second_signal_in_the_grace(make_pooler):
-    pooler = make(make_pooler, drain_grace_time=60)
+@contextlib.contextmanager
+def ended_in_the_grace(make_pooler, **settings):
+    """Long before its end: by what is done while a client is still served."""
+    pooler = make(make_pooler, drain_grace_time=60, **settings)
     with pooler.wire() as client:
         pooler.send_signal(signal.SIGTERM)
         wait_until(lambda: ready(pooler)[0] == 503, "/readyz")
         assert client.value("SELECT 1") == "1"
-        pooler.send_signal(signal.SIGTERM)
+        yield pooler
         assert told(client) == ["57P01"]
     assert pooler.wait_exit() == 0
+
+
+def test_second_signal_in_the_grace(make_pooler):
+    with ended_in_the_grace(make_pooler) as pooler:
+        pooler.send_signal(signal.SIGTERM)
 
 
 def test_console_in_the_grace(make_pooler):
     """A drain that is ordered begins at once; and settings may be changed on the way."""
-    pooler = make(make_pooler, drain_grace_time=60, shutdown_rate=0)
-    with pooler.wire() as client:
-        pooler.send_signal(signal.SIGTERM)
-        wait_until(lambda: ready(pooler)[0] == 503, "/readyz")
-        assert client.value("SELECT 1") == "1"
-        with pooler.console() as console:
-            console.execute("SHUTDOWN DRAIN")
-        assert told(client) == ["57P01"]
-    assert pooler.wait_exit() == 0
+    with ended_in_the_grace(make_pooler, shutdown_rate=0) as pooler, pooler.console() as console:
+        console.execute("SHUTDOWN DRAIN")
 
 
 def test_grace_may_be_shortened(make_pooler):
-    pooler = make(make_pooler, drain_grace_time=60, shutdown_rate=0)
-    with pooler.wire() as client:
-        pooler.send_signal(signal.SIGTERM)
-        wait_until(lambda: ready(pooler)[0] == 503, "/readyz")
+    with ended_in_the_grace(make_pooler, shutdown_rate=0) as pooler:
         pooler.admin("SET drain_grace_time = 0")
-        assert told(client) == ["57P01"]
-    assert pooler.wait_exit() == 0
 
 
 def test_timeout_counts_from_the_end_of_the_grace(make_pooler):
@@ -144,6 +141,31 @@ def test_whoever_is_in_the_queue_of_connections_is_told(make_pooler, number):
         assert messages and messages[-1].sqlstate in ("57P01", "57P03"), messages
         client.disconnect()
     assert pooler.wait_exit() == 0
+
+
+def test_settings_for_a_worker_that_has_stopped(make_pooler, fake):
+    """Another one still takes its leave of a server that does not close. What is mailed meanwhile is freed in the end."""
+    def never_closes(conn):
+        conn.accept_login()
+        conn.serve_queries()
+        conn.hang()
+
+    server = fake(never_closes)
+    pooler = make_pooler(databases={"app": server.dsn}, settings={"server_tls_sslmode": "disable"})
+    with pooler.wire() as client:
+        client.query("SELECT 1")
+    configs = itertools.cycle([{}, dict(pooler.databases)])
+    pooler.send_signal(signal.SIGINT)
+    pooler.wait_log("closing all connections")
+
+    def has_ended():
+        pooler.databases = next(configs)
+        pooler.write_config()
+        pooler.send_signal(signal.SIGHUP)
+        return not pooler.is_running()
+    wait_until(has_ended, "the end")
+    assert pooler.wait_exit() == 0
+    assert pooler.log_lines("database app removed")
 
 
 # ---- a sidecar

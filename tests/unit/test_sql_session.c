@@ -69,8 +69,8 @@ static void put_operand(const struct sql_lexer *l, const struct sql_operand *o, 
 
 static void put_act(const struct sql_lexer *l, const struct sql_session_act *a, struct buf *out)
 {
-    buf_printf(out, "%s%s%s%s", kinds[a->kind], a->is_local ? "-local" : "", a->is_chain ? "-chain" : "",
-               a->is_certain ? "!" : "");
+    buf_printf(out, "%s%s%s%s%s", kinds[a->kind], a->is_local ? "-local" : "", a->is_chain ? "-chain" : "",
+               a->is_certain ? "!" : "", a->is_hidden ? "?" : "");
     if (a->name_bytes > 0)
         buf_printf(out, " %s", a->name);
     if (a->kind == SQL_SESSION_SET) {
@@ -269,9 +269,53 @@ static const struct {
     {"DISCARD SEQUENCES", "discard_sequences"},
     {"DISCARD TEMPORARY", "discard_temp"},
     {"DISCARD TEMP", "discard_temp"},
-    {"DO $$BEGIN SET a = 1; END$$", "unknown"},
     {"CALL f()", "unknown"},
+    {"CALL f(pg_try_advisory_lock(1))", "unknown | lock"},
     {"DO", ""},
+
+    /* code in a literal */
+    {"DO $$BEGIN PERFORM count(*) FROM t; END$$", "unknown"},
+    {"DO $$BEGIN PERFORM pg_advisory_lock(1); END$$", "unknown | lock?"},
+    {"DO $x$BEGIN IF Pg_Catalog.\"pg_try_advisory_lock_shared\"(1) THEN END IF; END$x$ LANGUAGE plpgsql",
+     "unknown | lock?"},
+    {"DO LANGUAGE 'plpgsql' 'BEGIN PERFORM pg_advisory_lock(1), pg_advisory_unlock_all(); END'",
+     "unknown | lock? | unlock?"},
+    {"DO $$BEGIN EXECUTE 'SELECT pg_advisory_lock(' || n || ')'; END$$", "unknown | lock?"},
+    {"DO 'BEGIN EXECUTE ''SELECT pg_advisory_lock(1)''; END'", "unknown | lock?"},
+    {"DO $$plpy.execute(\"SELECT pg_advisory_lock(1)\")$$ LANGUAGE plpython3u", "unknown | lock?"},
+    {"DO $$BEGIN PERFORM pg_advisory_xact_lock(1), my_pg_advisory_lock(1), pg_advisory_locks(); END$$",
+     "unknown"},
+    {"DO $$BEGIN PERFORM my.\"U\"(), U&\"pg_adv\\0069sory_lock\"(1); END$$",
+     "unknown | lock? | unlock? | temp? | hold? | set_config?(?,?,?)"},
+    {"DO E'BEGIN PERFORM pg_adv\\x69sory_lock(1); END'",
+     "unknown | lock? | unlock? | temp? | hold? | set_config?(?,?,?)"},
+    {"DO E'BEGIN END'", "unknown"},
+    {"DO $$BEGIN PERFORM regexp_replace(a, '\\d', ''); END$$", "unknown"},
+    {"DO $$BEGIN CREATE TEMP TABLE t (a int); END$$", "unknown | temp?"},
+    {"DO $$BEGIN EXECUTE 'create or replace temporary view v as select 1'; END$$", "unknown | temp?"},
+    {"DO $$BEGIN CREATE LOCAL TEMP SEQUENCE s; END$$", "unknown | temp?"},
+    {"DO $$BEGIN CREATE TABLE pg_temp.t (a int); END$$", "unknown | temp?"},
+    {"DO $$DECLARE temp int; BEGIN UPDATE weather SET temp = 1; CREATE TABLE temperature (temp int); END$$",
+     "unknown"},
+    {"DO $$BEGIN EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT 1'; END$$", "unknown | hold?"},
+    {"DO $$BEGIN LOAD 'x'; END$$", "unknown | load?"},
+    {"DO $$BEGIN PERFORM 1; EXECUTE 'LOAD ''x'''; END$$", "unknown | load?"},
+    {"DO $$BEGIN RAISE NOTICE 'load ''x'''; load := 'x'; SELECT load, 'x'; END$$", "unknown"},
+    {"DO $$BEGIN PERFORM set_config('a', 'b', false); END$$", "unknown | set_config?(?,?,?)"},
+    {"DO $$BEGIN SET a = 1; END$$", "unknown | set_config?(?,?,?)"},
+    {"DO $$BEGIN -- first; 'this'\n RESET a; END$$", "unknown | set_config?(?,?,?)"},
+    {"DO $$BEGIN /* then\n */ SET a = 1; END$$", "unknown | set_config?(?,?,?)"},
+    {"DO $$BEGIN IF a THEN EXECUTE format('SET ROLE %I', a); END IF; END$$", "unknown | set_config?(?,?,?)"},
+    {"DO $$BEGIN SET LOCAL a = 1; SET TRANSACTION READ ONLY; SET CONSTRAINTS ALL DEFERRED; END$$", "unknown"},
+    {"DO $$BEGIN UPDATE t\n SET a = 1; UPDATE \"T\" SET a = 1; -- set\n END$$", "unknown"},
+
+    /* names with escapes */
+    {"SELECT U&\"pg_adv\\0069sory_lock\"(1)", "lock? | unlock? | set_config?(?,?,?)"},
+    {"SELECT 1, u&\"pg_adv!0069sory_lock\" UESCAPE '!' (1), set_config('a', 'b', false)",
+     "lock? | unlock? | set_config?(?,?,?) | set_config!(a,b,false)"},
+    {"SELECT U&\"d\\0061t\\+000061 of a name\" FROM t WHERE f(x)", ""},
+    {"SELECT U&\"data of a long name\"(1)", ""},
+    {"SELECT U&'d\\0061t\\+000061', f(a && \"b\"), count(a)", ""},
 
     /* several statements, and none */
     {"BEGIN; SET a = 1; SELECT 1; COMMIT; SET b = ';'", "begin; set a=1; ; commit; set b=;"},
@@ -375,6 +419,7 @@ static void test_look_is_cheap(void **state)
         "SELECT count(*), max(x) FROM t WHERE y IN (1, 2, 3) AND z = 'temporal'",
         "UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = 1;",
         "INSERT INTO company (info, temperature, attempts) VALUES ('advice', 'confirm', 'temps')",
+        "SELECT * FROM t WHERE f(a) & b && c AND U&'d\\0061t' = d AND e & \"f\" = 1",
         "/* app:web */ SELECT 'unconfirmed; double', \"template\" FROM information_schema.tables",
         "SELECT 1; SELECT 2 ; DELETE FROM t",
         "do_it",
@@ -416,6 +461,55 @@ static void test_look_is_bounded(void **state)
     text[n + 39] = ';';
     assert_int_equal(sql_look(text, n + 40), SQL_LOOK_NOTHING);
     free(text);
+}
+
+static void test_end_of_transaction(void **state)
+{
+    static const char *const ends[] = {
+        "COMMIT",
+        "commit work",
+        "End;",
+        "ROLLBACK",
+        " \t\r\n\f\vrollback to x",
+        "ABORT",
+        "abort;select 1",
+        "PREPARE TRANSACTION 'x'",
+        /* not plain to see */
+        "",
+        " ",
+        "; ROLLBACK",
+        ";;",
+        "/* x */ ROLLBACK",
+        "-- x\nEND",
+        "(SELECT 1)",
+        "EN",
+        "e",
+        "\xc2\xa0"
+        "END",
+        "DO $$END$$",
+    };
+    static const char *const others[] = {
+        "SELECT 1; ROLLBACK",
+        "BEGIN",
+        "begin; commit",
+        "START TRANSACTION",
+        "INSERT INTO end VALUES (1)",
+        "  UPDATE x SET y = 1",
+        "SAVEPOINT x",
+        "RELEASE x",
+        "with x as (select 1) select 2",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        if (!sql_may_end_transaction(ends[i], (uint32_t)strlen(ends[i])))
+            fail_msg("goes: %s", ends[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        if (sql_may_end_transaction(others[i], (uint32_t)strlen(others[i])))
+            fail_msg("waits: %s", others[i]);
+    }
+    assert_true(sql_may_end_transaction("SELECT 1", 2)); /* what is behind is not looked at */
 }
 
 static void test_inert(void **state)
@@ -505,7 +599,8 @@ int main(void)
         cmocka_unit_test(test_acts),          cmocka_unit_test(test_escapes_in_old_strings),
         cmocka_unit_test(test_long_names),    cmocka_unit_test(test_look_finds_acts),
         cmocka_unit_test(test_look_is_cheap), cmocka_unit_test(test_look_is_bounded),
-        cmocka_unit_test(test_inert),         cmocka_unit_test(test_booleans),
+        cmocka_unit_test(test_inert),         cmocka_unit_test(test_end_of_transaction),
+        cmocka_unit_test(test_booleans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

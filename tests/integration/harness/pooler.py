@@ -219,9 +219,9 @@ class Pooler:
         conn.prepare_threshold = None
         return conn
 
-    def wire(self, user="app", database="app", password=None, timeout=10.0, tls=False, **parameters):
+    def wire(self, user="app", database="app", password=None, timeout=10.0, tls=False, source=None, **parameters):
         """A raw connection, logged in."""
-        raw = self.raw(timeout=timeout)
+        raw = self.raw(timeout=timeout, source=source)
         try:
             if tls:
                 raw.start_tls()

@@ -193,9 +193,13 @@ class Postgres:
                                 f"AND pid <> pg_backend_pid() AND ({where})").fetchone()[0]
 
     def terminate_backends(self, where="true"):
+        """How many; they have gone then, so that who waits for their like does not see them."""
         with self.connect() as conn:
-            return conn.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = "
-                                f"'client backend' AND pid <> pg_backend_pid() AND ({where})").fetchone()[0]
+            pids = [row[0] for row in conn.execute("SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = "
+                                                   f"'client backend' AND pid <> pg_backend_pid() AND ({where})").fetchall()]
+            wait_until(lambda: conn.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", [pids]).fetchone()[0] == 0,
+                       "backends to go")
+            return len(pids)
 
     def log(self):
         with open(f"{self.directory}/log", encoding="utf-8", errors="replace") as file:

@@ -15,19 +15,15 @@ IS_SANITIZED = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ
 
 
 def wait_until(condition, what="a condition", timeout=10.0, every=0.02):
-    """Calls condition() until it returns something true, which is returned; fails after timeout seconds."""
+    """Calls condition() until it returns something true, which is returned; fails after timeout seconds. What it asserts is
+    to be so all the while: "not yet" is to return something false."""
     deadline = time.monotonic() + timeout * PATIENCE
-    last_error = None
     while True:
-        try:
-            value = condition()
-            if value:
-                return value
-        except AssertionError as error:
-            last_error = error
+        value = condition()
+        if value:
+            return value
         if time.monotonic() > deadline:
-            detail = f": {last_error}" if last_error else ""
-            raise AssertionError(f"waited {timeout} s for {what}{detail}")
+            raise AssertionError(f"waited {timeout} s for {what}")
         time.sleep(every)
 
 

@@ -26,6 +26,11 @@ def startup_packet(parameters, protocol=PROTOCOL_30):
     return struct.pack("!I", len(body) + 4) + body
 
 
+def cancel_request(pid, key):
+    body = struct.pack("!II", CANCEL_REQUEST, pid) + key
+    return struct.pack("!I", len(body) + 4) + body
+
+
 # ---- frontend messages -------------------------------------------------------
 
 def query(sql):
@@ -88,6 +93,11 @@ def function_call(oid, *args):
 
 def terminate():
     return message("X")
+
+
+def md5_answer(user, password, salt):
+    inner = hashlib.md5((password + user).encode()).hexdigest()
+    return message("p", cstr("md5" + hashlib.md5(inner.encode() + salt).hexdigest()))
 
 
 def simple_extended(sql, values=()):
@@ -324,9 +334,12 @@ class Wire:
 
     def login_by_scram(self, mechanism, exchange):
         """Goes on behind offered()."""
+        self.send_sasl(mechanism, exchange)
+        return self.finish_login(None, exchange=exchange)
+
+    def send_sasl(self, mechanism, exchange):
         first = exchange.first()
         self.send(message("p", cstr(mechanism) + struct.pack("!I", len(first)) + first))
-        return self.finish_login(None, exchange=exchange)
 
     def login(self, user, database, password=None, protocol=PROTOCOL_30, **parameters):
         self.send(startup_packet({"user": user, "database": database, **parameters}, protocol))
@@ -352,13 +365,11 @@ class Wire:
                 if code == 3:
                     self.send(message("p", cstr(password)))
                 elif code == 5:
-                    inner = hashlib.md5((password + user).encode()).hexdigest()
-                    self.send(message("p", cstr("md5" + hashlib.md5(inner.encode() + msg.payload[4:8]).hexdigest())))
+                    self.send(md5_answer(user, password, msg.payload[4:8]))
                 elif code == 10:
                     assert b"SCRAM-SHA-256\0" in msg.payload
                     exchange = scram.Client(password)
-                    first = exchange.first()
-                    self.send(message("p", cstr("SCRAM-SHA-256") + struct.pack("!I", len(first)) + first))
+                    self.send_sasl("SCRAM-SHA-256", exchange)
                 elif code == 11:
                     self.send(message("p", exchange.final(msg.payload[4:])))
                 elif code == 12:
@@ -388,6 +399,5 @@ class Wire:
     def cancel(self):
         """Sends a CancelRequest with this session's key on a connection of its own, and waits for its end."""
         with Wire(*self.address) as other:
-            body = struct.pack("!II", CANCEL_REQUEST, self.pid) + self.key
-            other.send(struct.pack("!I", len(body) + 4) + body)
+            other.send(cancel_request(self.pid, self.key))
             other.expect_closed()

@@ -53,9 +53,9 @@ class Pam:
         with open(self.notes, encoding="utf-8") as file:
             return file.read().splitlines()
 
-    def go_on(self):
-        """Those that hang."""
-        util.write_file(f"{self.directory}/users.go", "")
+    def go_on(self, user=None):
+        """Those that hang; or one user's."""
+        util.write_file(f"{self.directory}/users.go" + (f".{user}" if user else ""), "")
 
     def environment(self):
         options = os.environ.get("ASAN_OPTIONS")

@@ -2,7 +2,7 @@
  * module.c - a module of PAM whose users stand in a file: "name password what", one per line.
  *
  * what: ok, expired and newpassword (known by their account), delay (a long pause is asked for after a failure), error (says why),
- * echo (asks a question that is echoed), hang (until the file GO exists). Arguments: the file, and one to note
+ * echo (asks a question that is echoed), hang (until the file GO exists, or GO.name). Arguments: the file, and one to note
  * "service user host" of each call in.
  */
 #include <stdio.h>
@@ -47,12 +47,13 @@ static void note(pam_handle_t *pam, const char *path, const char *user)
     fclose(file);
 }
 
-static void hang(const char *users)
+static void hang(const char *users, const char *user)
 {
-    char go[512];
+    char go[512], go_alone[512];
 
     snprintf(go, sizeof(go), "%s.go", users);
-    while (access(go, F_OK) != 0)
+    snprintf(go_alone, sizeof(go_alone), "%s.go.%s", users, user);
+    while (access(go, F_OK) != 0 && access(go_alone, F_OK) != 0)
         usleep(10000);
 }
 
@@ -68,7 +69,7 @@ int pam_sm_authenticate(pam_handle_t *pam, int flags, int argc, const char **arg
     note(pam, argv[1], user);
     is_known = find(argv[0], user, &e);
     if (is_known && strcmp(e.what, "hang") == 0)
-        hang(argv[0]);
+        hang(argv[0], user);
     if (is_known && strcmp(e.what, "echo") == 0 &&
         pam_prompt(pam, PAM_PROMPT_ECHO_ON, NULL, "%s", "mother's maiden name? ") != PAM_SUCCESS)
         return PAM_CONV_ERR;
