@@ -32,6 +32,13 @@ ActiveRecord::Migration.verbose = false
 steps = [[First, 1], [Second, 2]].map { |step, version| ActiveRecord::MigrationProxy.new(step.name, version, __FILE__, "") }
 steps.each { |proxy| proxy.define_singleton_method(:load_migration) { Object.const_get(name).new(name, version) } }
 
+# Rails asks whether its own tables are there and makes them before it takes its lock: of two at once, one can fail.
+ActiveRecord::Base.transaction do
+  ActiveRecord::Base.connection.execute("SELECT pg_advisory_xact_lock(1)")
+  ActiveRecord::SchemaMigration.create_table
+  ActiveRecord::InternalMetadata.create_table
+end
+
 refused = false
 begin
   migrator = ActiveRecord::Migrator.new(:up, steps, ActiveRecord::SchemaMigration)
