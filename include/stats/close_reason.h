@@ -43,6 +43,9 @@ enum close_side {
       "53000", "too many open files", "Raise the limit of open files of the pooler's process.") \
     X(PACKET_TOO_LARGE, packet_too_large, BOTH, "packet too large", \
       "54000", "packet too large", "Raise max_packet_size, or send less at once.") \
+    X(SETTINGS_LOST, settings_lost, CLIENT, "settings of the session cannot be kept", \
+      "54000", "settings of the session cannot be kept", \
+      "Only so many follow a session from server to server, and no long ones: use pool_mode = session.") \
     /* timeouts */ \
     X(QUERY_WAIT_TIMEOUT, query_wait_timeout, CLIENT, "query_wait_timeout", \
       "53300", "query_wait_timeout", \

@@ -65,6 +65,15 @@ struct params *params_settable(struct params *p) must_check;
  */
 uint32_t params_diff_sql(const struct params *have, const struct params *want, struct buf *sql);
 
+/* The same for a server that has more than `have` says, nobody knows what: RESET ALL, and all of `want`. */
+uint32_t params_reset_sql(const struct params *have, const struct params *want, struct buf *sql);
+/*
+ * Appends to a query whose rows are names and values the rows of settings with a dot in their names, those of
+ * both sets, that the session has: pg_settings does not list them, and PostgreSQL tells nobody which there
+ * are. Of those only in `have` that are empty there is no row: they have been reset.
+ */
+void params_put_dotted_query(const struct params *have, const struct params *want, struct buf *sql);
+
 /* Appends a ParameterStatus message for each parameter. */
 void params_put_status(const struct params *p, struct buf *out);
 

@@ -59,6 +59,7 @@ struct session_sets {
     const struct params *startup;  /* the client's at its login: what a RESET gives */
     const struct params *reported; /* names that servers report */
     bool is_doubtful; /* set when there was a value that is not known: only the server can tell */
+    bool is_nameless; /* set when it is not known which setting it was: with a dot in its name, nobody can */
 };
 
 /* What has been committed, in these sets; it leaves the journal. False: no memory. */

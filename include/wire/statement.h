@@ -76,6 +76,13 @@ static inline must_check struct statement *statement_get_again(const struct stat
 {
     return statement_get_kind((enum statement_kind)s->kind, s->variant, s->body, s->body_bytes, settings);
 }
+/* Bits of sql_look() of its text, which is looked at once. */
+unsigned statement_look_at_text(struct statement *s) must_check;
+static inline unsigned statement_sql_look(struct statement *s)
+{
+    const uint8_t known = atomic_load_explicit(&s->session_look, memory_order_relaxed);
+    return likely(known != 0) ? known - 1u : statement_look_at_text(s);
+}
 struct statement *statement_ref(struct statement *s);
 void statement_unref(struct statement *s); /* NULL is fine */
 /* Memory of one, and of all. */

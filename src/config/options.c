@@ -581,6 +581,10 @@ static const struct config_option options[] = {
         "What functions, procedures, triggers and rules do is seen with strict only; without it, one that "
         "takes an advisory lock of the session or makes a temporary table leaves it to the server "
         "connection: take the lock in the statement itself, or give the user pool_mode = session. "
+        "Settings with a dot in their names PostgreSQL does not list: one whose name stands nowhere in the "
+        "text "
+        "does not follow its client, but is gone before another client gets the server connection. More than "
+        "some 50 settings, or one of more than 8192 bytes, end the session (54000). "
         "Nor is seen what is in texts with a "
         "client_encoding of SJIS, BIG5, GBK, UHC, GB18030, JOHAB or SHIFT_JIS_2004 that are not ASCII, nor "
         "what stands behind the first 4 kB of a text that does not begin with one. Also a key of "
@@ -649,7 +653,12 @@ static const struct config_option options[] = {
          "it has advisory locks, temporary objects or cursors WITH HOLD, so that those that come from "
          "functions, triggers and rules keep the client on its server connection, too. It costs two queries "
          "to the server for each transaction, some hundred microseconds of work there, during which the "
-         "server serves nobody; the client has its answer before."),
+         "server serves nobody; the client has its answer before. Of settings with a dot in their names "
+         "(my.tenant), which PostgreSQL does not list, those follow that the client has named in a text "
+         "itself; "
+         "others that functions set are gone before another client gets the server connection, which has a "
+         "RESET "
+         "ALL ahead of that client's settings."),
     ENUM(timeout_action, "disconnect", timeout_actions, R | OURS,
          "What query_timeout, transaction_timeout and idle_transaction_timeout do to a client that has a "
          "server connection: disconnect; or cancel: the query is canceled (57014) and the client keeps its "

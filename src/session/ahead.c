@@ -30,6 +30,14 @@ bool ahead_may_begin(const struct server *s)
            (s->state != SERVER_SETUP || c->input != NULL);
 }
 
+void server_takes_settings(struct server *s, const struct client *c)
+{
+    params_unref(s->params);
+    s->params = params_ref(c->params);
+    if (s->unlisted_of != c->id)
+        s->unlisted_of = 0;
+}
+
 bool ahead_begin(struct server *s, const char *sets)
 {
     struct client *c = s->client;
@@ -52,8 +60,7 @@ bool ahead_begin(struct server *s, const char *sets)
     s->step = STEP_NONE;
     s->was_ready = false; /* by a check query; this client has had nothing yet */
     /* from here on what is read and sent is the client's; where that should fail, nobody gets the server */
-    params_unref(s->params);
-    s->params = params_ref(c->params);
+    server_takes_settings(s, c);
     server_set_state(s, SERVER_ACTIVE);
     return true;
 }

@@ -8,6 +8,8 @@
 
 #include "prepared_int.h"
 
+/* Its settings are the client's from here on. */
+void server_takes_settings(struct server *s, const struct client *c);
 /* Linked, with a client that is about to send a request? */
 bool ahead_may_begin(const struct server *s) must_check;
 /* The Query of these SETs is the next that the server gets, with what client_resume() forwards; the server is

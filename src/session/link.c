@@ -59,6 +59,11 @@ enum send_settings {
     SETTINGS_FAILED,
 };
 
+static bool has_unlisted_of_another(const struct server *s)
+{
+    return unlikely(s->unlisted_of != 0) && s->unlisted_of != s->client->id;
+}
+
 /* The SETs that make the server the client's. */
 static enum send_settings send_settings(struct server *s)
 {
@@ -66,7 +71,9 @@ static enum send_settings send_settings(struct server *s)
     struct buf sql;
 
     buf_init(&sql, 1 << 20);
-    if (params_diff_sql(s->params, s->client->params, &sql) == 0)
+    const uint32_t n = has_unlisted_of_another(s) ? params_reset_sql(s->params, s->client->params, &sql)
+                                                  : params_diff_sql(s->params, s->client->params, &sql);
+    if (n == 0)
         result = SETTINGS_AGREE;
     else if (sql.failed)
         result = SETTINGS_FAILED;
@@ -144,7 +151,8 @@ void server_setup_finish(struct server *s)
 static void setup_settings(struct server *s)
 {
     s->step = STEP_SETTINGS;
-    switch (s->params != s->client->params ? send_settings(s) : SETTINGS_AGREE) {
+    const bool may_agree = s->params == s->client->params && !has_unlisted_of_another(s);
+    switch (may_agree ? SETTINGS_AGREE : send_settings(s)) {
     case SETTINGS_AGREE: server_setup_finish(s); return;
     case SETTINGS_AHEAD: client_resume(s->client); return;
     case SETTINGS_SENT:
@@ -191,6 +199,7 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
         s->unnamed_of = 0; /* its own is not looked at */
     s->was_ready = false;
     s->setup_failed = false;
+    s->is_compared = true; /* it has done nothing yet */
     s->needs_reset = c->pool_mode == POOL_MODE_SESSION && !is_login;
     reset_skip_begin(s);
     s->request_us = now_us;
@@ -219,8 +228,7 @@ static void settings_done(struct server *s)
 
     if (!s->setup_failed) {
         /* also what the server does not report (track_extra_parameters may name such) */
-        params_unref(s->params);
-        s->params = params_ref(c->params);
+        server_takes_settings(s, c);
         server_setup_finish(s);
         return;
     }
@@ -303,6 +311,8 @@ struct client *server_detach_client(struct server *s)
         return NULL;
     if (unlikely(c->listening != NULL))
         listen_unlink(c);
+    if (unlikely(strict_is_due(s)))
+        s->left |= PIN_LOAD; /* nobody will ask it any more: closing it is all that helps */
     s->client = NULL;
     c->server = NULL;
     if (unlikely(s->prepared != NULL))

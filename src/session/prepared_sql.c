@@ -22,6 +22,7 @@
 
 #include "pin_watch.h"
 #include "sql_work.h"
+#include "tracking.h"
 
 #define MAX_LOOKED_AT_BYTES 65536u /* a longer text is judged by how it begins */
 #define BEGINNING_BYTES     1024u
@@ -308,7 +309,9 @@ static bool begin_effects(struct sql_plan *plan, bool is_query)
 
     for (uint32_t i = 0; i < plan->effects.n; i++) {
         const struct sql_effect *e = &plan->effects.items[i];
-        if (e->kind == SQL_EXECUTE && e->statement != NULL && !pin_watch_execute(plan->client, e->statement))
+        if (e->kind == SQL_EXECUTE && e->statement != NULL &&
+            !(pin_watch_execute(plan->client, e->statement) &&
+              tracking_execute(plan->client, plan->server, e->statement)))
             return false;
     }
     sql_effects_free(&w->effects);

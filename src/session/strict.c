@@ -5,6 +5,11 @@
  * been set for the session (source 'session'), and whose role it has taken; the sets of client and server are
  * made to agree with it before the client goes on or the server gets another.
  *
+ * Settings that an application has made up (with a dot in their names) are in no list of PostgreSQL's: those
+ * whose names are known are asked for by name. Where others may have been set, the server remembers who did
+ * (unlisted_of), and whoever else gets it has it RESET ALL with his own settings: they do not follow, but
+ * nobody else sees them.
+ *
  * Without strict, the question is put when a client has set something to a value that is not known.
  *
  * Threads: the owner's of client and server.
@@ -15,23 +20,38 @@
 #include "session/pin.h"
 #include "tracking.h"
 
-/* As pg_settings gives them, names and values are what set_config() takes. */
+#define KEPT_BYTES "8192"
+_Static_assert(PARAMS_MAX_VALUE_BYTES == 8192, "as much as is kept is asked for");
+
+/* As pg_settings gives them, names and values are what set_config() takes; NULL: what cannot be kept. */
 static const char question[] =
-    "SELECT name, setting FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' "
+    "SELECT n, CASE WHEN pg_catalog.octet_length(v) OPERATOR(pg_catalog.<=) " KEPT_BYTES
+    " THEN v END FROM (SELECT name, setting FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) "
+    "'session' "
     "UNION ALL SELECT 'role', pg_catalog.current_setting('role') "
     "WHERE pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) 'none' "
     "UNION ALL SELECT 'session_authorization', session_user";
 
 void strict_begin(struct server *s)
 {
+    const struct client *c = s->client;
+    struct buf sql;
+
     s->is_compared = true;
     s->step = STEP_STRICT;
     s->setup_failed = false;
+    if (c->is_strict || c->tracking->is_nameless)
+        s->unlisted_of = c->id;
     params_unref(s->strict);
     s->strict = params_empty();
     server_set_state(s, SERVER_SETUP);
-    if (!server_send_internal(s, question))
+    buf_init(&sql, 1 << 20);
+    buf_append_str(&sql, question);
+    params_put_dotted_query(s->params, c->params, &sql);
+    buf_append_str(&sql, ") AS s (n, v)");
+    if (sql.failed || !server_send_internal(s, buf_cstr(&sql)))
         server_close(s, CLOSE_CHECK_QUERY_FAILED, NULL);
+    buf_free(&sql);
 }
 
 static bool put(struct params **set, const char *name, const char *value)
@@ -64,9 +84,13 @@ void strict_on_row(struct server *s, const uint8_t *body, uint32_t len_bytes)
     char name[PARAMS_MAX_NAME_BYTES + 1], value[PARAMS_MAX_VALUE_BYTES + 1];
     const uint8_t *at = body + 2, *end = body + len_bytes;
 
+    if (s->strict == NULL)
+        return;
     if (len_bytes < 2 || !take_column(&at, end, name, sizeof(name)) ||
-        !take_column(&at, end, value, sizeof(value)) || !put(&s->strict, name, value))
-        s->tracker.is_tainted = true; /* it has what cannot be kept: for nobody else */
+        !take_column(&at, end, value, sizeof(value)) || !put(&s->strict, name, value)) {
+        params_unref(s->strict); /* it has what cannot be kept */
+        s->strict = NULL;
+    }
 }
 
 static bool is_other_kind(const struct params *reported, const char *name)
@@ -123,18 +147,32 @@ static void part(struct server *s)
         client_resume(c);
 }
 
+/* It has what cannot be kept: neither the client nor the server can go on. */
+static void lose(struct server *s)
+{
+    struct client *c = server_detach_client(s);
+
+    if (c != NULL)
+        client_close(c, CLOSE_SETTINGS_LOST, NULL);
+    server_close(s, CLOSE_UNCLEAN, close_reason_text(CLOSE_SETTINGS_LOST));
+}
+
 void strict_done(struct server *s)
 {
     struct params *reported = pool_welcome(s->pool), *found = s->strict;
     struct client *c = s->client;
-    bool ok = !s->setup_failed;
+    bool ok = !s->setup_failed, is_lost = ok && found == NULL;
 
     s->step = STEP_NONE;
     s->strict = NULL;
-    if (ok)
-        ok = follow(&s->params, found, reported) && (c == NULL || follow(&c->params, found, reported));
+    if (ok && !is_lost)
+        is_lost = !follow(&s->params, found, reported) || (c != NULL && !follow(&c->params, found, reported));
     params_unref(found);
     params_unref(reported);
+    if (is_lost) {
+        lose(s);
+        return;
+    }
     if (!ok) {
         part(s);
         return;
@@ -144,7 +182,7 @@ void strict_done(struct server *s)
         return;
     }
     if (c->tracking != NULL)
-        c->tracking->is_doubtful = false;
+        c->tracking->is_doubtful = c->tracking->is_nameless = false;
     tracking_trim(c);
     tracking_unpin(c);
     server_set_state(s, SERVER_ACTIVE);

@@ -134,7 +134,7 @@ void tracking_unlink(struct server *s, struct client *c)
         if (n->is_portal)
             tracking_drop_name(c, n);
     }
-    t->has_failed = t->is_refusing = t->is_doubtful = t->is_reset = false;
+    t->has_failed = t->is_refusing = t->is_doubtful = t->is_nameless = t->is_reset = false;
     buf_clear(&t->told);
     tracking_trim(c);
 }
@@ -299,6 +299,46 @@ static enum prepared_step look(struct client *c, const struct server *s, const u
         return PREPARED_MORE;
     }
     return read_text(c, s, text, n, is_cut && n == MAX_READ_BYTES ? n + 1 : n, ops);
+}
+
+/* ---- what no text tells ---- */
+
+bool tracking_doubt(struct client *c, struct server *s, const char *name)
+{
+    if (!c->watches_settings || policy(c) == SESSION_STATE_WARN)
+        return true;
+    if (!tracking_ensure(c))
+        return false;
+    c->tracking->is_doubtful = true;
+    c->tracking->is_nameless = c->tracking->is_nameless || name[0] == '\0';
+    if (strchr(name, '.') == NULL)
+        return true; /* PostgreSQL has a list of them */
+    struct params *now = params_with(s->params, name, PARAMS_UNKNOWN);
+    if (now == NULL)
+        return false;
+    params_unref(s->params);
+    s->params = now;
+    return true;
+}
+
+bool tracking_execute(struct client *c, struct server *s, struct statement *statement)
+{
+    const char *text = (const char *)statement->body;
+    struct session_ops *ops;
+    bool ok = true;
+
+    if (!c->watches_settings || likely((statement_sql_look(statement) & SQL_LOOK_CLOSELY) == 0))
+        return true;
+    const uint32_t n = (uint32_t)strnlen(text, MAX_READ_BYTES);
+    if (read_text(c, s, text, n, n, &ops) != PREPARED_PLAIN)
+        return false;
+    for (uint32_t i = 0; ops != NULL && i < ops->n && ok; i++) {
+        const struct session_op *op = &ops->items[i];
+        if (is_about_settings(op) && !op->is_local)
+            ok = tracking_doubt(c, s, op->name);
+    }
+    session_ops_unref(ops);
+    return ok;
 }
 
 /* ---- refusing ---- */

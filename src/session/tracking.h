@@ -47,7 +47,8 @@ struct tracking {
     bool is_next_refused;
     bool has_failed;  /* an error since the last ReadyForQuery */
     bool is_refusing; /* it answers a request of ours that was to fail */
-    bool is_doubtful; /* a setting has a value that only the server knows */
+    bool is_doubtful; /* a setting has, or may have, a value that only the server knows */
+    bool is_nameless; /* ... or one with a dot in its name, which nobody does */
     bool is_reset;    /* in this transaction, the server has its own value where the client has another */
     struct buf told;  /* ParameterStatus messages that the client is to get ahead of ReadyForQuery */
     struct params *in_force;    /* what was found last, and of what; NULL: to be found anew */
@@ -66,6 +67,11 @@ enum prepared_step tracking_take(struct client *c, struct server *s, struct outg
                                  uint32_t len_bytes, uint32_t *used) must_check;
 /* It has been noted by the tracker as the last one. False: no memory. */
 bool tracking_sent(struct client *c, struct server *s) must_check;
+/* What is about to go may change this setting ("": who knows which), and no text tells what it becomes: the
+ * server is asked after it. False: no memory. */
+bool tracking_doubt(struct client *c, struct server *s, const char *name) must_check;
+/* The same for a text in which an EXECUTE runs that statement. */
+bool tracking_execute(struct client *c, struct server *s, struct statement *statement) must_check;
 /* session_state = pin: has the client reset what pinned it? Then that reason is gone. */
 void tracking_unpin(struct client *c);
 /* Client and server part. */

@@ -59,6 +59,7 @@ static bool apply(struct server *s, struct client *c)
         params_unref(s->params);
         s->params = params_ref(sets.server);
         t->is_doubtful = t->is_doubtful || sets.is_doubtful;
+        t->is_nameless = t->is_nameless || sets.is_nameless;
     }
     params_unref(sets.client);
     params_unref(sets.server);
@@ -71,7 +72,7 @@ static bool apply(struct server *s, struct client *c)
 static void lose(struct server *s)
 {
     s->tracker.is_tainted = true;
-    client_close(s->client, CLOSE_NO_MEMORY, NULL);
+    client_close(s->client, CLOSE_SETTINGS_LOST, NULL);
 }
 
 static void on_complete(struct server *s, struct tracking *t, struct tracked_request *r, const char *tag)

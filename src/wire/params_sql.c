@@ -150,34 +150,86 @@ static uint32_t put_others(const struct params *have, const struct params *want,
     return n;
 }
 
+/* A role ends first, and comes last. */
+static uint32_t leave_identities(const struct params *have, struct buf *sql)
+{
+    uint32_t n = 0;
+
+    for (size_t i = ARRAY_SIZE(identities); i-- > 0;) {
+        if (params_get(have, identities[i]) == NULL)
+            continue;
+        put_reset(sql, identities[i]);
+        n++;
+    }
+    return n;
+}
+
+static uint32_t take_identities(const struct params *want, struct buf *sql)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(identities); i++) {
+        const char *value = params_get(want, identities[i]);
+        if (value == NULL)
+            continue;
+        put_setting(sql, identities[i], value);
+        n++;
+    }
+    return n;
+}
+
 uint32_t params_diff_sql(const struct params *have, const struct params *want, struct buf *sql)
 {
     const uint32_t start = sql->len;
-    uint32_t n = 0;
+    uint32_t n;
 
     if (have == want)
         return 0;
     bool is_other = false;
     for (size_t i = 0; i < ARRAY_SIZE(identities); i++)
         is_other = is_other || !is_same(params_get(have, identities[i]), params_get(want, identities[i]));
-    /* a role ends first, and comes last */
-    for (size_t i = ARRAY_SIZE(identities); i-- > 0;) {
-        if (params_get(have, identities[i]) != NULL) {
-            put_reset(sql, identities[i]);
-            n++;
-        }
-    }
+    n = leave_identities(have, sql);
     const uint32_t n_others = put_others(have, want, sql);
     if (n_others == 0 && !is_other) {
         sql->len = start;
         return 0;
     }
-    n += n_others;
-    for (size_t i = 0; i < ARRAY_SIZE(identities); i++) {
-        if (params_get(want, identities[i]) != NULL) {
-            put_setting(sql, identities[i], params_get(want, identities[i]));
-            n++;
-        }
-    }
+    return n + n_others + take_identities(want, sql);
+}
+
+uint32_t params_reset_sql(const struct params *have, const struct params *want, struct buf *sql)
+{
+    struct params *none = params_empty();
+    uint32_t n = leave_identities(have, sql);
+
+    buf_append_str(sql, "RESET ALL;");
+    n += 1 + put_others(none, want, sql) + take_identities(want, sql);
+    params_unref(none);
     return n;
+}
+
+/* ---- asking ---- */
+
+static void put_dotted(struct buf *sql, const char *name, bool is_wanted)
+{
+    buf_append_str(sql, " UNION ALL SELECT n, v FROM (SELECT ");
+    put_literal(sql, name, strlen(name));
+    buf_append_str(sql, ", pg_catalog.current_setting(");
+    put_literal(sql, name, strlen(name));
+    buf_append_str(sql, ", true)) AS x (n, v) WHERE v IS NOT NULL");
+    if (!is_wanted)
+        buf_append_str(sql, " AND v OPERATOR(pg_catalog.<>) ''");
+}
+
+void params_put_dotted_query(const struct params *have, const struct params *want, struct buf *sql)
+{
+    for (uint32_t i = 0; i < params_count(want); i++) {
+        if (strchr(params_name(want, i), '.') != NULL)
+            put_dotted(sql, params_name(want, i), true);
+    }
+    for (uint32_t i = 0; i < params_count(have); i++) {
+        const char *name = params_name(have, i);
+        if (strchr(name, '.') != NULL && params_get(want, name) == NULL)
+            put_dotted(sql, name, false);
+    }
 }

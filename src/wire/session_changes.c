@@ -246,7 +246,7 @@ static bool is_reported(const struct session_sets *sets, const char *name)
 static bool apply_set(const struct session_change *c, struct session_sets *sets)
 {
     if (c->name[0] == '\0') {
-        sets->is_doubtful = true;
+        sets->is_doubtful = sets->is_nameless = true;
         return true;
     }
     if (is_reported(sets, c->name) || !is_kept(c->name))
@@ -262,6 +262,10 @@ static bool apply_reset(const char *name, struct session_sets *sets)
 {
     const char *own = params_get(sets->startup, name);
 
+    if (name[0] == '\0') {
+        sets->is_doubtful = sets->is_nameless = true;
+        return true;
+    }
     if (!is_kept(name))
         return true;
     if (is_reported(sets, name)) /* the server has reported what it has now; it is the client's to differ */

@@ -137,6 +137,70 @@ static struct session_op *collect(struct collected *all)
     return &all->items[all->n];
 }
 
+/* ---- names in code ---- */
+
+#define DOTTED_MAX 8 /* names of one statement */
+
+static bool is_name_byte(char c, bool is_first)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (uint8_t)c > 0x7f ||
+           (!is_first && ((c >= '0' && c <= '9') || c == '$'));
+}
+
+/* The end of the name of two or more parts that begins at `at`; or `at`: none does. */
+static uint32_t dotted_end(const char *text, uint32_t at, uint32_t end)
+{
+    const uint32_t start = at;
+    bool has_dot = false;
+
+    while (at < end && is_name_byte(text[at], at == start || text[at - 1] == '.')) {
+        while (at < end && is_name_byte(text[at], false))
+            at++;
+        if (at + 1 < end && text[at] == '.' && is_name_byte(text[at + 1], true)) {
+            has_dot = true;
+            at++;
+        }
+    }
+    const bool is_call = at < end && text[at] == '(';
+    return has_dot && !is_call && at - start < SQL_SETTING_NAME_BYTES ? at : start;
+}
+
+/* The code may set any setting that it names. PostgreSQL lists those whose names have no dot; the others it
+ * has to be asked for by name. */
+static bool collect_dotted(const struct sql_lexer *text, const struct sql_statement *s, uint32_t index,
+                           struct collected *all)
+{
+    uint32_t n = 0;
+
+    for (uint32_t at = s->start; at < s->end && n < DOTTED_MAX && all->n < SESSION_OPS_MAX;) {
+        const bool is_start =
+            at == s->start || !(is_name_byte(text->text[at - 1], false) || text->text[at - 1] == '.');
+        const uint32_t end = is_start ? dotted_end(text->text, at, s->end) : at;
+        if (end == at) {
+            at++;
+            continue;
+        }
+        struct session_op *op = collect(all);
+        if (op == NULL)
+            return false;
+        *op =
+            (struct session_op){.kind = SQL_SESSION_SET, .index = index, .is_call = true, .is_hidden = true};
+        op->name = strndup(text->text + at, end - at);
+        if (op->name == NULL)
+            return false;
+        all->n++;
+        n++;
+        at = end;
+    }
+    return true;
+}
+
+/* set_config() of nobody knows which setting. */
+static bool is_nameless_call(const struct session_op *op, const struct sql_session_act *act)
+{
+    return act->kind == SQL_SESSION_SET_CONFIG && op->name[0] == '\0' && op->params[0] == 0;
+}
+
 static bool read_all(const struct sql_lexer *text, bool is_utf8, bool is_cut, struct collected *all)
 {
     struct sql_lexer l = *text;
@@ -155,7 +219,7 @@ static bool read_all(const struct sql_lexer *text, bool is_utf8, bool is_cut, st
                 return false;
             bool ok = read_op(text, &act, index, op);
             all->n++;
-            if (!ok)
+            if (!ok || (is_nameless_call(op, &act) && !collect_dotted(text, &s, index, all)))
                 return false;
         }
     }

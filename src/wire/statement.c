@@ -23,6 +23,7 @@
 #include "base/refs.h"
 #include "wire/codec.h"
 #include "wire/listen_sql.h"
+#include "wire/sql_session.h"
 
 #define BUCKETS 16384
 #define SHARDS  16
@@ -181,6 +182,15 @@ struct statement *statement_get_kind(enum statement_kind kind, uint16_t variant,
     if (s != fresh)
         destroy(fresh);
     return s;
+}
+
+unsigned statement_look_at_text(struct statement *s)
+{
+    const char *text = (const char *)s->body;
+    const unsigned look = sql_look(text, (uint32_t)strlen(text));
+
+    atomic_store_explicit(&s->session_look, (uint8_t)(1 + look), memory_order_relaxed);
+    return look;
 }
 
 struct statement *statement_ref(struct statement *s)

@@ -53,6 +53,14 @@ CHANGES = [
     ("DO $$BEGIN PERFORM set_config('work_mem', '5MB', false) ; END$$", "work_mem", "5MB", "4MB"),
     ("DO 'BEGIN EXECUTE format(''SET ROLE %I'', ''other'') ; END'", "role", "other", "none"),
     (r'SELECT U&"set_c\006fnfig"' "('work_mem', '5MB', false)", "work_mem", "5MB", "4MB"),
+    # settings that PostgreSQL does not list
+    ("SELECT set_config('my.setting', 'a' || 'b', false)", "my.setting", "ab", None),
+    ("SELECT set_config('My.' || 'setting', 'ab', false) WHERE 'my.setting' <> ''", "my.setting", "ab", None),
+    ("SELECT set_config(n, v, false) FROM (VALUES ('my.other', 'x'), ('my.setting', 'ab')) AS x (n, v)", "my.setting", "ab", None),
+    ("DO $$BEGIN SET my.setting = 'ab' ; END$$", "my.setting", "ab", None),
+    ("DO $$BEGIN PERFORM set_config('my.setting', 'ab', false) ; END$$", "my.setting", "ab", None),
+    ("DO 'BEGIN EXECUTE ''SET my.setting = '' || quote_literal(''a'' || ''b''); END'", "my.setting", "ab", None),
+    (r'SELECT U&"set_c\006fnfig"' "('my.setting', 'ab', false)", "my.setting", "ab", None),
 ]
 
 
@@ -113,6 +121,166 @@ def test_transactions(single, run, sql, expected):
         assert two.value("SHOW work_mem") == "4MB"
         assert one.value("SHOW work_mem") == expected
         assert two.value("SHOW work_mem") == "4MB"
+
+
+# names and values that a PREPARE AS and its EXECUTEs give set_config(); statements with '|' between; the value of work_mem afterwards
+EXECUTED = [
+    ("EXECUTE setting('5MB', false)", "5MB"),
+    ("SELECT 1; EXECUTE setting('5MB', false); SELECT 2", "5MB"),
+    ("EXECUTE setting('5MB', true)", "4MB"),
+    ("BEGIN|EXECUTE setting('5MB', false)|COMMIT", "5MB"),
+    ("BEGIN|EXECUTE setting('5MB', false)|ROLLBACK", "4MB"),
+    ("BEGIN|EXECUTE setting('5MB', false)|SELECT 1/0|COMMIT", "4MB"),
+    ("BEGIN|SAVEPOINT a|EXECUTE setting('5MB', false)|ROLLBACK TO a|COMMIT", "4MB"),
+    ("EXECUTE setting('5MB', false)|EXECUTE setting('6MB', false)", "6MB"),
+    ("SET work_mem = '7MB'|EXECUTE setting('5MB', false)", "5MB"),
+    ("EXECUTE setting('5MB', false)|SET work_mem = '7MB'", "7MB"),
+    ("EXECUTE setting('5MB', false)|RESET work_mem", "4MB"),
+]
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("run, sql, expected", protocols(EXECUTED), ids=lambda v: v[:70], indirect=["run"])
+@pytest.mark.parametrize("how", ["sql", "protocol"])
+def test_execute(single, run, how, sql, expected):
+    """What an EXECUTE runs is in no text of the client's: the server is asked."""
+    body = "SELECT set_config('work_mem', $1, $2)"
+    with single.wire() as one, single.wire() as two:
+        if how == "sql":
+            one.query(f"PREPARE setting (text, bool) AS {body}")
+        else:
+            one.send(wire.parse("setting", body), wire.sync())
+            assert one.trace() == "1Z"
+        for statement in sql.split("|"):
+            run(one, statement)
+        assert two.value("SHOW work_mem") == "4MB"
+        assert one.value("SHOW work_mem") == expected
+        assert two.value("SHOW work_mem") == "4MB"
+
+
+# the settings have names that nobody can know
+NAMELESS = {
+    "put together": "SELECT set_config('my.' || 'own', 'mine', false)",
+    "in a DO": "DO $$BEGIN PERFORM set_config('my.' || 'own', 'mine', false); END$$",
+    "by a function": "SELECT sets_its_own('mine')",
+    "by a function, in a failed transaction": "BEGIN; SELECT sets_its_own('mine'); COMMIT",
+}
+
+
+@pytest.fixture
+def sets_its_own(pg):
+    with pg.connect(dbname="app") as conn:
+        conn.execute("CREATE OR REPLACE FUNCTION sets_its_own(text) RETURNS text LANGUAGE sql AS $$SELECT set_config('my.' || 'own', $1, false)$$")
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("how", NAMELESS)
+def test_nobody_sees_what_has_no_known_name(make_pooler, sets_its_own, how):
+    """It does not follow its client, since PostgreSQL tells nobody which there are; what it had follows."""
+    pooler = make_pooler(settings={"default_pool_size": 1, "strict": int("function" in how)})
+    with pooler.wire(work_mem="6MB") as one, pooler.wire(TimeZone="Asia/Tokyo", search_path="two") as two, pooler.wire() as three:
+        one.query("SET my.known = 'x'")
+        for _ in range(2):
+            one.query(NAMELESS[how])
+            assert one.value("SELECT current_setting('my.own')") == "mine"  # nobody else has had the server
+            for other, zone, path in ((two, "Asia/Tokyo", "two"), (three, None, DEFAULT_PATH)):
+                assert other.value("SELECT current_setting('my.own', true)") in (None, "")
+                assert other.value("SELECT current_setting('my.known', true)") in (None, "")
+                assert other.value("SHOW work_mem") == "4MB"
+                assert other.value("SHOW search_path") == path
+                assert zone in (None, other.value("SHOW TimeZone"))
+            assert [one.value(f"SHOW {name}") for name in ("work_mem", "my.known")] == ["6MB", "x"]
+            assert one.value("SHOW search_path") == DEFAULT_PATH
+    assert len(pooler.servers()) == 1
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("strict", [0, 1])
+@pytest.mark.parametrize("sql", [
+    "SET search_path = '{}'", "SELECT set_config('search_path', $${}$$, false)", "SET my.setting = '{}'",
+    "SELECT set_config('my.setting', repeat('x', {n}), false)", "DO $$BEGIN PERFORM set_config('my.setting', repeat('x', {n}), false); END$$",
+])
+@pytest.mark.parametrize("n", [8193, 40000])
+def test_too_long_to_follow(make_pooler, strict, sql, n):
+    """The client is told, and nobody gets its server."""
+    pooler = make_pooler(settings={"default_pool_size": 1, "strict": strict})
+    with pooler.wire() as one, pooler.wire() as two:
+        one.send(wire.query(sql.format("x" * n, n=n)))
+        try:
+            answers = one.until("E")
+        except wire.Closed:
+            answers = []
+        assert not answers or answers[-1].sqlstate == "54000"
+        for name, value in (("search_path", DEFAULT_PATH), ("my.setting", "")):
+            assert (two.value(f"SELECT current_setting('{name}', true)") or "") == value
+    assert pooler.closes("settings_lost") == 1
+
+
+@pytest.mark.parametrize("strict", [0, 1])
+def test_too_many_to_follow(make_pooler, strict):
+    pooler = make_pooler(settings={"default_pool_size": 1, "strict": strict})
+    with pooler.wire() as one, pooler.wire() as two:
+        with pytest.raises(wire.Closed):
+            for i in range(70):
+                one.query(f"SET my.setting{i} = 'x'")
+        assert i > 40
+        for i in range(70):
+            assert not two.value(f"SELECT current_setting('my.setting{i}', true)")
+    assert pooler.closes("settings_lost") == 1
+
+
+@pytest.mark.sanitizer
+def test_strict_and_who_leaves_at_once(make_pooler, sets_its_own):
+    pooler = make_pooler(settings={"default_pool_size": 1, "strict": 1})
+    for _ in range(10):
+        with pooler.wire() as one:
+            one.send(wire.query("SELECT sets_its_own('mine'), set_config('work_' || 'mem', '5MB', false)"), wire.terminate())
+        with pooler.wire() as two:
+            assert two.value("SHOW work_mem") == "4MB"
+            assert two.value("SELECT current_setting('my.own', true)") in (None, "")
+
+
+SET_CONFIG = 2078  # in pg_proc
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("is_local, end, expected", [("f", None, "5MB"), ("t", None, "4MB"), ("f", "COMMIT", "5MB"), ("f", "ROLLBACK", "4MB")])
+def test_function_call(single, is_local, end, expected):
+    with single.wire() as one, single.wire() as two:
+        if end:
+            one.query("BEGIN")
+        one.send(wire.function_call(SET_CONFIG, b"work_mem", b"5MB", is_local.encode()))
+        assert one.trace() == "VZ"
+        if end:
+            assert one.value("SHOW work_mem") == "5MB"
+            one.query(end)
+        assert two.value("SHOW work_mem") == "4MB"
+        assert one.value("SHOW work_mem") == expected
+        assert two.value("SHOW work_mem") == "4MB"
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("what", ["execute", "function"])
+def test_who_leaves_before_the_server_was_asked(single, what):
+    """The server is not used on with settings that nobody knows."""
+    for _ in range(10):
+        with single.wire() as one:
+            one.query("PREPARE setting AS SELECT set_config('work_mem', '5MB', false)")
+            one.send(wire.query("EXECUTE setting") if what == "execute" else wire.function_call(SET_CONFIG, b"work_mem", b"5MB", b"f"),
+                     wire.terminate())
+        with single.wire() as two:
+            assert two.value("SHOW work_mem") == "4MB"
+
+
+@pytest.mark.parametrize("state", ["pin", "error"])
+def test_execute_is_not_left_to_others(make_pooler, state):
+    pooler = make_pooler(settings={"default_pool_size": 2, "session_state": state})
+    with pooler.wire() as one, pooler.wire() as two:
+        one.query("PREPARE setting AS SELECT set_config('work_mem', '5MB', false)")
+        one.query("EXECUTE setting")
+        for _ in range(3):
+            assert two.value("SHOW work_mem") == "4MB"
+            assert one.value("SHOW work_mem") == "5MB"
 
 
 def test_reset_gives_the_values_that_the_client_came_with(single):

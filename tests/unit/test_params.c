@@ -190,6 +190,53 @@ static void test_diff(void **unused)
     }
 }
 
+/* A server of which more is not known than that it may have more. */
+static void test_reset(void **unused)
+{
+    static const struct {
+        const char *have, *want, *sql;
+        uint32_t n;
+    } resets[] = {
+        {"", "", "RESET ALL;", 1},
+        {"a=1|b=2", "a=1", "RESET ALL;SET a='1';", 2},
+        {"my.x=1", "server_version=1|my.y=2", "RESET ALL;SET \"my\".\"y\"='2';", 2},
+        {"role=x|a=1", "a=1|role=y", "RESET role;RESET ALL;SET a='1';SET role='y';", 4},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < ARRAY_SIZE(resets); i++) {
+        struct params *have = set_of(resets[i].have), *want = set_of(resets[i].want);
+        struct buf sql;
+        buf_init(&sql, 0);
+        assert_int_equal(params_reset_sql(have, want, &sql), resets[i].n);
+        assert_string_equal(buf_cstr(&sql), resets[i].sql);
+        buf_free(&sql);
+        params_unref(have);
+        params_unref(want);
+    }
+}
+
+static void test_dotted_query(void **unused)
+{
+    struct params *have = set_of("work_mem=1|my.x=\x01|my.y=1"), *want = set_of("a=1|my.y=2|o'clock.x=3");
+    struct buf sql;
+
+    (void)unused;
+    buf_init(&sql, 0);
+    params_put_dotted_query(have, want, &sql);
+    assert_string_equal(
+        buf_cstr(&sql),
+        " UNION ALL SELECT n, v FROM (SELECT 'my.y', pg_catalog.current_setting('my.y', true)) "
+        "AS x (n, v) WHERE v IS NOT NULL"
+        " UNION ALL SELECT n, v FROM (SELECT 'o''clock.x', "
+        "pg_catalog.current_setting('o''clock.x', true)) AS x (n, v) WHERE v IS NOT NULL"
+        " UNION ALL SELECT n, v FROM (SELECT 'my.x', pg_catalog.current_setting('my.x', true)) "
+        "AS x (n, v) WHERE v IS NOT NULL AND v OPERATOR(pg_catalog.<>) ''");
+    buf_free(&sql);
+    params_unref(have);
+    params_unref(want);
+}
+
 static void test_status(void **unused)
 {
     (void)unused;
@@ -355,6 +402,8 @@ int main(void)
         cmocka_unit_test(test_reading),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_dotted_query),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_canonical),
         cmocka_unit_test(test_threads),

@@ -313,6 +313,44 @@ static void test_texts(void **state)
     assert_null(ops);
 }
 
+/* ---- names of settings that PostgreSQL does not list ---- */
+
+static const struct {
+    const char *text;
+    const char *names; /* each with a space ahead of it */
+} dotted[] = {
+    {"SELECT set_config(n, 'x', false) FROM t", ""},
+    {"SELECT set_config(n, 'x', false) FROM (SELECT 'my.a') x", " my.a"},
+    {"SELECT set_config('my.a', x, false)", ""}, /* it has its name */
+    {"SELECT set_config($1, 'x', false), 'my.a'", ""},
+    {"DO $$BEGIN SET my.a = 1; PERFORM pg_catalog.set_config('My.b.c', 'x', t.y); END$$", " my.a My.b.c t.y"},
+    {"DO 'BEGIN SET my.1a = 1; SET .b = 1; SET c.=1; SET d..e=1; SET _f.$g=1; SET f2.g2$ = 1; END'",
+     " f2.g2$"},
+    {"DO 'BEGIN SET a.b=1; SET a.c=1; SET a.d=1; SET a.e=1; SET a.f=1; SET a.g=1; SET a.h=1; SET a.i=1; SET "
+     "a.j=1; END'",
+     " a.b a.c a.d a.e a.f a.g a.h a.i"},
+};
+
+static void test_dotted(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(dotted); i++) {
+        struct session_ops *ops = ops_of(dotted[i].text);
+        char names[256] = "";
+        bool has_nameless = false;
+        assert_non_null(ops);
+        for (uint32_t n = 0; n < ops->n; n++) {
+            const struct session_op *op = &ops->items[n];
+            has_nameless = has_nameless || op->name[0] == '\0';
+            if (op->is_hidden && op->name[0] != '\0')
+                snprintf(names + strlen(names), sizeof(names) - strlen(names), " %s", op->name);
+        }
+        assert_string_equal(names, dotted[i].names);
+        assert_int_equal(has_nameless, i != 2);
+        session_ops_unref(ops);
+    }
+}
+
 /* ---- the model: values at each savepoint, copied whole ---- */
 
 enum { NAMES = 4, DEPTH = 12 };
@@ -414,8 +452,9 @@ static void test_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows), cmocka_unit_test(test_tags),  cmocka_unit_test(test_reset_of_reported),
-        cmocka_unit_test(test_bind), cmocka_unit_test(test_texts), cmocka_unit_test(test_model),
+        cmocka_unit_test(test_rows),   cmocka_unit_test(test_tags),  cmocka_unit_test(test_reset_of_reported),
+        cmocka_unit_test(test_bind),   cmocka_unit_test(test_texts), cmocka_unit_test(test_model),
+        cmocka_unit_test(test_dotted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
