@@ -25,7 +25,8 @@
  *
  * Not seen: what functions, procedures, triggers and rules do (CALL, and DO too, is SQL_SESSION_UNKNOWN, as a
  * reminder), nor what a DO does by names that it puts together; what an EXECUTE runs, whose text is another
- * one (pin_watch_execute()); other names written as U&"...".
+ * one (pin_watch_execute()); what a FunctionCall does, which has no text (sql_session_function()); other
+ * names written as U&"...".
  *
  * The text must be in an encoding that has no ASCII bytes inside of its characters (sql_encoding_is_safe()).
  *
@@ -170,6 +171,9 @@ void sql_session_begin(struct sql_session_reader *r, const struct sql_lexer *who
                        const struct sql_statement *s, bool is_utf8);
 /* False: no more. */
 bool sql_session_next(struct sql_session_reader *r, struct sql_session_act *out) must_check;
+
+/* A function that is called by its number in pg_proc: its name and what kind of act it is; NULL: none. */
+const char *sql_session_function(uint32_t oid, enum sql_session_kind *kind) must_check;
 
 /* ---- values ---- */
 

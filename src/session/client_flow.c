@@ -124,7 +124,7 @@ static inline unsigned look_at_message(const struct client *c, const uint8_t *me
 
     if ((type != 'Q' && type != 'P') ||
         !(c->watches_state || c->watches_settings || c->maps_listen || c->maps_sql))
-        return SQL_LOOK_NOTHING;
+        return unlikely(type == 'F') && c->watches_state ? SQL_LOOK_CLOSELY : SQL_LOOK_NOTHING;
     if (unlikely(here_bytes <= len))
         return SQL_LOOK_ALL;
     if (type == 'P') {

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "tracking.h"
 #include "wire/sql_session.h"
 
 #define REFUSED_NAME      "pgsluice_max_pinned"
@@ -150,7 +151,7 @@ enum prepared_step pin_watch_refuse(struct client *c, struct server *s, struct o
     if (step != PREPARED_TAKEN)
         return step;
     outgoing_range(o, at);
-    if (type == 'Q')
+    if (type == 'Q' || type == 'F') /* an error ends both alike */
         outgoing_put(o, query, sizeof(query));
     else if (type == 'P')
         outgoing_put(o, parse, sizeof(parse));
@@ -313,16 +314,11 @@ static bool is_of_unnamed(const uint8_t *message, uint32_t here_bytes)
 static inline bool look_at_statement(const struct client *c, struct statement *statement,
                                      struct sql_text *text, struct effects *e)
 {
-    uint8_t known = atomic_load_explicit(&statement->session_look, memory_order_relaxed);
+    const bool is_close = (statement_sql_look(statement) & SQL_LOOK_CLOSELY) != 0;
 
-    text->bytes = (const char *)statement->body;
-    if (unlikely(known == 0)) {
-        known = 1 + (uint8_t)sql_look(text->bytes, (uint32_t)strlen(text->bytes));
-        atomic_store_explicit(&statement->session_look, known, memory_order_relaxed);
-    }
-    const bool is_close = ((known - 1) & SQL_LOOK_CLOSELY) != 0;
     if (likely(!is_close && !c->is_strict))
         return false;
+    text->bytes = (const char *)statement->body;
     text->n = (uint32_t)strnlen(text->bytes, READ_MAX_BYTES);
     *e = is_close ? read_effects(c, text->bytes, text->n) : (struct effects){0};
     add_unseen(c, e);
@@ -365,6 +361,31 @@ static enum prepared_step watch_bind(struct client *c, struct server *s, struct 
     return apply(c, s, o, at, len_bytes, 'B', len, &e, &text, used);
 }
 
+/* A FunctionCall says which function it is by its number only. */
+static enum prepared_step watch_call(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                     uint32_t len_bytes, uint32_t len, uint32_t *used)
+{
+    const uint8_t *message = o->data + at;
+    struct sql_session_act act = {0};
+    struct effects e = {0};
+
+    if (len < 4 + 4) /* malformed */
+        return PREPARED_PLAIN;
+    if (len_bytes - at < WIRE_HEADER_BYTES + 4) {
+        c->wanted_bytes = WIRE_HEADER_BYTES + 4;
+        return PREPARED_MORE;
+    }
+    const char *name = sql_session_function(wire_u32(message + WIRE_HEADER_BYTES), &act.kind);
+    if (name != NULL && act.kind == SQL_SESSION_SET_CONFIG && !tracking_doubt(c, s, ""))
+        return PREPARED_NO_MEMORY;
+    if (name != NULL)
+        add_act(&e, &act);
+    add_unseen(c, &e);
+    const char *what = name != NULL ? name : "FunctionCall";
+    const struct sql_text text = {what, (uint32_t)strlen(what)};
+    return apply(c, s, o, at, len_bytes, 'F', len, &e, &text, used);
+}
+
 enum prepared_step pin_watch_message(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                      uint32_t len_bytes, uint8_t type, uint32_t len, uint32_t *used)
 {
@@ -374,6 +395,7 @@ enum prepared_step pin_watch_message(struct client *c, struct server *s, struct 
     case 'Q': return watch_query(c, s, o, at, len_bytes, len, used);
     case 'P': return watch_parse(c, s, o, at, len_bytes, len, used);
     case 'B': return watch_bind(c, s, o, at, len_bytes, len, used);
+    case 'F': return watch_call(c, s, o, at, len_bytes, len, used);
     default: return PREPARED_PLAIN;
     }
 }

@@ -204,6 +204,64 @@ def test_execute(make_pinning, how, body):
         wait_pinned(pooler, 0)
 
 
+# in pg_proc
+LOCKING = {
+    "pg_advisory_lock(bigint)": 2880, "pg_advisory_lock_shared(bigint)": 2881, "pg_try_advisory_lock(bigint)": 2882,
+    "pg_try_advisory_lock_shared(bigint)": 2883, "pg_advisory_lock(integer,integer)": 2886,
+    "pg_advisory_lock_shared(integer,integer)": 2887, "pg_try_advisory_lock(integer,integer)": 2888,
+    "pg_try_advisory_lock_shared(integer,integer)": 2889,
+}
+UNLOCKING = {
+    "pg_advisory_unlock(bigint)": 2884, "pg_advisory_unlock_shared(bigint)": 2885, "pg_advisory_unlock(integer,integer)": 2890,
+    "pg_advisory_unlock_shared(integer,integer)": 2891, "pg_advisory_unlock_all()": 2892,
+}
+
+
+def call(client, functions, name):
+    """The kinds of the answers to a FunctionCall."""
+    numbers = {"()": 0, "(bigint)": 1, "(integer,integer)": 2}[name[name.index("("):]]
+    client.send(wire.function_call(functions[name], *[b"42"] * numbers))
+    return client.trace()
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("name", LOCKING)
+def test_function_call(make_pinning, name):
+    pooler = make_pinning(size=2)
+    unlock = name.replace("_try", "").replace("_lock", "_unlock")
+    with pooler.wire() as client:
+        assert client.value(f"SELECT '{name}'::regprocedure::oid") == str(LOCKING[name])
+        assert client.value(f"SELECT '{unlock}'::regprocedure::oid") == str(UNLOCKING[unlock])
+        assert call(client, LOCKING, name) == "VZ"
+        mine = backend(client)
+        assert pinned(pooler) == 1
+        assert mine not in use_all_others(pooler)
+        assert call(client, UNLOCKING, unlock) == "VZ"
+        wait_pinned(pooler, 0)
+
+
+def test_function_call_that_unlocks_all(make_pinning):
+    name = "pg_advisory_unlock_all()"
+    pooler = make_pinning(size=2)
+    with pooler.wire() as client:
+        assert client.value(f"SELECT '{name}'::regprocedure::oid") == str(UNLOCKING[name])
+        client.query("SELECT pg_advisory_lock(1), pg_advisory_lock(2)")
+        assert pinned(pooler) == 1
+        assert call(client, UNLOCKING, name) == "VZ"
+        wait_pinned(pooler, 0)
+
+
+@pytest.mark.sanitizer
+def test_function_call_that_is_refused(make_pinning):
+    pooler = make_pinning(size=2)
+    with pooler.wire() as one, pooler.wire() as two:
+        assert call(one, LOCKING, "pg_advisory_lock(bigint)") == "VZ"
+        two.send(wire.function_call(LOCKING["pg_advisory_lock(bigint)"], b"43"))
+        messages = two.until()
+        assert errors(messages) == ["53400"]
+        assert two.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "1"
+
+
 @pytest.mark.sanitizer
 @pytest.mark.parametrize("statements", [
     ["CREATE TEMP TABLE mine (x int, x int)"],
