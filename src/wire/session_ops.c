@@ -198,7 +198,7 @@ static bool collect_dotted(const struct sql_lexer *text, const struct sql_statem
 /* set_config() of nobody knows which setting. */
 static bool is_nameless_call(const struct session_op *op, const struct sql_session_act *act)
 {
-    return act->kind == SQL_SESSION_SET_CONFIG && op->name[0] == '\0' && op->params[0] == 0;
+    return act->kind == SQL_SESSION_SET_CONFIG && op->name[0] == '\0' && op->params[0] == 0 && !op->is_local;
 }
 
 static bool read_all(const struct sql_lexer *text, bool is_utf8, bool is_cut, struct collected *all)

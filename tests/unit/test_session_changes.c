@@ -323,6 +323,7 @@ static const struct {
     {"SELECT set_config(n, 'x', false) FROM (SELECT 'my.a') x", " my.a"},
     {"SELECT set_config('my.a', x, false)", ""}, /* it has its name */
     {"SELECT set_config($1, 'x', false), 'my.a'", ""},
+    {"SELECT set_config(n, 'x', true) FROM (SELECT 'my.a') x", ""},
     {"DO $$BEGIN SET my.a = 1; PERFORM pg_catalog.set_config('My.b.c', 'x', t.y); END$$", " my.a My.b.c t.y"},
     {"DO 'BEGIN SET my.1a = 1; SET .b = 1; SET c.=1; SET d..e=1; SET _f.$g=1; SET f2.g2$ = 1; END'",
      " f2.g2$"},
