@@ -68,9 +68,8 @@ struct server {
     struct buf ahead;              /* our Query that goes with the next that is forwarded */
     uint64_t id;                   /* for the log */
     uint32_t remain_bytes;         /* of the message that is being passed on (or dropped) */
-    uint64_t
-        unlisted_of; /* id of the client that may have left settings whose names nobody knows: strict.c; 0 */
-    uint64_t unnamed_of; /* id of the client whose unnamed statement this is; 0: nobody's, or none */
+    uint64_t unlisted_of; /* 0, or the client that may have left settings without a known name: strict.c */
+    uint64_t unnamed_of;  /* id of the client whose unnamed statement this is; 0: nobody's, or none */
     uint32_t backend_pid;
     uint8_t *key; /* cancel key */
     uint16_t key_bytes;
@@ -101,9 +100,10 @@ struct server {
     uint8_t pins_found;          /* enum pin_reason */
     uint8_t left;                /* what its last client has left behind: enum pin_reason */
     uint8_t ahead_state;         /* enum server_ahead */
-    bool refuses;                /* a statement of its client's was replaced by one that fails: pin_watch.c */
-    bool may_be_hit;             /* a cancel request may hit it yet: not for another client */
-    struct cancel *cancel;       /* the cancel request under way against it, or queued; NULL: none */
+    uint8_t n_unread;      /* a text went that was not read to its end: 1, and 1 more for each tag since */
+    bool refuses;          /* a statement of its client's was replaced by one that fails: pin_watch.c */
+    bool may_be_hit;       /* a cancel request may hit it yet: not for another client */
+    struct cancel *cancel; /* the cancel request under way against it, or queued; NULL: none */
     /* who looks into what it says; together, since each message asks for them */
     bool prepared_is_watching; /* prepared statements have an interest in the next message: prepared.c */
     bool is_tracked;           /* changes of its client's settings are under way: tracking.h */

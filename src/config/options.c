@@ -587,7 +587,9 @@ static const struct config_option options[] = {
         "some 50 settings, or one of more than 8192 bytes, end the session (54000). "
         "Nor is seen what is in texts with a "
         "client_encoding of SJIS, BIG5, GBK, UHC, GB18030, JOHAB or SHIFT_JIS_2004 that are not ASCII, nor "
-        "what stands behind the first 4 kB of a text that does not begin with one. Also a key of "
+        "what stands behind the first 4 kB of a statement that does not begin with one; after a longer text "
+        "of "
+        "several statements the server is asked what they have left. Also a key of "
         "[databases] and [users]; a user's counts first."),
     INT(shutdown_rate, "500", 0, 1000000, R | OURS,
         "SHUTDOWN DRAIN closes no more than this many clients in a second, so that those to whom they turn "

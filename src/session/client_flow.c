@@ -286,6 +286,8 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
         reset_skip_look(s, type, o->data + at, len_bytes - at, len);
     if (look == LOOK_UNKNOWN)
         look = look_at_message(c, o->data + at, len_bytes - at, type, len);
+    if (unlikely(len > SQL_LOOK_MAX_BYTES) && type == 'Q' && s->n_unread == 0)
+        s->n_unread = 1;
     const bool is_watched =
         unlikely(tracking_may_matter(c, o->data + at, len_bytes - at, type, look)) && c->watches_settings;
     if (unlikely(is_watched)) {

@@ -200,6 +200,7 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     s->was_ready = false;
     s->setup_failed = false;
     s->is_compared = true; /* it has done nothing yet */
+    s->n_unread = 0;
     s->needs_reset = c->pool_mode == POOL_MODE_SESSION && !is_login;
     reset_skip_begin(s);
     s->request_us = now_us;

@@ -29,6 +29,7 @@
 
 #define REFUSED_NAME      "pgsluice_max_pinned"
 #define REFUSED_MAX_BYTES (1u << 20) /* of a message that is refused as an error and not by disconnecting */
+#define UNREAD_ASKED      3          /* server->n_unread: two statements performed */
 #define READ_MAX_BYTES    65536u     /* of a text that begins with something; as in tracking.c */
 
 /* In a message. */
@@ -398,4 +399,31 @@ enum prepared_step pin_watch_message(struct client *c, struct server *s, struct 
     case 'F': return watch_call(c, s, o, at, len_bytes, len, used);
     default: return PREPARED_PLAIN;
     }
+}
+
+/* ---- what has not been read ---- */
+
+static bool is_tag(const uint8_t *tag, uint32_t len_bytes, const char *text)
+{
+    return len_bytes == strlen(text) + 1 && memcmp(tag, text, len_bytes) == 0;
+}
+
+void pin_watch_unread(struct server *s, const uint8_t *tag, uint32_t len_bytes)
+{
+    static const char text[] = "statements behind the first 4 kB of a text";
+    struct client *c = s->client;
+    unsigned reasons = 0;
+
+    if (c == NULL || !c->watches_state)
+        return;
+    if (is_tag(tag, len_bytes, "LOAD"))
+        reasons = PIN_LOAD;
+    if (is_tag(tag, len_bytes, "LISTEN"))
+        s->has_listened = true;
+    if (s->n_unread < UNREAD_ASKED && ++s->n_unread == UNREAD_ASKED)
+        reasons |= PIN_ASKED;
+    if ((reasons & PIN_ASKED) != 0 && !tracking_doubt(c, s, ""))
+        client_close(c, CLOSE_NO_MEMORY, NULL);
+    else if (reasons != 0 && pin_request(c, reasons, true, text, sizeof(text) - 1) == PIN_NO_MEMORY)
+        client_close(c, CLOSE_NO_MEMORY, NULL);
 }

@@ -151,7 +151,8 @@ static inline uint32_t look_of(const struct server *s, uint8_t type, uint32_t le
     if (len > MAX_INSPECTED_BYTES)
         return type == 'Z' ? LOOK_WHOLE : 0; /* which it cannot be */
     if (type == 'C')
-        return prepared_is_telling(s, len) || unlikely(s->has_pin || s->listen_is_watching || s->is_tracked)
+        return prepared_is_telling(s, len) ||
+                       unlikely(s->has_pin || s->listen_is_watching || s->is_tracked || s->n_unread > 0)
                    ? LOOK_WHOLE | LOOK_TAG
                    : 0;
     return LOOK_WHOLE;
@@ -375,6 +376,8 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         prepared_on_complete(s, body, len - 4, (facts & TRACKER_INTERNAL) != 0);
     if (unlikely(s->has_pin) && (facts & (LOOK_TAG | TRACKER_INTERNAL)) == LOOK_TAG)
         pin_on_complete(s, body, len - 4);
+    if (unlikely(s->n_unread > 0) && (facts & (LOOK_TAG | TRACKER_INTERNAL)) == LOOK_TAG)
+        pin_watch_unread(s, body, len - 4);
     if (unlikely(s->listen_is_watching))
         listen_is_told(s, type, body, len - 4, facts);
     if (type == 'E')

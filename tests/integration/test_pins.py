@@ -204,6 +204,27 @@ def test_execute(make_pinning, how, body):
         wait_pinned(pooler, 0)
 
 
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("sql, end, reason", [
+    ("SELECT pg_advisory_lock(42)", "SELECT pg_advisory_unlock(42)", "advisory lock"),
+    ("CREATE TEMP TABLE mine (x int)", "DROP TABLE mine", "temporary object"),
+    ("SELECT 1 AS x INTO TEMP mine", "DISCARD TEMP", "temporary object"),
+    ("DECLARE held CURSOR WITH HOLD FOR SELECT 1", "CLOSE held", "holdable cursor"),
+], ids=lambda s: s[:20])
+def test_behind_what_is_read(make_pinning, sql, end, reason):
+    """Of a long text only the beginning is read: what the rest has left is asked."""
+    pooler = make_pinning(size=2)
+    with pooler.wire() as client:
+        assert not errors(client.query("SELECT 1; /*" + 5000 * "x" + "*/ " + sql))
+        mine = backend(client)
+        wait_reasons(pooler, reason)
+        assert mine not in use_all_others(pooler)
+        assert not errors(client.query(end))
+        wait_pinned(pooler, 0)
+        assert not errors(client.query("SELECT 1; /*" + 5000 * "x" + "*/ " + sql + "; " + end))
+        wait_pinned(pooler, 0)
+
+
 # in pg_proc
 LOCKING = {
     "pg_advisory_lock(bigint)": 2880, "pg_advisory_lock_shared(bigint)": 2881, "pg_try_advisory_lock(bigint)": 2882,
@@ -393,11 +414,12 @@ def test_client_that_leaves_while_the_server_is_asked(make_pinning, pg):
 
 
 @pytest.mark.sanitizer
-def test_load(make_pinning, pg):
+@pytest.mark.parametrize("ahead", ["", "SELECT 1; /*" + 5000 * "x" + "*/ "], ids=["short", "behind what is read"])
+def test_load(make_pinning, pg, ahead):
     """LOAD cannot be undone: the client keeps its server, which goes with it."""
     pooler = make_pinning(size=2)
     with pooler.wire() as client:
-        client.query("LOAD 'auto_explain'")
+        client.query(f"{ahead}LOAD 'auto_explain'")
         mine = backend(client)
         client.query("DISCARD ALL")
         wait_reasons(pooler, "loaded library")

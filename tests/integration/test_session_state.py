@@ -240,6 +240,42 @@ def test_strict_and_who_leaves_at_once(make_pooler, sets_its_own):
             assert two.value("SELECT current_setting('my.own', true)") in (None, "")
 
 
+UNREAD = "SELECT 1; /*" + 5000 * "x" + "*/; "
+# beyond what is read of a text; afterwards: setting, the client's value
+BEHIND = [
+    (UNREAD + "SET work_mem = '5MB'", "work_mem", "5MB"),
+    (UNREAD + "SET work_mem = '6MB'; SELECT 1; RESET work_mem", "work_mem", "4MB"),
+    (UNREAD + "BEGIN; SELECT set_config('work_mem', '5MB', false); ROLLBACK", "work_mem", "4MB"),
+    (UNREAD + "SET my.setting = 'x'", "my.setting", ""),  # which PostgreSQL does not list
+    (UNREAD + "SET ROLE other", "role", "other"),
+    ("SET geqo = off; /*" + 70000 * "x" + "*/; SET work_mem = '5MB'", "work_mem", "5MB"),
+    ("BEGIN; " + UNREAD + "COMMIT; SET work_mem = '5MB'", "work_mem", "5MB"),
+]
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("sql, name, mine", BEHIND, ids=[c[0][-50:] for c in BEHIND])
+def test_behind_what_is_read(single, roles, sql, name, mine):
+    """Tags tell that a text was one of several statements: the server is asked what they have left."""
+    with single.wire() as one, single.wire() as two:
+        before = two.value(f"SELECT current_setting('{name}', true)") or ""
+        assert not [m for m in one.query(sql) if m.kind == "E"]
+        assert (two.value(f"SELECT current_setting('{name}', true)") or "") == before
+        assert (one.value(f"SELECT current_setting('{name}', true)") or "") == mine
+        assert (two.value(f"SELECT current_setting('{name}', true)") or "") == before
+    assert len(single.servers()) == 1
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1 /*" + 5000 * "x" + "*/", "WITH x AS (SELECT 1) SELECT '" + 100000 * "x" + "'"], ids=lambda s: s[:20])
+def test_a_long_statement_costs_no_question(single, pg, sql):
+    with single.wire() as one, pg.connect() as conn:
+        one.query(sql)
+        pid = one.value("SELECT pg_backend_pid()")
+        one.query(sql)
+        last = f"SELECT left(query, 10) FROM pg_stat_activity WHERE pid = {pid} AND state = 'idle'"
+        wait_until(lambda: conn.execute(last).fetchall() == [(sql[:10],)], "the long statement to be the last")
+
+
 SET_CONFIG = 2078  # in pg_proc
 
 
