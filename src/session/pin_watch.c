@@ -408,6 +408,18 @@ static bool is_tag(const uint8_t *tag, uint32_t len_bytes, const char *text)
     return len_bytes == strlen(text) + 1 && memcmp(tag, text, len_bytes) == 0;
 }
 
+/* Of a statement that may be as long as it likes, and leaves nothing. */
+static bool is_of_data(const uint8_t *tag, uint32_t len_bytes)
+{
+    static const char *const tags[] = {"SELECT ", "INSERT ", "UPDATE ", "DELETE ", "MERGE ", "COPY "};
+
+    for (size_t i = 0; i < ARRAY_SIZE(tags); i++) {
+        if (len_bytes > strlen(tags[i]) && memcmp(tag, tags[i], strlen(tags[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
 void pin_watch_unread(struct server *s, const uint8_t *tag, uint32_t len_bytes)
 {
     static const char text[] = "statements behind the first 4 kB of a text";
@@ -420,8 +432,10 @@ void pin_watch_unread(struct server *s, const uint8_t *tag, uint32_t len_bytes)
         reasons = PIN_LOAD;
     if (is_tag(tag, len_bytes, "LISTEN"))
         s->has_listened = true;
-    if (s->n_unread < UNREAD_ASKED && ++s->n_unread == UNREAD_ASKED)
-        reasons |= PIN_ASKED;
+    if (s->n_unread < UNREAD_ASKED) {
+        s->n_unread = is_of_data(tag, len_bytes) ? s->n_unread + 1 : UNREAD_ASKED;
+        reasons |= s->n_unread == UNREAD_ASKED ? PIN_ASKED : 0;
+    }
     if ((reasons & PIN_ASKED) != 0 && !tracking_doubt(c, s, ""))
         client_close(c, CLOSE_NO_MEMORY, NULL);
     else if (reasons != 0 && pin_request(c, reasons, true, text, sizeof(text) - 1) == PIN_NO_MEMORY)

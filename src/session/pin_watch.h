@@ -26,7 +26,8 @@ enum prepared_step pin_watch_bind(struct client *c, struct server *s, struct out
 bool pin_watch_execute(struct client *c, struct statement *statement) must_check;
 
 /* While server->n_unread: the tag of a statement of its client's that has been performed. With the second of
- * them a text is one of several, most of which nobody has read: the server is asked what they have left. */
+ * them, or one that is not of work with data, there is something that nobody has read: the server is asked
+ * what it has left. */
 void pin_watch_unread(struct server *s, const uint8_t *tag, uint32_t len_bytes);
 
 /* PIN_REFUSED: in place of the Query, Parse, Bind or Execute at data[at..] goes one that PostgreSQL must
