@@ -27,7 +27,7 @@ enum client_hold {
     HOLD_TURN,      /* others wait: not beyond this Sync */
     HOLD_FULL,      /* too many requests unanswered */
     HOLD_STATEMENT, /* it is not certain yet which statements there are */
-    HOLD_SETTINGS,  /* its settings are being SET: ahead.c */
+    HOLD_SETTINGS,  /* its settings are being SET (ahead.c), or RESET (tracking.h) */
 };
 
 /* What is dropped of a client's input since it has cancelled the request that it begins with. */

@@ -376,6 +376,10 @@ static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t l
                 note_request(c, s, c->shard->now_us);
             break;
         }
+        if (tracking_must_wait(c, s)) {
+            c->hold = HOLD_SETTINGS;
+            break;
+        }
         enum prepared_step step = take_request(c, s, &o, at, len_bytes, type, len, look, &used);
         look = LOOK_UNKNOWN;
         if (unlikely(step != PREPARED_TAKEN)) {

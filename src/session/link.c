@@ -553,13 +553,13 @@ void server_after_batch(struct server *s)
         server_verify_begin(s);
         return;
     }
-    if (unlikely(s->is_tracked) && is_at_rest_in_transaction(s) && c->remain_bytes == 0 &&
-        tracking_restore_begin(s))
-        return;
     if (is_quiet && c->remain_bytes == 0 && unlikely(strict_is_due(s))) {
         strict_begin(s);
         return;
     }
+    if (unlikely(tracking_may_differ(s)) && c->remain_bytes == 0 &&
+        (is_quiet || is_at_rest_in_transaction(s)) && tracking_restore_begin(s))
+        return;
     if (unlikely(s->prepared != NULL) && prepared_sql_is_resumed(s)) {
         client_resume(c);
         return;

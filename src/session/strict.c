@@ -105,8 +105,18 @@ static bool is_other_kind(const struct params *reported, const char *name)
     return params_get(reported, name) != NULL || !params_is_settable(name);
 }
 
-/* What the session has becomes the set's. */
-static bool follow(struct params **set, const struct params *found, const struct params *reported)
+/* The client's value is not the server's, which is known: it has RESET it, and is to get back its own. */
+static bool is_to_be_restored(const struct params *client, const struct params *server, const char *name)
+{
+    const char *mine = params_get(client, name), *there = params_get(server, name);
+
+    return mine != NULL &&
+           (there == NULL || (strcmp(there, PARAMS_UNKNOWN) != 0 && strcmp(there, mine) != 0));
+}
+
+/* What the session has become is the set's. server: what was known of it, where the set is its client's. */
+static bool follow(struct params **set, const struct params *found, const struct params *reported,
+                   const struct params *server)
 {
     const char *identity = params_get(found, "session_authorization");
     const char *login = params_get(reported, "session_authorization");
@@ -115,7 +125,8 @@ static bool follow(struct params **set, const struct params *found, const struct
 
     for (uint32_t i = 0; ok && i < params_count(before); i++) {
         const char *name = params_name(before, i);
-        if (!is_other_kind(reported, name) && params_get(found, name) == NULL)
+        if (!is_other_kind(reported, name) && params_get(found, name) == NULL &&
+            !(server != NULL && is_to_be_restored(before, server, name)))
             ok = put(set, name, NULL);
     }
     for (uint32_t i = 0; ok && i < params_count(found); i++) {
@@ -166,7 +177,8 @@ void strict_done(struct server *s)
     s->step = STEP_NONE;
     s->strict = NULL;
     if (ok && !is_lost)
-        is_lost = !follow(&s->params, found, reported) || (c != NULL && !follow(&c->params, found, reported));
+        is_lost = (c != NULL && !follow(&c->params, found, reported, s->params)) ||
+                  !follow(&s->params, found, reported, NULL);
     params_unref(found);
     params_unref(reported);
     if (is_lost) {

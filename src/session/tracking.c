@@ -343,6 +343,16 @@ bool tracking_execute(struct client *c, struct server *s, struct statement *stat
 
 /* ---- refusing ---- */
 
+static bool has_reset(const struct session_ops *ops)
+{
+    for (uint32_t i = 0; ops != NULL && i < ops->n; i++) {
+        const enum sql_session_kind kind = ops->items[i].kind;
+        if (kind == SQL_SESSION_RESET || kind == SQL_SESSION_RESET_ALL || kind == SQL_SESSION_DISCARD_ALL)
+            return true;
+    }
+    return false;
+}
+
 static bool add_request(struct client *c, struct server *s, struct session_ops *ops)
 {
     struct tracked_request *r = tracking_ensure(c) ? calloc(1, sizeof(*r)) : NULL;
@@ -354,6 +364,7 @@ static bool add_request(struct client *c, struct server *s, struct session_ops *
     r->position = s->tracker.tail - 1;
     r->ops = ops;
     r->is_refused = ops == NULL;
+    c->tracking->resets = (tracker_in_flight(&s->tracker) > 1 && c->tracking->resets) || has_reset(ops);
     list_push_back(&c->tracking->sent, &r->node);
     s->is_tracked = true;
     return true;

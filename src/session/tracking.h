@@ -49,6 +49,7 @@ struct tracking {
     bool is_refusing; /* it answers a request of ours that was to fail */
     bool is_doubtful; /* a setting has, or may have, a value that only the server knows */
     bool is_nameless; /* ... or one with a dot in its name, which nobody does */
+    bool resets;      /* something sent since the server was last quiet does */
     bool is_reset;    /* in this transaction, the server has its own value where the client has another */
     struct buf told;  /* ParameterStatus messages that the client is to get ahead of ReadyForQuery */
     struct params *in_force;    /* what was found last, and of what; NULL: to be found anew */
@@ -108,7 +109,22 @@ void tracking_on_ready(struct server *s, bool is_internal);
 /* The error at hand is that of a request that was sent to fail: what the client sees instead, to be freed by
  * the caller. */
 bool tracking_takes_error(struct server *s, struct buf *instead) must_check;
-/* In a transaction, quiet: does the server have to be told values of the client's? Then it is, in SETUP. */
+/* Quiet, and the client keeps its server: may they have come to differ, by a RESET of the client's? In a
+ * transaction that is what it has RESET there. */
+static inline bool tracking_may_differ(const struct server *s)
+{
+    const struct client *c = s->client;
+    if (s->tracker.tx_status != 'I')
+        return c->tracking != NULL && unlikely(c->tracking->is_reset);
+    return unlikely(s->params != c->params) && c->keeps_server && c->watches_settings;
+}
+/* A RESET is under way, and what it leaves is to be made the client's own ahead of its next request. */
+static inline bool tracking_must_wait(const struct client *c, const struct server *s)
+{
+    return unlikely(c->tracking != NULL) && c->tracking->resets && tracker_is_busy(&s->tracker) &&
+           !s->tracker.is_open;
+}
+/* Then it is told what it needs, in SETUP. False: nothing. */
 bool tracking_restore_begin(struct server *s) must_check;
 void tracking_restore_done(struct server *s);
 /* The settings in force now, SET LOCAL included; borrowed, NULL: no memory. */

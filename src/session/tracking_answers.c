@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "tracking.h"
 
 static struct tracking *tracking_of(const struct server *s)
@@ -173,6 +174,7 @@ void tracking_on_ready(struct server *s, bool is_internal)
     (void)request_at(s, t); /* what has ended goes */
     settle_names(c, has_ended);
     t->has_failed = t->is_refusing = false;
+    t->resets = t->resets && tracker_is_busy(&s->tracker);
 }
 
 /* ---- settings in force ---- */
@@ -200,7 +202,7 @@ struct params *tracking_params(struct client *c)
     return t->in_force;
 }
 
-/* ---- after a RESET within a transaction ---- */
+/* ---- after a RESET, where no link follows ---- */
 
 /* What client and server have at this point; references. */
 static bool find_in_force(struct server *s, struct session_sets *sets)
@@ -219,20 +221,22 @@ static bool find_in_force(struct server *s, struct session_sets *sets)
 
 bool tracking_restore_begin(struct server *s)
 {
-    struct tracking *t = tracking_of(s);
-    struct session_sets sets;
+    struct client *c = s->client;
+    struct session_sets sets = {0};
     struct buf sql;
 
-    if (t == NULL || !t->is_reset || s->tracker.tx_status != 'T' || tracker_is_busy(&s->tracker) ||
-        s->tracker.is_open)
+    if (s->tracker.tx_status == 'E' || tracker_is_busy(&s->tracker) || s->tracker.is_open ||
+        (c->tracking != NULL && c->tracking->is_doubtful))
         return false;
-    t->is_reset = false;
+    bool ok = tracking_ensure(c);
+    if (ok)
+        c->tracking->is_reset = false;
     buf_init(&sql, 1 << 20);
-    bool ok = find_in_force(s, &sets);
+    ok = ok && find_in_force(s, &sets);
     const bool is_needed = ok && params_diff_sql(sets.server, sets.client, &sql) > 0;
     params_unref(sets.client);
     params_unref(sets.server);
-    if (ok && is_needed) {
+    if (is_needed) {
         s->step = STEP_RESTORE;
         s->setup_failed = false;
         server_set_state(s, SERVER_SETUP);
@@ -264,10 +268,13 @@ static bool note_restored(struct server *s)
 void tracking_restore_done(struct server *s)
 {
     s->step = STEP_NONE;
-    if (!s->setup_failed && !note_restored(s)) {
+    if (!s->setup_failed && s->tracker.tx_status == 'I') {
+        server_takes_settings(s, s->client);
+    } else if (!s->setup_failed && !note_restored(s)) {
         server_close(s, CLOSE_NO_MEMORY, NULL);
         return;
     }
+    tracking_trim(s->client);
     server_set_state(s, SERVER_ACTIVE);
     client_resume(s->client);
 }

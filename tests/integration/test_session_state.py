@@ -240,6 +240,40 @@ def test_strict_and_who_leaves_at_once(make_pooler, sets_its_own):
             assert two.value("SELECT current_setting('my.own', true)") in (None, "")
 
 
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("begin, messages, end", [
+    ("SELECT pg_advisory_lock(1)", [wire.query("RESET ALL")], "SELECT pg_advisory_unlock(1)"),
+    ("SELECT pg_advisory_lock(1)", [wire.query("BEGIN; RESET ALL; COMMIT")], "SELECT pg_advisory_unlock(1)"),
+    ("CREATE TEMP TABLE mine (x int)", [wire.parse("", "RESET work_mem"), wire.bind("", ""), wire.execute(), wire.sync(), wire.query("RESET TimeZone")],
+     "DROP TABLE mine"),
+    ("SELECT 1", [wire.query("SELECT set_config(n, '5MB', false) FROM (SELECT 'maintenance_work_mem' AS n) AS x; RESET ALL")], "SELECT 1"),
+    ("SELECT 1", [wire.query("RESET ALL"), wire.query("BEGIN")], "COMMIT"),
+    ("SELECT 1", [wire.query("RESET ALL"), wire.query("BEGIN")], "ROLLBACK"),
+    ("SELECT 1", [wire.query("DISCARD ALL"), wire.query("BEGIN; SAVEPOINT a"), wire.query("SELECT 1")], "ROLLBACK TO a; COMMIT"),
+    ("SELECT 1", [wire.parse("", "RESET ALL"), wire.bind("", ""), wire.execute(), wire.sync(), wire.query("START TRANSACTION")], "COMMIT"),
+], ids=["pinned", "pinned, in a transaction", "pinned, extended", "asked", "pipeline", "pipeline, rolled back", "DISCARD", "mixed"])
+def test_reset_where_the_client_keeps_its_server(make_pooler, begin, messages, end):
+    """In a pipeline, or while it is pinned: it gets the values that it came with before its next request, and nobody else does."""
+    pooler = make_pooler(settings={"default_pool_size": 2})
+    with pooler.wire(work_mem="7MB", TimeZone="Asia/Tokyo") as one, pooler.wire() as two, pooler.wire() as three:
+        zone = two.value("SHOW TimeZone")
+        one.query("SET work_mem = '5MB'; SET TimeZone = 'America/Lima'; SET geqo = off")
+        one.query(begin)
+        one.send(*messages)
+        for _ in range(sum(m[:1] in b"QS" for m in messages)):
+            one.until("Z")
+        for _ in range(2):
+            assert (one.value("SHOW work_mem"), one.value("SHOW TimeZone")) == ("7MB", "Asia/Tokyo")
+        one.query(end)
+        for _ in range(2):
+            assert (one.value("SHOW work_mem"), one.value("SHOW TimeZone")) == ("7MB", "Asia/Tokyo")
+            for other in (two, three):
+                other.query("BEGIN")
+                assert (other.value("SHOW work_mem"), other.value("SHOW TimeZone"), other.value("SHOW geqo")) == ("4MB", zone, "on")
+            for other in (two, three):
+                other.query("COMMIT")
+
+
 UNREAD = "SELECT 1; /*" + 5000 * "x" + "*/; "
 # beyond what is read of a text; afterwards: setting, the client's value
 BEHIND = [
@@ -250,6 +284,7 @@ BEHIND = [
     (UNREAD + "SET ROLE other", "role", "other"),
     ("SET geqo = off; /*" + 70000 * "x" + "*/; SET work_mem = '5MB'", "work_mem", "5MB"),
     ("BEGIN; " + UNREAD + "COMMIT; SET work_mem = '5MB'", "work_mem", "5MB"),
+    ("/*" + 5000 * "x" + "*/ SET work_mem = '5MB'", "work_mem", "5MB"),
 ]
 
 
@@ -470,6 +505,7 @@ def test_warn_says_it_once(make_pooler):
                 extended(client, "SET geqo = on")
     with pooler.wire() as other:
         assert other.value("SHOW work_mem") == "6MB"  # as in PgBouncer
+    pooler.wait_log('application "second" sets geqo')
     assert len(pooler.log_lines('application "first" sets work_mem')) == 1
     assert len(pooler.log_lines('application "second" sets work_mem')) == 1
     assert len(pooler.log_lines("sets geqo")) == 2

@@ -51,8 +51,11 @@ class Client:
             return f"SET {name} TO DEFAULT" if name != "role" else "RESET ROLE"
         if what < 0.3:
             return rng.choice(["RESET ALL", "SET SESSION CHARACTERISTICS AS TRANSACTION DEFERRABLE"])
-        if what < 0.5 and value.startswith("'"):
-            return f"SELECT set_config('{name}', {value}, {rng.choice(['true', 'false'])})"
+        if what < 0.6 and value.startswith("'"):
+            return rng.choice([
+                "SELECT set_config('{0}', {1}, {2})", "SELECT set_config('{0}', {1} || '', {2})",
+                "SELECT set_config(n, {1}, {2}) FROM (SELECT '{0}' AS n) AS x", "DO $$BEGIN PERFORM set_config('{0}', {1}, {2}); END$$",
+            ]).format(name, value, rng.choice(["true", "false"]))
         if name == "role" and what < 0.7:
             return f"SET ROLE {value}"
         return f"SET {rng.choice(['', '', 'SESSION', 'LOCAL'])} {name} TO {value}"
@@ -87,7 +90,7 @@ class Client:
         return b"".join(messages), n_ready
 
 
-SEEN = ("SELECT name, setting FROM pg_settings WHERE name NOT LIKE 'transaction\\_%' AND name NOT IN ('application_name', 'is_superuser') "
+SEEN = ("SELECT name, setting FROM pg_settings WHERE name NOT LIKE 'transaction\\_%' AND name NOT LIKE 'plpgsql.%' AND name NOT IN ('application_name', 'is_superuser') "
         "UNION ALL SELECT 'role', current_setting('role') UNION ALL SELECT 'my.setting', coalesce(current_setting('my.setting', true), '') ORDER BY 1")
 KINDS = "CEZI"
 
@@ -107,7 +110,7 @@ def what_it_sees(client):
 
 def explain(what, log):
     """The texts that led to it, the last ones last."""
-    return f"{what}\n" + "\n".join(" ".join(re.findall(r"[ -~]{4,}", batch.decode())) for batch in log[-12:])
+    return f"{what}\n" + "\n".join(" ".join(re.findall(r"[ -~]{4,}", batch.decode(errors="replace"))) for batch in log[-12:])
 
 
 @pytest.mark.sanitizer
