@@ -274,6 +274,32 @@ def test_reset_where_the_client_keeps_its_server(make_pooler, begin, messages, e
                 other.query("COMMIT")
 
 
+def shown(client):
+    """The values in the answers to one request."""
+    return [m.payload[6:].decode() for m in client.until("Z") if m.kind == "D"]
+
+
+@pytest.mark.sanitizer
+def test_pipelines_behind_a_reset(single):
+    show = [wire.parse("", "SHOW work_mem"), wire.bind("", ""), wire.execute(), wire.sync()]
+    with single.wire(work_mem="7MB") as one, single.wire() as two:
+        one.send(*[m for i in range(200) for m in (wire.query("RESET ALL" if i % 3 == 0 else "SHOW work_mem"), *show)])
+        for i in range(200):
+            assert [shown(one), shown(one)] == [[] if i % 3 == 0 else ["7MB"], ["7MB"]]
+        assert two.value("SHOW work_mem") == "4MB"
+        # without a Sync between nothing waits
+        one.send(wire.parse("", "RESET ALL"), wire.bind("", ""), wire.execute(), wire.message("H"))
+        one.until("C")
+        one.send(*show)
+        one.until("Z")
+        assert one.value("SHOW work_mem") == "7MB"
+        # one that fails, and one with data of a COPY behind it
+        texts = ["BEGIN", "SELECT 1/0", "RESET ALL", "ROLLBACK", "SHOW work_mem", "CREATE TEMP TABLE mine (x text)", "RESET ALL"]
+        one.send(*map(wire.query, texts), wire.query("COPY mine FROM STDIN"), wire.copy_data(b"a\n"), wire.copy_done(),
+                 wire.query("SELECT x || current_setting('work_mem') FROM mine"))
+        assert [shown(one) for _ in range(9)] == [[], [], [], [], ["7MB"], [], [], [], ["a7MB"]]
+
+
 UNREAD = "SELECT 1; /*" + 5000 * "x" + "*/; "
 # beyond what is read of a text; afterwards: setting, the client's value
 BEHIND = [
