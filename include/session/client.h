@@ -86,6 +86,7 @@ struct client {
     struct config_timeouts timeouts; /* in effect for database and user */
     uint32_t remain_bytes;           /* of the message that is being forwarded (or dropped) */
     uint32_t wanted_bytes;           /* of input, before there is any use in looking at it again */
+    uint32_t unnamed_number;         /* counts its unnamed statements, and their ends: prepared_unnamed.c */
     uint16_t peer_port;
     uint8_t peer_addr[16];
     uint8_t peer_family;      /* AF_INET, AF_INET6, AF_UNIX */

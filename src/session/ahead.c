@@ -92,7 +92,7 @@ static bool is_harmless_bind(const struct client *c, const struct server *s, con
         return false; /* its statements are not known */
     switch (statement_look(message, 1 + len, &m)) {
     case STATEMENT_NONE: /* parsed in this batch, which has been looked at, or kept */
-        return s->unnamed_of == c->id ||
+        return unnamed_is_there(c, s) ||
                (c->unnamed != NULL && is_harmless_parse((const char *)c->unnamed + WIRE_HEADER_BYTES,
                                                         wire_u32(c->unnamed + 1) - 4));
     case STATEMENT_NAMED: break;

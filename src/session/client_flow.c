@@ -152,7 +152,7 @@ static inline enum prepared_step take_unnamed_parse(struct client *c, struct ser
         return PREPARED_PLAIN;
     if (unlikely(c->unnamed != NULL) && !unnamed_forget(c, s, o, at))
         return PREPARED_LOST;
-    s->unnamed_of = 0; /* until it goes: who is held back may go on with another server */
+    unnamed_ends(c, s); /* until it goes: who is held back may go on with another server */
     o->unnamed_at = OUTGOING_NO_UNNAMED;
     if (unlikely(c->maps_listen && (!is_plain || c->listen_is_watching))) {
         enum prepared_step step = listen_message(c, s, o, at, len_bytes);
@@ -162,11 +162,11 @@ static inline enum prepared_step take_unnamed_parse(struct client *c, struct ser
     if (unlikely(c->maps_sql && !is_plain)) {
         enum prepared_step step = prepared_unnamed_parse(c, s, o, at, len_bytes, used);
         if (step == PREPARED_TAKEN)
-            s->unnamed_of = c->id;
+            unnamed_is_sent(c, s);
         if (step != PREPARED_PLAIN)
             return step;
     }
-    s->unnamed_of = c->id;
+    unnamed_is_sent(c, s);
     if (len < UNNAMED_MAX_BYTES)
         o->unnamed_at = at;
     return PREPARED_PLAIN;
@@ -183,7 +183,7 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
     switch (type) {
     case 'Q':
         o->unnamed_at = OUTGOING_NO_UNNAMED;
-        s->unnamed_of = 0;
+        unnamed_ends(c, s);
         if (unlikely(c->unnamed != NULL) && !unnamed_forget(c, s, o, at))
             return PREPARED_LOST;
         if (likely((look & SQL_LOOK_COMMAND) == 0 && !c->listen_is_watching))
@@ -207,11 +207,11 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
                 return step;
         }
         o->unnamed_at = OUTGOING_NO_UNNAMED;
-        return likely(s->unnamed_of == c->id) ? PREPARED_PLAIN : unnamed_use(c, s, o, at, len_bytes);
+        return likely(unnamed_is_there(c, s)) ? PREPARED_PLAIN : unnamed_use(c, s, o, at, len_bytes);
     case 'D':
         if (statement_is_named(message, here))
             return prepared_message(c, s, o, at, len_bytes, used);
-        if (message[WIRE_HEADER_BYTES] == 'P' || likely(s->unnamed_of == c->id))
+        if (message[WIRE_HEADER_BYTES] == 'P' || likely(unnamed_is_there(c, s)))
             return PREPARED_PLAIN;
         return unnamed_use(c, s, o, at, len_bytes);
     case 'C':
@@ -220,7 +220,7 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
         if (message[WIRE_HEADER_BYTES] == 'P')
             return PREPARED_PLAIN;
         o->unnamed_at = OUTGOING_NO_UNNAMED;
-        s->unnamed_of = 0;
+        unnamed_ends(c, s);
         return c->unnamed == NULL || unnamed_forget(c, s, o, at) ? PREPARED_PLAIN : PREPARED_LOST;
     case 'S':
         if (unlikely(o->unnamed_at != OUTGOING_NO_UNNAMED))

@@ -162,7 +162,7 @@ enum prepared_step pin_watch_refuse(struct client *c, struct server *s, struct o
         outgoing_put(o, bind, sizeof(bind));
     o->start = at + 1 + len;
     o->unnamed_at = OUTGOING_NO_UNNAMED;
-    s->unnamed_of = 0;
+    unnamed_ends(c, s);
     s->refuses = true;
     *used = 1 + len;
     client_log(c, LOG_LVL_WARNING, "statement refused: %s", close_reason_text(CLOSE_MAX_PINNED));

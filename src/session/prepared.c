@@ -100,8 +100,11 @@ void prepared_client_configure(struct client *c)
     c->maps_statements = c->names != NULL || c->unnamed != NULL ||
                          (c->pool_mode != POOL_MODE_SESSION && set->max_prepared_statements > 0);
     /* what has been sent on unseen is its own; what will be, nobody knows */
-    if (c->maps_statements != did_map && c->state == CLIENT_ACTIVE && c->server != NULL)
-        c->server->unnamed_of = c->maps_statements ? c->id : 0;
+    if (c->maps_statements != did_map && c->state == CLIENT_ACTIVE && c->server != NULL) {
+        unnamed_ends(c, c->server);
+        if (c->maps_statements)
+            unnamed_is_sent(c, c->server);
+    }
     c->maps_sql = c->maps_statements && (set->sql_prepare || (c->names != NULL && c->names->has_sql));
 }
 

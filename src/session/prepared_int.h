@@ -181,6 +181,23 @@ void prepared_sql_free(struct prepared *p);
 
 /* prepared_unnamed.c */
 #define UNNAMED_MAX_BYTES 32768u
+/* Is the server's unnamed statement the client's, and the one that it has now? */
+static inline bool unnamed_is_there(const struct client *c, const struct server *s)
+{
+    return s->unnamed_of == c->id && s->unnamed_number == c->unnamed_number;
+}
+/* It is, from now on. */
+static inline void unnamed_is_sent(const struct client *c, struct server *s)
+{
+    s->unnamed_of = c->id;
+    s->unnamed_number = c->unnamed_number;
+}
+/* It is not any more, neither there nor where the client has been before. */
+static inline void unnamed_ends(struct client *c, struct server *s)
+{
+    s->unnamed_of = 0;
+    c->unnamed_number++;
+}
 /* The client's unnamed statement ends: by another Parse, a Query, a Close. What has been gathered up to `at`
  * may be sent first; false: the server is lost, its client too. */
 bool unnamed_forget(struct client *c, struct server *s, struct outgoing *o, uint32_t at) must_check;

@@ -1,7 +1,8 @@
 /*
  * prepared_unnamed.c - the unnamed statement of clients on servers that they share.
  *
- * A server has one, of whoever parsed last (server->unnamed_of). Mostly it is bound in the batch that parses
+ * A server has one, of whoever parsed last (server->unnamed_of, and which of his: he may have parsed others
+ * elsewhere since). Mostly it is bound in the batch that parses
  * it, and nothing is to be done. A client that parses in one batch and binds in a later one may have another
  * server by then, or another client's statement on the same one: so what ends a batch unbound is kept
  * (client->unnamed), and goes ahead of a Bind or Describe on a server that has it not. What was not kept is
@@ -56,7 +57,7 @@ enum prepared_step unnamed_use(struct client *c, struct server *s, struct outgoi
     static const uint8_t close[] = {'C', 0, 0, 0, 6, 'S', 0};
     const uint8_t *message = o->data + at;
 
-    if (s->unnamed_of == c->id || prepared_is_ignored(s) || !is_unnamed(message, len_bytes - at))
+    if (unnamed_is_there(c, s) || prepared_is_ignored(s) || !is_unnamed(message, len_bytes - at))
         return PREPARED_PLAIN;
     if (tracker_in_flight(&s->tracker) > TRACKER_MAX_REQUESTS - OUTGOING_MESSAGES_OF_ONE)
         return PREPARED_FULL;
@@ -74,6 +75,6 @@ enum prepared_step unnamed_use(struct client *c, struct server *s, struct outgoi
         outgoing_put(o, c->unnamed, 1 + wire_u32(c->unnamed + 1));
     else
         outgoing_put(o, close, sizeof(close));
-    s->unnamed_of = c->id;
+    unnamed_is_sent(c, s);
     return PREPARED_PLAIN;
 }

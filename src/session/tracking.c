@@ -384,7 +384,7 @@ static enum prepared_step refuse(struct client *c, struct server *s, struct outg
         return PREPARED_MORE;
     }
     o->unnamed_at = OUTGOING_NO_UNNAMED;
-    s->unnamed_of = 0;
+    unnamed_ends(c, s);
     if (c->unnamed != NULL && !unnamed_forget(c, s, o, at))
         return PREPARED_LOST;
     if (!outgoing_reserve(s, o, at))

@@ -101,6 +101,76 @@ def test_byte_by_byte(single):
         assert rows(one) == [["one"]]
 
 
+@pytest.fixture
+def hosts(make_pooler):
+    """go_to(n): from now on whoever comes gets the n-th of two servers, as the other one is taken."""
+    pooler = make_pooler(settings={"default_pool_size": 2})
+    first, second = pooler.wire(), pooler.wire()
+
+    def say(client, what):  # by a named statement, which leaves the unnamed one of the server alone
+        client.send(wire.bind("", what), wire.execute(), wire.sync())
+        assert client.trace() == "2CZ"
+
+    for client in (first, second):
+        for what in ("BEGIN", "COMMIT"):
+            client.send(wire.parse(what, what), wire.sync())
+            client.until()
+        say(client, "BEGIN")
+    say(first, "COMMIT")
+    taken = [second, first]
+
+    def go_to(n):
+        if taken[0] is (first, second)[n]:
+            say(taken[1], "BEGIN")
+            say(taken[0], "COMMIT")
+            taken.reverse()
+
+    pooler.go_to = go_to
+    yield pooler
+    first.disconnect()
+    second.disconnect()
+
+
+def test_on_a_server_where_it_has_had_another(hosts):
+    with hosts.wire() as client:
+        for n in range(6):
+            hosts.go_to(n % 2)
+            client.send(parse(f"SELECT 'statement {n}'"), wire.sync())
+            assert client.trace() == "1Z"
+            hosts.go_to((n + 1) % 2)
+            for _ in range(2):
+                client.send(*RUN)
+                assert rows(client) == [[f"statement {n}"]]
+
+
+@pytest.mark.parametrize("end", [wire.query("SELECT 5"), wire.close("S", "") + wire.sync()], ids=["query", "close"])
+def test_ended_on_another_server(hosts, end):
+    with hosts.wire() as client:
+        hosts.go_to(0)
+        client.send(parse("SELECT 'one'"), wire.sync())
+        client.until()
+        hosts.go_to(1)
+        client.send(end)
+        client.until()
+        hosts.go_to(0)
+        client.send(*RUN)
+        assert error(client) == NONE
+
+
+def test_bound_in_its_batch_on_another_server(hosts):
+    """What is there by that name is an earlier one of this client's own."""
+    with hosts.wire() as client:
+        hosts.go_to(0)
+        client.send(parse("SELECT 'one'"), wire.sync())
+        client.until()
+        hosts.go_to(1)
+        client.send(parse("SELECT 'two'"), *RUN)
+        assert rows(client) == [["two"]]
+        hosts.go_to(0)
+        client.send(*RUN)
+        assert error(client) == NONE
+
+
 def test_who_has_parsed_none_gets_none(single, direct):
     with single.wire() as one, single.wire() as two:
         for batch in (RUN, (wire.describe("S", ""), wire.sync())):
