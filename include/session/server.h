@@ -68,7 +68,7 @@ struct server {
     struct buf ahead;              /* our Query that goes with the next that is forwarded */
     uint64_t id;                   /* for the log */
     uint32_t remain_bytes;         /* of the message that is being passed on (or dropped) */
-    uint64_t unlisted_of; /* 0, or the client that may have left settings without a known name: strict.c */
+    uint64_t unlisted_of;    /* 0, or the client that may have left settings without a known name: strict.c */
     uint64_t unnamed_of;     /* id of the client whose unnamed statement this is; 0: nobody's, or none */
     uint32_t unnamed_number; /* which of that client's */
     uint32_t backend_pid;

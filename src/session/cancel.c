@@ -229,6 +229,15 @@ void cancel_on_done(struct shard *sh, struct mail_cancel *m)
     free(m);
 }
 
+void cancel_drop(struct mail_cancel *m)
+{
+    struct mail_cancel *lead = m->lead;
+
+    free(m);
+    if (lead != NULL && --lead->n_copies == 0)
+        free(lead);
+}
+
 /* ---- the worker of the key ---- */
 
 void cancel_answer(struct shard *sh, struct mail_cancel *m, enum close_reason outcome)

@@ -211,10 +211,10 @@ void reset_skip_look(struct server *s, uint8_t type, const uint8_t *message, uin
 void cancel_request(struct client *c, uint32_t pid, const uint8_t *key, uint32_t key_bytes);
 void cancel_on_mail(struct shard *sh, struct mail_cancel *m);
 void cancel_on_done(struct shard *sh, struct mail_cancel *m);
+void cancel_drop(struct mail_cancel *m); /* on its way when the worker stopped */
 /* The request has ended: its requester is told. Takes m over. */
 void cancel_answer(struct shard *sh, struct mail_cancel *m, enum close_reason outcome);
-/* Sets the client's BackendKeyData, and takes it back. pid: that of its server, or 0. False when memory is
- * out. */
+/* Sets the client's BackendKeyData, and takes it back. pid: that of its server, or 0. False: no memory. */
 bool cancel_make_key(struct client *c, bool is_long, uint32_t pid) must_check;
 void cancel_forget_key(struct client *c);
 

@@ -161,6 +161,8 @@ static void drop_mail(struct mail *m)
     case MAIL_GRANT_FAILED:
     case MAIL_CONNECT:
     case MAIL_FAIL_CLIENT: free(container_of(m, struct mail_slot, mail)); return;
+    case MAIL_CANCEL:
+    case MAIL_CANCEL_DONE: cancel_drop(container_of(m, struct mail_cancel, mail)); return;
     case MAIL_CONSOLE_OUTPUT: free(container_of(m, struct mail_console_output, mail)); return;
     case MAIL_CONFIG:
         session_config_unref(container_of(m, struct mail_config, mail)->config);

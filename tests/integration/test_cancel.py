@@ -537,6 +537,22 @@ def test_client_that_leaves_after_its_cancel(make_pooler, slow_fake):
     wait_until(lambda: pooler.servers() == [], "the cancel connection to end")
 
 
+@pytest.mark.sanitizer
+def test_fast_exit_with_requests_under_way(make_pooler, slow_fake):
+    """Workers stop one after the other: what they tell each other about requests meanwhile is freed, too."""
+    for _ in range(4):
+        pooler = fake_pooler(make_pooler, slow_fake)
+        slow_fake.queries.clear()
+        with pooler.wire() as client:
+            client.send(wire.query("SELECT slow"))
+            wait_until(lambda: slow_fake.queries, "the query to run")
+            asking = [request(pooler, client) for _ in range(32)]
+            wait_until(lambda: sum(pooler.pool()[f"cl_{state}_cancel_req"] for state in ("active", "waiting")) == 32, "the requests")
+            assert pooler.stop() is None
+            for raw in asking:
+                raw.disconnect()
+
+
 # ---- storms
 
 
