@@ -80,12 +80,13 @@ def test_query_is_cancelled_in_a_transaction(make_pooler, mode):
 def test_pipeline_goes_on_behind_a_cancelled_query(make_pooler):
     pooler = make(make_pooler, "query_timeout")
     with pooler.wire() as client:
-        # PostgreSQL signals the process, then its group: the second signal may come when the next one runs already
+        # PostgreSQL signals the process, then its group: the second signal may come when the next one runs already, even before
+        # that has come to its handler
         client.send(wire.query("SELECT pg_sleep(60)"),
                     wire.query("DO 'BEGIN PERFORM pg_sleep(0.3); EXCEPTION WHEN query_canceled THEN NULL; END'"),
                     wire.query("SELECT pg_sleep(60)"), wire.query("SELECT 'last'"))
         assert states(client.until("Z")) == ["57014", "I"]
-        assert states(client.until("Z")) == ["I"]
+        assert states(client.until("Z")) in (["I"], ["57014", "I"])
         assert states(client.until("Z")) == ["57014", "I"]
         assert client.trace() == "TDCZ"
 
