@@ -229,7 +229,9 @@ def run_program(to, *command, dbname="app", env=None, timeout=400, **kwargs):
     """Runs a libpq program against a pooler or a PostgreSQL; its output as text."""
     done = subprocess.run(command, env={**libpq_environment(to, dbname), **(env or {})}, capture_output=True, text=True, timeout=timeout,
                           check=False, cwd=to.directory, **kwargs)
-    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+    # the first error is at the top; what it led to may be long
+    said = done.stderr if len(done.stderr) < 8000 else f"{done.stderr[:4000]}\n...\n{done.stderr[-4000:]}"
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout[-2000:]}{said}"
     return done.stdout
 
 
