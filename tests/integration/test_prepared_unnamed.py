@@ -1,4 +1,6 @@
 """The unnamed statement of a client whose servers change: its own, or none, and never another client's."""
+import random
+
 import psycopg
 import pytest
 
@@ -169,6 +171,47 @@ def test_bound_in_its_batch_on_another_server(hosts):
         hosts.go_to(0)
         client.send(*RUN)
         assert error(client) == NONE
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_turns_on_two_servers(make_pooler, seed):
+    """Each has what it has parsed last, whoever has done what on which server meanwhile; one keeps a server now and then."""
+    rng, pooler = random.Random(seed), make_pooler(settings={"default_pool_size": 2})
+    clients = [pooler.wire() for _ in range(4)]
+    has, holder = {}, None
+    for client in clients:
+        for what in ("BEGIN", "COMMIT", "SELECT 1 / 0"):
+            client.send(wire.parse(what, what), wire.sync())
+            client.until()
+    for number in range(300):
+        client = rng.choice(clients)
+        step = rng.choices(["parse", "bind", "hold", "query", "close", "fail"], [6, 12, 12, 1, 1, 1])[0]
+        if step == "parse":
+            has[client] = f"statement {number}"
+            client.send(parse(f"SELECT '{has[client]}'"), *rng.choice([(), (wire.describe("S", ""),)]), wire.sync())
+            assert "E" not in client.trace()
+        elif step == "bind" and (client in has or client is not holder):
+            client.send(*RUN)
+            if client in has:
+                assert rows(client) == [[has[client]]], number
+            else:
+                assert error(client) == NONE, number
+        elif step == "hold" and holder in (None, client):
+            client.send(wire.bind("", "COMMIT" if holder else "BEGIN"), wire.execute(), wire.sync())
+            client.until()
+            holder = None if holder else client
+        elif step == "query":
+            assert client.value("SELECT 5") == "5"
+            has.pop(client, None)
+        elif step == "close":
+            client.send(wire.close("S", ""), wire.sync())
+            assert client.trace() == "3Z"
+            has.pop(client, None)
+        elif step == "fail" and client is not holder:
+            client.send(wire.bind("", "SELECT 1 / 0"), wire.execute(), wire.sync())
+            assert error(client)[0] == "22012"
+    for client in clients:
+        client.disconnect()
 
 
 def test_who_has_parsed_none_gets_none(single, direct):
