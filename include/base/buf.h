@@ -27,7 +27,7 @@ void buf_clear(struct buf *b);
 bool buf_reserve(struct buf *b, uint32_t n);
 /* As buf_reserve(), for secrets: where it grows, nothing is left in the memory that it gives back. */
 bool buf_reserve_wiped(struct buf *b, uint32_t n);
-void buf_append(struct buf *b, const void *p, uint32_t n);
+void buf_append(struct buf *b, const void *p, uint32_t n) hot_path;
 void buf_append_str(struct buf *b, const char *s);
 void buf_append_byte(struct buf *b, uint8_t c);
 void buf_printf(struct buf *b, const char *fmt, ...) printf_like(2, 3);

@@ -11,6 +11,8 @@
 #define only_for_checks               __attribute__((unused)) /* what only debug_assert() looks at */
 #define printf_like(f, a)             __attribute__((format(printf, f, a)))
 #define no_return                     __attribute__((noreturn))
+#define hot_path                      __attribute__((hot))  /* of every transaction: placed together */
+#define cold_path                     __attribute__((cold)) /* what leads to it is placed out of the way */
 #define likely(x)                     __builtin_expect(!!(x), 1)
 #define unlikely(x)                   __builtin_expect(!!(x), 0)
 #define ARRAY_SIZE(a)                 (sizeof(a) / sizeof((a)[0]))

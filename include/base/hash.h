@@ -15,6 +15,6 @@
  */
 uint64_t hash_bytes(const void *p, size_t len_bytes) must_check;
 /* The same under a key of the caller's; for tests and for stable values. */
-uint64_t hash_bytes_keyed(const void *p, size_t len_bytes, uint64_t k0, uint64_t k1) must_check;
+uint64_t hash_bytes_keyed(const void *p, size_t len_bytes, uint64_t k0, uint64_t k1) must_check hot_path;
 
 #endif

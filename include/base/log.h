@@ -38,10 +38,10 @@ bool log_can_open(const char *file) must_check;
 void log_start(void);
 void log_stop(void);
 bool log_enabled(enum log_level level);
-void log_line(enum log_level level, const char *fmt, ...) printf_like(2, 3);
-void log_vline(enum log_level level, const char *prefix, const char *fmt, va_list ap);
+void log_line(enum log_level level, const char *fmt, ...) printf_like(2, 3) cold_path;
+void log_vline(enum log_level level, const char *prefix, const char *fmt, va_list ap) cold_path;
 /* For a crash handler: writes text to all places directly, async-signal-safe. */
-void log_emergency(const char *text);
+void log_emergency(const char *text) cold_path;
 /* Where log_emergency() writes; returns how many of fds[2] are set. Async-signal-safe. */
 int log_emergency_fds(int fds[2]);
 /* For pthread_sigmask() around the making of threads: all signals but those that a crash raises, which would

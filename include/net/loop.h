@@ -76,7 +76,7 @@ bool loop_init(struct loop *loop, void (*on_mail)(struct loop *, struct mail *),
  * is left is dropped. */
 void loop_destroy(struct loop *loop);
 /* Runs turns until loop_stop(), on the calling thread. */
-void loop_run(struct loop *loop);
+void loop_run(struct loop *loop) hot_path;
 /* Owner: the turn is finished (its mail and deferred work too), then loop_run() returns. */
 void loop_stop(struct loop *loop);
 /*

@@ -54,7 +54,7 @@ void stream_init(struct stream *s, struct loop *loop, int fd, const struct strea
 /* Closes the descriptor, drops pending output, frees TLS. Safe on a closed stream. */
 void stream_close(struct stream *s);
 /* False when the event cannot be added. Plaintext that TLS holds already brings an on_read too. */
-bool stream_read_start(struct stream *s) must_check;
+bool stream_read_start(struct stream *s) must_check hot_path;
 void stream_read_stop(struct stream *s);
 
 /* Bytes received (> 0), or STREAM_AGAIN, STREAM_EOF, STREAM_ERROR (errno; for TLS see stream_tls_error()). */
@@ -68,8 +68,8 @@ bool stream_has_unread(const struct stream *s);
  * stream_tls_error()), memory is out (ENOMEM), or pending output would pass STREAM_PENDING_MAX_BYTES
  * (ENOBUFS): close it.
  */
-bool stream_send(struct stream *s, const void *data, uint32_t len_bytes) must_check;
-bool stream_sendv(struct stream *s, const struct iovec *iov, int n) must_check;
+bool stream_send(struct stream *s, const void *data, uint32_t len_bytes) must_check hot_path;
+bool stream_sendv(struct stream *s, const struct iovec *iov, int n) must_check hot_path;
 /* Pending output in bytes; 0 = drained. */
 uint32_t stream_pending(const struct stream *s);
 static inline bool stream_is_drained(const struct stream *s)

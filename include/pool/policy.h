@@ -13,6 +13,6 @@
 /* The ticket to serve from pool->waiters, or NULL when nobody waits; counts it as overtaking those before it,
  * so the caller serves it. worker: of the server that has come free, or POOL_NO_WORKER. Pool lock held. Looks
  * at a bounded number of tickets. */
-struct ticket *policy_pick(struct pool *pool, uint8_t worker, int64_t now_us);
+struct ticket *policy_pick(struct pool *pool, uint8_t worker, int64_t now_us) hot_path;
 
 #endif

@@ -126,7 +126,7 @@ struct pool {
  * ticket waits (state WAITING or GRANTED), with YIELD, CONNECT or EVICT where that helps; FAIL (state NONE)
  * when logins are being refused for good, or the pool is removed. n == 0: wait. The ticket's state is NONE
  * before; it needs no list_init. */
-void pool_checkout(struct pool *pool, struct ticket *ticket, int64_t now_us, struct pool_acts *acts);
+void pool_checkout(struct pool *pool, struct ticket *ticket, int64_t now_us, struct pool_acts *acts) hot_path;
 
 /* Client goes or gives up: leaves the queue. False when it was GRANTED: the slot that is on its way will find
  * nobody and serve the next (the ticket becomes NONE). A ticket that is NONE stays so: a FAIL that is on its
@@ -143,7 +143,7 @@ void pool_requeue(struct pool *pool, struct ticket *ticket, const struct grant *
 /* The calling worker has done with an ACTIVE or TESTING slot, in a clean state. why != CLOSE_NONE: it must be
  * closed. Acts: LINK, HANDOFF, IDLE or CLOSE for this slot, first; then others. */
 void pool_release(struct pool *pool, struct slot *slot, enum close_reason why, int64_t now_us,
-                  struct pool_acts *acts);
+                  struct pool_acts *acts) hot_path;
 /* ACTIVE -> TESTING: a reset query runs on the server, for no client. */
 void pool_testing(struct pool *pool, struct slot *slot, int64_t now_us);
 

@@ -121,7 +121,7 @@ struct client {
 /* Texts for logs: "C-12: db/user@addr:port". */
 void client_describe(const struct client *c, char *out, size_t size);
 void client_peer_text(const struct client *c, char *out, size_t size);
-void client_log(const struct client *c, int level, const char *fmt, ...) printf_like(3, 4);
+void client_log(const struct client *c, int level, const char *fmt, ...) printf_like(3, 4) cold_path;
 
 /* Names of prepared statements that it has, where servers are shared. */
 uint32_t client_prepared_count(const struct client *c);
@@ -132,9 +132,9 @@ uint32_t client_prepared_count(const struct client *c);
  * behind the reason. The object is freed at the end of the turn, or after the client has read its message; do
  * not use it after.
  */
-void client_close(struct client *c, enum close_reason why, const char *detail);
+void client_close(struct client *c, enum close_reason why, const char *detail) cold_path;
 /* As client_close() with an error of our own making: SQLSTATE and text of a server, say. */
 void client_close_error(struct client *c, enum close_reason why, const char *sqlstate, const char *message,
-                        const char *hint);
+                        const char *hint) cold_path;
 
 #endif

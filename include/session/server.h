@@ -133,13 +133,13 @@ struct server {
 };
 
 void server_describe(const struct server *s, char *out, size_t size);
-void server_log(const struct server *s, int level, const char *fmt, ...) printf_like(3, 4);
+void server_log(const struct server *s, int level, const char *fmt, ...) printf_like(3, 4) cold_path;
 
 /* Prepared statements that it has under names of ours. */
 uint32_t server_prepared_count(const struct server *s);
 
 /* The one way out, in any state. Its client, if any, is closed with the reason (or the server's own last
  * words). */
-void server_close(struct server *s, enum close_reason why, const char *detail);
+void server_close(struct server *s, enum close_reason why, const char *detail) cold_path;
 
 #endif

@@ -50,7 +50,7 @@ struct histogram_sum {
  * Records one value; the one writer only. May allocate (at most HISTOGRAM_GROUPS times in the life
  * of a histogram), so not under a lock; when memory is out the value is not recorded.
  */
-void histogram_record(struct histogram *h, int64_t value_us);
+void histogram_record(struct histogram *h, int64_t value_us) hot_path;
 /* Frees the groups; no writer and no reader may be left. */
 void histogram_destroy(struct histogram *h);
 

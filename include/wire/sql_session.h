@@ -58,7 +58,7 @@ enum {
 
 /* Of more than SQL_LOOK_MAX_BYTES only so many are looked at, but for SQL_LOOK_COMMAND, which is about the
  * whole. A NUL may end the text, and be counted in len_bytes. */
-unsigned sql_look(const char *text, uint32_t len_bytes) must_check;
+unsigned sql_look(const char *text, uint32_t len_bytes) must_check hot_path;
 
 /*
  * May its first statement be one that PostgreSQL performs in a failed transaction: COMMIT, END, ROLLBACK,

@@ -59,7 +59,7 @@ static inline bool statement_is_named(const uint8_t *message, uint32_t here_byte
 
 /* message: at the type byte, here_bytes of it and of what follows it have arrived (the header at least). */
 enum statement_look statement_look(const uint8_t *message, uint32_t here_bytes,
-                                   struct statement_message *m) must_check;
+                                   struct statement_message *m) must_check hot_path;
 
 /*
  * Writes the head of the same message about a statement of another name: type, new length, kind or nothing,
@@ -68,7 +68,7 @@ enum statement_look statement_look(const uint8_t *message, uint32_t here_bytes,
  */
 #define STATEMENT_HEAD_BYTES (WIRE_HEADER_BYTES + 1 + sizeof(((struct statement *)0)->name))
 uint32_t statement_put_head(const struct statement_message *m, const char *name, uint32_t name_bytes,
-                            uint8_t *out, uint32_t *before);
+                            uint8_t *out, uint32_t *before) hot_path;
 /* A Parse of the statement without its body; and a whole Close. Same room. */
 uint32_t statement_put_parse_head(const struct statement *s, uint8_t *out);
 uint32_t statement_put_close(const struct statement *s, uint8_t *out);

@@ -43,7 +43,7 @@ void statement_names_free(struct statement_names *n); /* NULL is fine */
 struct istr *statement_names_settings(struct statement_names *n, struct params *params) must_check;
 
 struct statement_name *statement_names_find(const struct statement_names *n, const char *name,
-                                            uint32_t name_bytes);
+                                            uint32_t name_bytes) hot_path;
 /* The name that stands for a statement on servers, or NULL; slow. */
 struct statement_name *statement_names_find_number(const struct statement_names *n, uint64_t number);
 /* One in no table, for statement_name_free(); takes over the reference, also when memory is out (NULL). */

@@ -86,7 +86,7 @@ enum tracker_verdict {
  * business and are violations here.) In COPY IN before CopyDone/CopyFail anything
  * but d c f H S is a violation (PostgreSQL drops the connection then).
  */
-enum tracker_verdict tracker_client(struct tracker *t, uint8_t type) must_check;
+enum tracker_verdict tracker_client(struct tracker *t, uint8_t type) must_check hot_path;
 
 /* A Query of our own (SET, reset, check) is about to be sent; its answers are marked TRACKER_INTERNAL.
  * False when memory is out, the ring is full, or a request of the client's is unfinished (outstanding, open
@@ -117,7 +117,7 @@ bool tracker_internal_query(struct tracker *t) must_check;
 enum tracker_verdict tracker_named_parse(struct tracker *t) must_check;
 enum tracker_verdict tracker_inject(struct tracker *t, uint8_t type) must_check;
 enum tracker_verdict tracker_keep(struct tracker *t, uint8_t type) must_check;
-uint8_t tracker_take_kept(struct tracker *t) must_check;
+uint8_t tracker_take_kept(struct tracker *t) must_check hot_path;
 /* Is there nothing in the ring that may run something or end a transaction: Query, Execute, Sync? */
 bool tracker_runs_nothing(const struct tracker *t) must_check;
 /* Is there nothing in the ring but kept messages? Then no message of the server will give them their turn. */
@@ -148,7 +148,7 @@ bool tracker_retry(struct tracker *t) must_check;
 
 /* first_byte is the first byte of the body (needed for Z only; else anything). DataRow ('D') and CopyData
  * ('d') are the hot ones: constant time and no state change. */
-uint32_t tracker_server(struct tracker *t, uint8_t type, uint8_t first_byte) must_check;
+uint32_t tracker_server(struct tracker *t, uint8_t type, uint8_t first_byte) must_check hot_path;
 
 /* Nothing outstanding, status I, no COPY, no open extended batch, not tainted: may serve someone else. */
 static inline bool tracker_is_releasable(const struct tracker *t)

@@ -51,7 +51,7 @@ static inline ssize_t socket_send(int fd, const void *buf, size_t len_bytes)
 #endif
 }
 
-static int raw_recv(struct stream *s, void *buf, int len_bytes)
+static hot_path int raw_recv(struct stream *s, void *buf, int len_bytes)
 {
     for (;;) {
         ssize_t n = socket_recv(s->fd, buf, (size_t)len_bytes);
@@ -66,7 +66,7 @@ static int raw_recv(struct stream *s, void *buf, int len_bytes)
 }
 
 /* Bytes taken, STREAM_AGAIN, or STREAM_ERROR with errno. */
-static int64_t socket_sendv(int fd, const struct iovec *iov, int n)
+static hot_path int64_t socket_sendv(int fd, const struct iovec *iov, int n)
 {
     struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)(n < IOV_MAX ? n : IOV_MAX)};
     for (;;) {
@@ -79,7 +79,7 @@ static int64_t socket_sendv(int fd, const struct iovec *iov, int n)
     }
 }
 
-static bool raw_has_unread(const struct stream *s)
+static hot_path bool raw_has_unread(const struct stream *s)
 {
     (void)s;
     return false;
@@ -247,7 +247,7 @@ bool stream_send_raw(struct stream *s, const struct iovec *iov, int n)
 
 /* --- receiving --- */
 
-static void read_cb(evutil_socket_t fd, short what, void *arg)
+static hot_path void read_cb(evutil_socket_t fd, short what, void *arg)
 {
     struct stream *s = arg;
     (void)fd, (void)what;

@@ -41,6 +41,6 @@ void tls_buffers_free(struct tls_buffers *b);
 
 /* Sends bytes as they are, behind what is pending; what the kernel does not take becomes pending. False with
  * errno. */
-bool stream_send_raw(struct stream *s, const struct iovec *iov, int n) must_check;
+bool stream_send_raw(struct stream *s, const struct iovec *iov, int n) must_check hot_path;
 
 #endif

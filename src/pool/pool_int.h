@@ -40,7 +40,7 @@ void acts_add_evict(struct pool_acts *acts, struct limits *l, struct pool *starv
 /* pool_slots.c: states and memory of slots. */
 
 /* [lock] The one place where a slot changes its state: counts, lists and times follow. */
-void slot_move(struct slot *slot, enum slot_state to, int64_t now_us);
+void slot_move(struct slot *slot, enum slot_state to, int64_t now_us) hot_path;
 /* [lock] Keeps `lent` within what is above the limit, after nslots or the settings have changed. */
 void slot_count_lent(struct pool *pool);
 /* [lock] pool_pins.c; nothing when it is not pinned. */
@@ -55,11 +55,11 @@ void slot_doom(struct slot *slot, enum close_reason why, int64_t now_us);
 /* [lock] A FREE slot; there is one while nslots < slots_allocated. */
 struct slot *slot_get_free(struct pool *pool);
 /* [lock] The idle slot to use next: of worker first, else of second, else of any. NULL when none is idle. */
-struct slot *slot_find_idle(struct pool *pool, uint8_t first, uint8_t second);
+struct slot *slot_find_idle(struct pool *pool, uint8_t first, uint8_t second) hot_path;
 /* [lock] The idle slot that has been idle longest, or NULL. */
 struct slot *slot_find_longest_idle(struct pool *pool);
 /* [lock] Why the slot may not stay, or CLOSE_NONE. */
-enum close_reason slot_must_close(const struct slot *slot, int64_t now_us);
+enum close_reason slot_must_close(const struct slot *slot, int64_t now_us) hot_path;
 /* No lock held. Memory for `limit` slots; false when it is out. */
 bool pool_allocate_slots(struct pool *pool, int limit) must_check;
 void pool_free_slots(struct pool *pool);
@@ -71,10 +71,10 @@ uint32_t pool_random(struct pool *pool, uint32_t n);
 /* [lock] The slot, whose server the calling worker (slot->owner) has, has come free: closes it, gives it to a
  * waiter, or keeps it. One act, always. */
 void pool_settle(struct pool *pool, struct slot *slot, enum close_reason why, int64_t now_us,
-                 struct pool_acts *acts);
+                 struct pool_acts *acts) hot_path;
 /* [lock] Hands out what is pending and serves waiters as far as possible; sets acts->more when acts are full.
  * Every public function that may have helped somebody ends with it. */
-void pool_serve(struct pool *pool, uint8_t worker, int64_t now_us, struct pool_acts *acts);
+void pool_serve(struct pool *pool, uint8_t worker, int64_t now_us, struct pool_acts *acts) hot_path;
 /* [lock] Joins the queue at the place of ticket->number. */
 void pool_enqueue(struct pool *pool, struct ticket *ticket);
 /* [lock] Leaves the queue. */
@@ -95,7 +95,7 @@ bool pool_wants_connection(const struct pool *pool, int64_t now_us);
 bool pool_open_one(struct pool *pool, uint8_t worker, bool join, int64_t now_us, struct pool_acts *acts);
 #define ACTS_PER_OPEN 5
 /* [lock] Takes note of what has changed: utilization and hints. Last thing before unlocking. */
-void pool_note(struct pool *pool, int64_t now_us);
+void pool_note(struct pool *pool, int64_t now_us) hot_path;
 
 /* limits.c; pool->lock held, which ranks below. */
 
@@ -110,7 +110,7 @@ void limits_leave(struct pool *pool, struct pool_acts *acts);
 /* More places than the limit has are taken by servers that stay. */
 bool limits_is_over(struct limits *l);
 /* A pool starves that no place which is free, or coming free, will feed. */
-bool limits_is_starved(struct limits *l);
+bool limits_is_starved(struct limits *l) hot_path;
 /* A pool starves that no place will feed, and that has none, or at least two fewer than pool's `held`. Then
  * pool, which is about to let one go, goes to the end of the ring. Looks at a bounded number of pools. */
 bool limits_must_share(struct limits *l, struct pool *pool, int held);

@@ -150,7 +150,7 @@ static void fail_client(struct shard *sh, struct pool *pool, const struct grant 
     client_close_error(c, CLOSE_SERVER_LOGIN_CACHED, sqlstate[0] ? sqlstate : "08001", message, NULL);
 }
 
-static void perform_act(struct shard *sh, struct pool *pool, const struct pool_act *act)
+static hot_path void perform_act(struct shard *sh, struct pool *pool, const struct pool_act *act)
 {
     struct pool_acts next;
     bool is_mine = act->worker == sh->index;

@@ -80,7 +80,7 @@ static inline bool must_hold(const struct client *c, const struct server *s)
            atomic_load_explicit(&c->pool->waiting_hint, memory_order_relaxed) > 0;
 }
 
-static void note_request(struct client *c, struct server *s, int64_t now_us)
+static hot_path void note_request(struct client *c, struct server *s, int64_t now_us)
 {
     if (s->idle_in_xact_us != 0) {
         stats_shard_record(client_stats(c), LATENCY_IDLE_IN_TRANSACTION, now_us - s->idle_in_xact_us);
@@ -334,7 +334,8 @@ static inline bool send_all(struct server *s, struct outgoing *o, uint32_t end)
  * Forwards to the linked server as much as may go. Returns how much of data is dealt with;
  * the rest is for later, or the client has gone. look: at the message that data begins with, or LOOK_UNKNOWN.
  */
-static inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_bytes, unsigned look)
+static hot_path inline uint32_t forward(struct client *c, const uint8_t *data, uint32_t len_bytes,
+                                        unsigned look)
 {
     struct server *s = c->server;
     struct outgoing o;
@@ -488,7 +489,8 @@ static inline bool is_bind_of_listen(const struct client *c, uint8_t type)
  * The client has no server (or none that it may use yet): what does it want? Returns bytes dealt with (0: a
  * header is not complete, or a server is needed and asked for). *look: as it was looked at on the way.
  */
-static uint32_t first_message(struct client *c, const uint8_t *data, uint32_t len_bytes, unsigned *look)
+static hot_path uint32_t first_message(struct client *c, const uint8_t *data, uint32_t len_bytes,
+                                       unsigned *look)
 {
     if (c->is_dropping) {
         uint32_t n = len_bytes < c->remain_bytes ? len_bytes : c->remain_bytes;
@@ -634,7 +636,7 @@ static void take_input(struct client *c, uint8_t *data, uint32_t len_bytes)
         client_resume(c);
 }
 
-static void client_on_read(struct stream *st)
+static hot_path void client_on_read(struct stream *st)
 {
     struct client *c = container_of(st, struct client, stream);
 

@@ -148,7 +148,7 @@ void server_setup_finish(struct server *s)
 }
 
 /* The settings come after the check; a server that agrees with its client is ready at once. */
-static void setup_settings(struct server *s)
+static hot_path void setup_settings(struct server *s)
 {
     s->step = STEP_SETTINGS;
     const bool may_agree = s->params == s->client->params && !has_unlisted_of_another(s);

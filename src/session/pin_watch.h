@@ -19,7 +19,7 @@ enum prepared_step pin_watch_message(struct client *c, struct server *s, struct 
 /* The same for a Bind of a statement that has a name. */
 enum prepared_step pin_watch_bind(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                   uint32_t len_bytes, uint32_t len, struct statement *statement,
-                                  uint32_t *used) must_check;
+                                  uint32_t *used) must_check hot_path;
 
 /* A text is about to go in which an EXECUTE runs that statement: what it may leave is asked about afterwards,
  * and not refused. False: no memory. */

@@ -79,7 +79,7 @@ struct prepared {
 
 void prepared_note_free(struct note *n);
 /* Sets server->prepared_is_watching, after something has changed. */
-void prepared_watch(struct server *s);
+void prepared_watch(struct server *s) hot_path;
 
 static inline void outgoing_init(struct outgoing *o, const uint8_t *data)
 {
@@ -92,9 +92,9 @@ static inline void outgoing_init(struct outgoing *o, const uint8_t *data)
 
 /* prepared_provide.c: what goes to the server */
 /* Sends what has been gathered, and data[start..end) behind it. False: the server is lost, its client too. */
-bool outgoing_send(struct server *s, struct outgoing *o, uint32_t end) must_check;
+bool outgoing_send(struct server *s, struct outgoing *o, uint32_t end) must_check hot_path;
 /* Room for what one message may become; one piece is left for outgoing_send(). False: as there. */
-bool outgoing_reserve(struct server *s, struct outgoing *o, uint32_t at) must_check;
+bool outgoing_reserve(struct server *s, struct outgoing *o, uint32_t at) must_check hot_path;
 /* Gathers bytes that stay until they are sent; the input up to there; n bytes of scratch that were written to
  * outgoing_scratch(). */
 void outgoing_put(struct outgoing *o, const void *bytes, uint32_t n);
@@ -103,14 +103,14 @@ void outgoing_put_scratch(struct outgoing *o, uint32_t n);
 uint8_t *outgoing_scratch(struct outgoing *o);
 /* The message's head with another name, in place of the one at data[at..]. */
 void outgoing_head(struct outgoing *o, uint32_t at, const struct statement_message *m, const char *name,
-                   uint32_t name_bytes);
+                   uint32_t name_bytes) hot_path;
 
 enum prepared_step prepared_step_of(enum tracker_verdict v);
 /* Takes its own reference to the statement (NULL: about none). False: no memory. */
 bool prepared_note(struct server *s, enum note_kind kind, struct statement *statement,
                    struct statement_name *name) must_check;
 /* Has the server the statement, so that it need not be parsed there? Then it is the most recently used. */
-bool prepared_is_there(struct server *s, const struct statement *statement) must_check;
+bool prepared_is_there(struct server *s, const struct statement *statement) must_check hot_path;
 /* The server has it when what follows arrives there. The input up to `at` goes first. */
 enum prepared_step prepared_provide(struct server *s, struct outgoing *o, uint32_t at,
                                     struct statement *statement) must_check;
@@ -125,19 +125,20 @@ enum prepared_step prepared_close_on_server(struct server *s, struct outgoing *o
 bool prepared_cache_add(struct server *s, struct statement *statement) must_check;
 
 /* prepared.c */
-bool prepared_ensure(struct server *s) must_check; /* server->prepared; false: no memory */
+bool prepared_ensure(struct server *s) must_check hot_path; /* server->prepared; false: no memory */
 uint32_t prepared_max_on_server(const struct server *s);
 /* What decides what the client's statements mean now; borrowed. NULL: no memory. */
 struct istr *prepared_settings(struct client *c) must_check;
 /* What the name means with the client's settings of now. */
-enum prepared_step prepared_follow_settings(struct client *c, struct statement_name *name) must_check;
+enum prepared_step prepared_follow_settings(struct client *c,
+                                            struct statement_name *name) must_check hot_path;
 
 /*
  * The message at data[at..], of which the header is there; len_bytes is all of data. TAKEN: *used bytes are
  * dealt with, and client->remain_bytes says what of the message is still to come.
  */
 enum prepared_step prepared_message(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                                    uint32_t len_bytes, uint32_t *used) must_check;
+                                    uint32_t len_bytes, uint32_t *used) must_check hot_path;
 /*
  * prepared_sql.c. A Query, and a Parse of the unnamed statement, where client->maps_sql: as
  * prepared_message(). PLAIN: there is nothing to do about it.
@@ -159,7 +160,7 @@ enum prepared_step prepared_command(struct client *c, struct server *s, struct o
                                     struct statement **now) must_check;
 /* Must what is about statements wait for answers to what SQL does to them? Then for these. TAKEN: it need not
  * any more. */
-bool prepared_sql_must_wait(const struct server *s) must_check;
+bool prepared_sql_must_wait(const struct server *s) must_check hot_path;
 enum prepared_step prepared_sql_wait(struct server *s, struct outgoing *o, uint32_t at) must_check;
 /* Does the server skip what comes, or must it not get anything about statements now? Then that need not be
  * looked into, nor wait. */
@@ -168,7 +169,7 @@ bool prepared_is_ignored(struct server *s) must_check;
 void prepared_sql_goes_on(struct server *s);
 /* Messages of the server: any, of which the tracker has not been told; an error that is not an answer to a
  * query of ours; while server->awaits_tags the tag of a command, and ReadyForQuery. */
-void prepared_sql_message(struct server *s, uint8_t type);
+void prepared_sql_message(struct server *s, uint8_t type) hot_path;
 void prepared_sql_error(struct server *s);
 void prepared_sql_tag(struct server *s, enum sql_command_kind kind);
 void prepared_sql_ready(struct server *s);
@@ -209,7 +210,7 @@ enum prepared_step unnamed_use(struct client *c, struct server *s, struct outgoi
                                uint32_t len_bytes) must_check;
 
 /* The end of one forwarding: data[0..end) has been dealt with. */
-void prepared_forwarded(struct server *s, const uint8_t *data, uint32_t end);
+void prepared_forwarded(struct server *s, const uint8_t *data, uint32_t end) hot_path;
 
 /*
  * While server->prepared_is_watching: a message of the server is about to be told to the tracker. The answers
@@ -217,9 +218,9 @@ void prepared_forwarded(struct server *s, const uint8_t *data, uint32_t end);
  * be called until there are none).
  */
 #define PREPARED_ANSWER_BYTES 60
-uint32_t prepared_answers(struct server *s, uint8_t out[PREPARED_ANSWER_BYTES]);
+uint32_t prepared_answers(struct server *s, uint8_t out[PREPARED_ANSWER_BYTES]) hot_path;
 /* And then: a message of this type is about to be told to the tracker. */
-void prepared_on_message(struct server *s, uint8_t type);
+void prepared_on_message(struct server *s, uint8_t type) hot_path;
 /* TRACKER_STATEMENT */
 void prepared_on_performed(struct server *s);
 /*

@@ -515,7 +515,7 @@ static void on_end(struct server *s)
 }
 
 /* Reads once. False: nothing more now. */
-static bool read_once(struct server *s)
+static hot_path bool read_once(struct server *s)
 {
     struct stream *st = &s->stream;
     uint8_t *buf = st->loop->read_buffer;
@@ -575,7 +575,7 @@ void server_read(struct server *s)
     }
 }
 
-static void server_on_read(struct stream *st)
+static hot_path void server_on_read(struct stream *st)
 {
     server_read(container_of(st, struct server, stream));
 }

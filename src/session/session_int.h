@@ -47,19 +47,19 @@ void orders_on_mail(struct shard *sh, struct mail_order *m);
 /* Shutting down, but not at once: closes as many as may go now. False: it is not. */
 bool orders_tick(struct shard *sh, int64_t now_us);
 /* Shutting down, and now, between two transactions, this client is to go. True counts it. */
-bool shard_ends_client(struct shard *sh, const struct client *c) must_check;
+bool shard_ends_client(struct shard *sh, const struct client *c) must_check hot_path;
 
 /* acts.c: the ledger's decisions, performed one after the other, never nested. */
-void shard_perform(struct shard *sh, struct pool *pool, struct pool_acts *acts);
+void shard_perform(struct shard *sh, struct pool *pool, struct pool_acts *acts) hot_path;
 /* From any thread; sh is NULL on the control thread. */
 void act_mail(struct instance *in, struct shard *sh, const struct pool_act *act, struct pool *pool);
 void acts_on_mail(struct shard *sh, struct mail *m);
 
 /* client.c */
 struct client *client_new(struct shard *sh, int fd);
-void client_set_state(struct client *c, enum client_state state);
+void client_set_state(struct client *c, enum client_state state) hot_path;
 void client_free(struct client *c);
-struct stats_shard *client_stats(struct client *c);
+struct stats_shard *client_stats(struct client *c) hot_path;
 /* Keeps bytes for later; closes the client and returns false when that cannot be. */
 bool client_keep_input(struct client *c, const uint8_t *data, uint32_t len_bytes);
 void client_drop_input(struct client *c);
@@ -108,7 +108,7 @@ bool client_login_finish_replication(struct client *c, struct params *welcome) m
 
 /* client_flow.c */
 extern const struct stream_ops client_stream_ops;
-void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes);
+void client_process(struct client *c, const uint8_t *data, uint32_t len_bytes) hot_path;
 /* Its request has been cancelled before a server got any of it: told so (57014), and the request is dropped.
  */
 void client_cancel_unsent(struct client *c, const char *message);
@@ -118,7 +118,7 @@ static inline bool client_has_unsent(const struct client *c)
     return c->skip == SKIP_NONE && c->input != NULL;
 }
 /* Goes on with what was kept: linked, answered, drained. */
-void client_resume(struct client *c);
+void client_resume(struct client *c) hot_path;
 
 /* Bytes of input that are kept before reading stops. */
 static inline uint32_t client_input_limit(const struct client *c)
@@ -135,7 +135,7 @@ void prepared_server_free(struct server *s);
 /* Would its client's HOLD_STATEMENT be said again? */
 bool prepared_must_wait(const struct server *s) must_check;
 /* Answers of ours to its client whose turn has come, if nothing else is owed. */
-void prepared_answer_alone(struct server *s);
+void prepared_answer_alone(struct server *s) hot_path;
 /* What the client's Query needs has been sent ahead of it and answered: its turn has come. */
 bool prepared_sql_is_resumed(const struct server *s) must_check;
 /* Its client goes. */
@@ -143,12 +143,12 @@ void prepared_sql_unlink(struct server *s);
 
 /* server.c */
 struct server *server_new(struct shard *sh, struct pool *pool, struct slot *slot);
-void server_set_state(struct server *s, enum server_state state);
+void server_set_state(struct server *s, enum server_state state) hot_path;
 void server_free(struct server *s);
 void server_begin_close(struct server *s, enum close_reason why); /* slot is CLOSING already */
 /* Terminate; the rest happens when PostgreSQL has closed its end, or after a second. */
 void server_say_goodbye(struct server *s);
-void server_finish_close(struct server *s);
+void server_finish_close(struct server *s) cold_path;
 void server_log_close(struct server *s, enum close_reason why, const char *detail);
 void server_tick(struct shard *sh, int64_t now_us);
 struct stats_shard *server_stats(struct server *s);
@@ -178,32 +178,32 @@ void replication_failed(struct server *s, enum close_reason why, const char *sql
 
 /* server_flow.c */
 extern const struct stream_ops server_stream_ops;
-void server_read(struct server *s);
+void server_read(struct server *s) hot_path;
 /* The client has been told ReadyForQuery, by its server or for it: figures and times. */
-void server_query_answered(struct server *s);
+void server_query_answered(struct server *s) hot_path;
 
 /* link.c */
 /* Sends a query of our own. False: memory is out, or the server is not at rest. */
 bool server_send_internal(struct server *s, const char *sql) must_check;
 /* The query of ours before the client's first message has been answered: what is next? */
-void server_setup_finish(struct server *s);
-void server_link(struct server *s, struct client *c, const struct grant *grant);
+void server_setup_finish(struct server *s) hot_path;
+void server_link(struct server *s, struct client *c, const struct grant *grant) hot_path;
 /* Its client goes: the server is released when it is clean, else closed. */
 void server_client_gone(struct server *s);
 /* Everything is answered: client and server part, the server goes to the next. */
-void server_release(struct server *s);
+void server_release(struct server *s) hot_path;
 void server_setup_done(struct server *s);
 /* Runs after a batch of messages: release if the tracker says so. */
-void server_after_batch(struct server *s);
+void server_after_batch(struct server *s) hot_path;
 /* The client's message, which nobody wants any more, has ended: the release that waited for it. */
 void server_release_late(struct server *s);
 /* Takes the client away from a server that must not be used on; the server is then closed by the caller. */
-struct client *server_detach_client(struct server *s);
+struct client *server_detach_client(struct server *s) hot_path;
 /* Gives an idle, clean server back to the ledger. */
-void server_give_back(struct server *s, enum close_reason why);
+void server_give_back(struct server *s, enum close_reason why) hot_path;
 
 /* reset_skip.c: linked; s->may_skip_reset from then on */
-void reset_skip_begin(struct server *s);
+void reset_skip_begin(struct server *s) hot_path;
 void reset_skip_look(struct server *s, uint8_t type, const uint8_t *message, uint32_t here_bytes,
                      uint32_t len);
 

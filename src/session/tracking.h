@@ -128,7 +128,7 @@ static inline bool tracking_must_wait(const struct client *c, const struct serve
 bool tracking_restore_begin(struct server *s) must_check;
 void tracking_restore_done(struct server *s);
 /* The settings in force now, SET LOCAL included; borrowed, NULL: no memory. */
-struct params *tracking_params(struct client *c) must_check;
+struct params *tracking_params(struct client *c) must_check hot_path;
 
 /* strict.c: what the server says that its session has set, compared with what is kept */
 static inline bool strict_is_due(const struct server *s)

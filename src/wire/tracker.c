@@ -199,7 +199,7 @@ static void count_entry(struct tracker *t, uint8_t entry, int by)
         t->n_executes += (uint32_t)by;
 }
 
-static enum tracker_verdict push(struct tracker *t, uint8_t entry)
+static hot_path enum tracker_verdict push(struct tracker *t, uint8_t entry)
 {
     if (n_requests(t) >= TRACKER_MAX_REQUESTS)
         return TRACKER_BLOCK;
@@ -211,7 +211,7 @@ static enum tracker_verdict push(struct tracker *t, uint8_t entry)
 }
 
 /* Takes the head off, without looking at what follows. */
-static void drop_head(struct tracker *t)
+static hot_path void drop_head(struct tracker *t)
 {
     count_entry(t, head_entry(t), -1);
     t->head++;
