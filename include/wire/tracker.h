@@ -146,9 +146,25 @@ bool tracker_retry(struct tracker *t) must_check;
 #define TRACKER_COPY_BEGIN 0x20 /* CopyInResponse, CopyOutResponse, CopyBothResponse */
 #define TRACKER_STATEMENT  0x40 /* the first statement entry has been performed */
 
-/* first_byte is the first byte of the body (needed for Z only; else anything). DataRow ('D') and CopyData
- * ('d') are the hot ones: constant time and no state change. */
+/* first_byte is the first byte of the body (needed for Z only; else anything). */
 uint32_t tracker_server(struct tracker *t, uint8_t type, uint8_t first_byte) must_check hot_path;
+
+/*
+ * Many messages at once, those that are the most and ask for nothing: each is noted as tracker_client() or
+ * tracker_server() would. From the front of data[0..len_bytes), at which a message begins, they take what is
+ * there whole and shorter than max_len bytes, up to the first message that needs more than being passed on;
+ * how many bytes that is.
+ *
+ * tracker_pass_requests(): within an open batch, Describe of a portal, Execute, and the Sync that ends it.
+ * tracker_pass_answers(): rows, their description, what ends a request of the client's that is no statement
+ * entry, outside of COPY; and the ReadyForQuery that ends it all, which is told by ready_due. Not what ends a
+ * statement, and no ReadyForQuery, whose length is n (as in the message) where bit n of not_lengths is set;
+ * bit 31 stands for all that are longer than 30.
+ */
+uint32_t tracker_pass_requests(struct tracker *t, const uint8_t *data, uint32_t len_bytes,
+                               uint32_t max_len) must_check hot_path;
+uint32_t tracker_pass_answers(struct tracker *t, const uint8_t *data, uint32_t len_bytes, uint32_t max_len,
+                              uint32_t not_lengths) must_check hot_path;
 
 /* Nothing outstanding, status I, no COPY, no open extended batch, not tainted: may serve someone else. */
 static inline bool tracker_is_releasable(const struct tracker *t)

@@ -330,6 +330,17 @@ static inline bool send_all(struct server *s, struct outgoing *o, uint32_t end)
     return flush_range(s, o->data + o->start, end - o->start);
 }
 
+/* What follows in an open batch and needs no look, whatever is prepared, watched or tracked: its length. */
+static inline uint32_t take_plain(struct client *c, struct server *s, const struct outgoing *o, uint32_t at,
+                                  uint32_t len_bytes)
+{
+    if (unlikely(s->ahead_state != AHEAD_NONE || o->unnamed_at != OUTGOING_NO_UNNAMED ||
+                 c->tracking != NULL || c->unnamed_text != NULL || c->is_strict))
+        return 0;
+    return tracker_pass_requests(&s->tracker, o->data + at, len_bytes - at,
+                                 shard_settings(c->shard)->max_packet_size);
+}
+
 /*
  * Forwards to the linked server as much as may go. Returns how much of data is dealt with;
  * the rest is for later, or the client has gone. look: at the message that data begins with, or LOOK_UNKNOWN.
@@ -355,6 +366,15 @@ static hot_path inline uint32_t forward(struct client *c, const uint8_t *data, u
             uint32_t n = len_bytes - at < c->remain_bytes ? len_bytes - at : c->remain_bytes;
             c->remain_bytes -= n;
             at += n;
+            continue;
+        }
+        if (s->tracker.is_open && (used = take_plain(c, s, &o, at, len_bytes)) > 0) {
+            if (!is_noted) {
+                note_request(c, s, c->shard->now_us);
+                is_noted = true;
+            }
+            look = LOOK_UNKNOWN;
+            at += used;
             continue;
         }
         if (len_bytes - at < WIRE_HEADER_BYTES)

@@ -179,6 +179,14 @@ void prepared_on_message(struct server *s, uint8_t type)
         settle_batch(s);
 }
 
+void prepared_on_bound(struct server *s)
+{
+    const struct prepared *p = s->prepared;
+
+    if (list_is_empty(&p->notes) && !prepared_sql_is_watching(p->sql))
+        settle_batch(s);
+}
+
 /* Everything that the client has sent of this batch is its input again, and is forwarded when PostgreSQL has
  * come to the batch's end. */
 static enum prepared_error retry(struct server *s)

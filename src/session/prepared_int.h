@@ -221,6 +221,9 @@ void prepared_forwarded(struct server *s, const uint8_t *data, uint32_t end) hot
 uint32_t prepared_answers(struct server *s, uint8_t out[PREPARED_ANSWER_BYTES]) hot_path;
 /* And then: a message of this type is about to be told to the tracker. */
 void prepared_on_message(struct server *s, uint8_t type) hot_path;
+/* In place of both, mostly: BindComplete comes next. Nothing is watched any more where the only question was
+ * whether the batch is to be sent again. */
+void prepared_on_bound(struct server *s) hot_path;
 /* TRACKER_STATEMENT */
 void prepared_on_performed(struct server *s);
 /*
@@ -236,12 +239,11 @@ enum prepared_error {
 };
 enum prepared_error prepared_on_error(struct server *s, const uint8_t *body, uint32_t len_bytes,
                                       struct buf *instead) must_check;
-/* CommandComplete, one that may be of DISCARD ALL or DEALLOCATE ALL by its length; or any, where they count.
- */
+/* CommandComplete, of a length as DISCARD ALL and DEALLOCATE ALL have; or any, where they count. */
+#define PREPARED_TELLING_TAGS (1u << (4 + sizeof("DISCARD ALL")) | 1u << (4 + sizeof("DEALLOCATE ALL")))
 static inline bool prepared_is_telling(const struct server *s, uint32_t len)
 {
-    return len == 4 + sizeof("DISCARD ALL") || len == 4 + sizeof("DEALLOCATE ALL") ||
-           unlikely(s->awaits_tags);
+    return (len < 32 && (PREPARED_TELLING_TAGS >> len & 1) != 0) || unlikely(s->awaits_tags);
 }
 void prepared_on_complete(struct server *s, const uint8_t *body, uint32_t len_bytes, bool is_internal);
 

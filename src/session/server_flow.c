@@ -365,11 +365,6 @@ static bool take_special(struct server *s, struct batch *b, uint8_t type, uint32
         return false;
     }
     *is_for_client = (facts & TRACKER_INTERNAL) == 0;
-    if (likely(facts == TRACKER_READY && !s->has_pin && !s->listen_is_watching && !s->is_tracked &&
-               !s->awaits_tags)) {
-        on_ready(s, facts);
-        return true;
-    }
     if ((facts & TRACKER_STATEMENT) != 0)
         prepared_on_performed(s);
     if ((facts & LOOK_TAG) != 0)
@@ -451,6 +446,23 @@ static void take_rest(struct server *s, struct batch *b)
         batch_skip(s, b, from);
 }
 
+/* What is only to be passed on, as far as it goes from here, and up to a ReadyForQuery. */
+static inline void take_plain(struct server *s, struct batch *b, uint32_t max_len)
+{
+    const uint32_t ready_due = s->tracker.ready_due;
+    uint32_t not_lengths = PREPARED_TELLING_TAGS;
+
+    if (s->prepared_is_watching && b->data[b->at] == '2' && s->ahead_state == AHEAD_NONE)
+        prepared_on_bound(s);
+    if (unlikely(s->prepared_is_watching || s->is_tracked || s->client == NULL))
+        return;
+    if (unlikely(s->has_pin || s->listen_is_watching || s->awaits_tags || s->n_unread > 0))
+        not_lengths = UINT32_MAX;
+    b->at += tracker_pass_answers(&s->tracker, b->data + b->at, b->len - b->at, max_len, not_lengths);
+    if (s->tracker.ready_due != ready_due)
+        on_ready(s, TRACKER_READY);
+}
+
 /* All whole messages, and the parts of large ones, that have arrived. False: the server has been closed. */
 static bool take_messages(struct server *s, struct batch *b)
 {
@@ -461,6 +473,9 @@ static bool take_messages(struct server *s, struct batch *b)
             take_rest(s, b);
             continue;
         }
+        take_plain(s, b, max_len);
+        if (b->at == b->len)
+            return true;
         uint32_t left = b->len - b->at;
         if (left < WIRE_HEADER_BYTES)
             break;

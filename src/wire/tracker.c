@@ -22,6 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wire/codec.h"
+
 #define ENTRY_OURS        0x80
 #define ENTRY_COPY_END    'x'
 #define ENTRY_KEPT_PARSE  'p'
@@ -70,9 +72,8 @@ static const uint8_t head_bits[256] = {
 };
 
 enum answer_action {
-    ANSWER_PART,     /* more answers to this request follow */
-    ANSWER_LAST,     /* the request is done */
-    ANSWER_COMPLETE, /* end of a statement: the last answer to an Execute, not to a Query */
+    ANSWER_PART,
+    ANSWER_COMPLETE, /* the end of a statement */
     ANSWER_COPY_IN,
     ANSWER_COPY_OUT,
     ANSWER_COPY_BOTH,
@@ -80,26 +81,28 @@ enum answer_action {
     ANSWER_COPY_DONE,
 };
 
-/* Messages of the server that answer a request; rows without heads are not among them. */
+/* Messages of the server that answer a request. */
 static const struct answer {
     uint8_t heads;
+    uint8_t ends;   /* the heads to which it is the last answer */
     uint8_t action; /* enum answer_action */
-} answers[128] = {
-    ['1'] = {HEAD_PARSE, ANSWER_LAST},                     /* ParseComplete */
-    ['2'] = {HEAD_BIND, ANSWER_LAST},                      /* BindComplete */
-    ['3'] = {HEAD_CLOSE, ANSWER_LAST},                     /* CloseComplete */
-    ['t'] = {HEAD_DESCRIBE, ANSWER_PART},                  /* ParameterDescription, then T or n */
-    ['n'] = {HEAD_DESCRIBE, ANSWER_LAST},                  /* NoData */
-    ['T'] = {HEAD_DESCRIBE | HEAD_QUERY, ANSWER_PART},     /* RowDescription; see tracker_server() */
-    ['C'] = {HEAD_QUERY | HEAD_EXECUTE, ANSWER_COMPLETE},  /* CommandComplete */
-    ['I'] = {HEAD_QUERY | HEAD_EXECUTE, ANSWER_COMPLETE},  /* EmptyQueryResponse */
-    ['s'] = {HEAD_EXECUTE, ANSWER_LAST},                   /* PortalSuspended */
-    ['V'] = {HEAD_CALL, ANSWER_COMPLETE},                  /* FunctionCallResponse */
-    ['G'] = {HEAD_QUERY | HEAD_EXECUTE, ANSWER_COPY_IN},   /* CopyInResponse */
-    ['H'] = {HEAD_QUERY | HEAD_EXECUTE, ANSWER_COPY_OUT},  /* CopyOutResponse */
-    ['W'] = {HEAD_QUERY | HEAD_EXECUTE, ANSWER_COPY_BOTH}, /* CopyBothResponse */
-    ['d'] = {HEAD_QUERY | HEAD_EXECUTE, ANSWER_COPY_DATA}, /* CopyData */
-    ['c'] = {HEAD_QUERY | HEAD_EXECUTE, ANSWER_COPY_DONE}, /* CopyDone */
+} answers[256] = {
+    ['1'] = {HEAD_PARSE, HEAD_PARSE, ANSWER_PART},                    /* ParseComplete */
+    ['2'] = {HEAD_BIND, HEAD_BIND, ANSWER_PART},                      /* BindComplete */
+    ['3'] = {HEAD_CLOSE, HEAD_CLOSE, ANSWER_PART},                    /* CloseComplete */
+    ['t'] = {HEAD_DESCRIBE, 0, ANSWER_PART},                          /* ParameterDescription, then T or n */
+    ['n'] = {HEAD_DESCRIBE, HEAD_DESCRIBE, ANSWER_PART},              /* NoData */
+    ['T'] = {HEAD_DESCRIBE | HEAD_QUERY, HEAD_DESCRIBE, ANSWER_PART}, /* RowDescription */
+    ['D'] = {HEAD_QUERY | HEAD_EXECUTE, 0, ANSWER_PART},              /* DataRow */
+    ['C'] = {HEAD_QUERY | HEAD_EXECUTE, HEAD_EXECUTE, ANSWER_COMPLETE}, /* CommandComplete */
+    ['I'] = {HEAD_QUERY | HEAD_EXECUTE, HEAD_EXECUTE, ANSWER_COMPLETE}, /* EmptyQueryResponse */
+    ['s'] = {HEAD_EXECUTE, HEAD_EXECUTE, ANSWER_PART},                  /* PortalSuspended */
+    ['V'] = {HEAD_CALL, 0, ANSWER_COMPLETE},                            /* FunctionCallResponse */
+    ['G'] = {HEAD_QUERY | HEAD_EXECUTE, 0, ANSWER_COPY_IN},             /* CopyInResponse */
+    ['H'] = {HEAD_QUERY | HEAD_EXECUTE, 0, ANSWER_COPY_OUT},            /* CopyOutResponse */
+    ['W'] = {HEAD_QUERY | HEAD_EXECUTE, 0, ANSWER_COPY_BOTH},           /* CopyBothResponse */
+    ['d'] = {HEAD_QUERY | HEAD_EXECUTE, 0, ANSWER_COPY_DATA},           /* CopyData */
+    ['c'] = {HEAD_QUERY | HEAD_EXECUTE, 0, ANSWER_COPY_DONE},           /* CopyDone */
 };
 
 static uint32_t n_requests(const struct tracker *t)
@@ -211,14 +214,14 @@ static hot_path enum tracker_verdict push(struct tracker *t, uint8_t entry)
 }
 
 /* Takes the head off, without looking at what follows. */
-static hot_path void drop_head(struct tracker *t)
+static inline void drop_head(struct tracker *t)
 {
     count_entry(t, head_entry(t), -1);
     t->head++;
     t->is_answered = false;
 }
 
-static void pop(struct tracker *t)
+static inline void pop(struct tracker *t)
 {
     drop_head(t);
     while (head_entry(t) == ENTRY_COPY_END)
@@ -475,17 +478,21 @@ static void begin_copy_in(struct tracker *t)
         t->is_open = true;
 }
 
-static uint32_t server_answer(struct tracker *t, enum answer_action action, uint8_t head)
+static uint32_t server_answer(struct tracker *t, const struct answer *a, uint8_t bits)
 {
-    switch (action) {
-    case ANSWER_PART: return 0;
-    case ANSWER_LAST: pop(t); return 0;
+    const uint8_t action = a->action;
+
+    switch ((enum answer_action)action) {
+    case ANSWER_PART:
+        if (a->ends & bits)
+            pop(t);
+        return 0;
     case ANSWER_COMPLETE:
         if (t->copy == TRACKER_COPY_IN && !t->copy_ended)
             return TRACKER_BAD;
         end_copy(t);
         t->is_answered = true;
-        if (!(entry_bits(head) & HEAD_ENDS_IN_READY))
+        if (a->ends & bits)
             pop(t);
         return 0;
     case ANSWER_COPY_IN: begin_copy_in(t); return TRACKER_COPY_BEGIN;
@@ -515,10 +522,6 @@ uint32_t tracker_server(struct tracker *t, uint8_t type, uint8_t first_byte)
     uint32_t facts = (head & ENTRY_OURS) ? TRACKER_INTERNAL : 0;
 
     switch (type) {
-    case 'D': /* DataRow */
-        if (!(bits & (HEAD_QUERY | HEAD_EXECUTE)) || t->copy != TRACKER_COPY_NONE)
-            return TRACKER_BAD;
-        return facts;
     case 'S': /* ParameterStatus */
     case 'N': /* NoticeResponse */ return TRACKER_ASYNC | ((bits & HEAD_QUERY) ? facts : 0);
     case 'A': /* NotificationResponse */ return TRACKER_ASYNC;
@@ -534,23 +537,92 @@ uint32_t tracker_server(struct tracker *t, uint8_t type, uint8_t first_byte)
         if (is_statement(head))
             facts |= TRACKER_STATEMENT;
         break;
-    case 'T': /* RowDescription ends a Describe, and begins the rows of a Query */
-        if (bits == HEAD_DESCRIBE) {
-            pop(t);
-            return facts;
-        }
-        break;
     default: break;
     }
 
-    const struct answer *a = &answers[type & 0x7f];
-    if (type >= 128 || !(a->heads & bits))
+    const struct answer *a = &answers[type];
+    if (!(a->heads & bits))
         return TRACKER_BAD;
     /* Within a COPY there is nothing but its data and its end. */
     if (t->copy != TRACKER_COPY_NONE && a->action != ANSWER_COPY_DATA && a->action != ANSWER_COPY_DONE &&
         a->action != ANSWER_COMPLETE)
         return TRACKER_BAD;
-    return facts | server_answer(t, a->action, head);
+    return facts | server_answer(t, a, bits);
+}
+
+/* ------------------------------------------------------------------ */
+/* Many at once                                                       */
+
+uint32_t tracker_pass_requests(struct tracker *t, const uint8_t *data, uint32_t len_bytes, uint32_t max_len)
+{
+    uint32_t at = 0;
+
+    if (t->is_skipping || t->copy != TRACKER_COPY_NONE)
+        return 0;
+    while (t->is_open && len_bytes - at >= WIRE_HEADER_BYTES && n_requests(t) < t->capacity) {
+        const uint8_t type = data[at];
+        const uint32_t len = wire_u32(data + at + 1);
+        if (len_bytes - at <= len || len - 4 >= max_len - 4) /* less than 4, too */
+            break;
+        if (type == 'E')
+            t->n_executes++;
+        else if (type == 'S')
+            t->ready_due++;
+        else if (type != 'D' || len == 4 || data[at + WIRE_HEADER_BYTES] != 'P')
+            break;
+        set_entry(t, t->tail++, type);
+        t->is_open = type != 'S';
+        at += 1 + len;
+    }
+    return at;
+}
+
+/* What the next answer belongs to, when it is the client's and no statement entry. */
+static inline uint8_t plain_bits(const struct tracker *t)
+{
+    return request_bits[head_entry(t)];
+}
+
+static inline bool is_among(uint32_t lengths, uint32_t len)
+{
+    return (lengths >> (len < 31 ? len : 31) & 1) != 0;
+}
+
+uint32_t tracker_pass_answers(struct tracker *t, const uint8_t *data, uint32_t len_bytes, uint32_t max_len,
+                              uint32_t not_lengths)
+{
+    const uint8_t *at = data;
+    uint32_t left = len_bytes;
+
+    if (unlikely(t->copy != TRACKER_COPY_NONE))
+        return 0;
+    uint8_t bits = plain_bits(t);
+    while (left >= WIRE_HEADER_BYTES) {
+        const uint32_t len = wire_u32(at + 1);
+        const struct answer a = answers[at[0]];
+        if (len >= left || len - 4 >= max_len - 4) /* less than 4, too */
+            break;
+        if ((a.heads & bits) == 0) {
+            if (at[0] != 'Z' || len != 5 || is_among(not_lengths, 5) ||
+                !((bits & HEAD_SYNC) != 0 || ((bits & HEAD_ENDS_IN_READY) != 0 && t->is_answered)) ||
+                server_ready(t, at[WIRE_HEADER_BYTES]) != TRACKER_READY)
+                break;
+            left -= 1 + len;
+            break;
+        }
+        if (a.action != ANSWER_PART) {
+            if (a.action != ANSWER_COMPLETE || is_among(not_lengths, len))
+                break;
+            t->is_answered = true;
+        }
+        at += 1 + len;
+        left -= 1 + len;
+        if ((a.ends & bits) != 0) {
+            pop(t);
+            bits = plain_bits(t);
+        }
+    }
+    return len_bytes - left;
 }
 
 /* ------------------------------------------------------------------ */

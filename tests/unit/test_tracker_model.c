@@ -12,7 +12,8 @@
  *   - once everything is answered and idle, it is (unless tainted, with reason);
  *   - it never finds the model's answers impossible, and knows ours from the client's;
  *   - a list of the statement entries, kept by its facts alone, says for each what the model did with it;
- *   - when everything is at rest, it does not ask to hold the client back (which would hang).
+ *   - when everything is at rest, it does not ask to hold the client back (which would hang);
+ *   - messages that are passed many at once leave it as the same ones do one by one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +26,7 @@
 
 #include <cmocka.h>
 
+#include "wire/codec.h"
 #include "wire/tracker.h"
 
 #define QUEUE_SIZE 4096
@@ -67,7 +69,8 @@ struct walk {
                                    them */
     uint32_t notes_head, notes_tail;
     uint32_t last_note;
-    bool is_performed[QUEUE_SIZE]; /* by the model, by number */
+    bool is_performed[QUEUE_SIZE];                /* by the model, by number */
+    uint32_t n_requests_passed, n_answers_passed; /* many at once */
 };
 
 static uint32_t rnd(struct walk *w, uint32_t n)
@@ -374,6 +377,111 @@ static void client_sends_statement(struct walk *w, uint8_t type)
     }
 }
 
+/* ---- many at once ---- */
+
+#define MANY          8
+#define MANY_MAX_BODY 40
+
+static void twin_begin(struct tracker *twin, const struct tracker *t)
+{
+    *twin = *t;
+    twin->ring = twin->inline_ring;
+    if (t->ring != t->inline_ring) {
+        twin->ring = malloc(t->capacity);
+        assert_non_null(twin->ring);
+        memcpy(twin->ring, t->ring, t->capacity);
+    }
+}
+
+/* The real one has been told the same messages one by one: they agree. */
+static void twin_end(struct tracker *twin, const struct tracker *t)
+{
+    struct tracker a = *twin, b = *t;
+
+    assert_int_equal(a.capacity, b.capacity);
+    for (uint32_t i = a.head; i != a.tail; i++)
+        assert_int_equal(a.ring[i & (a.capacity - 1)], b.ring[i & (b.capacity - 1)]);
+    a.ring = b.ring = NULL;
+    memset(a.inline_ring, 0, sizeof(a.inline_ring));
+    memset(b.inline_ring, 0, sizeof(b.inline_ring));
+    assert_memory_equal(&a, &b, sizeof(a));
+    tracker_destroy(twin);
+}
+
+/* A message of some length. Returns where it ends. */
+static uint32_t put_message(struct walk *w, uint8_t *data, uint32_t at, uint8_t type, uint8_t first_byte)
+{
+    const uint32_t body_bytes = type == 'Z' ? 1 : 1 + rnd(w, MANY_MAX_BODY);
+
+    data[at] = type;
+    data[at + 1] = data[at + 2] = data[at + 3] = 0;
+    data[at + 4] = (uint8_t)(4 + body_bytes);
+    memset(data + at + WIRE_HEADER_BYTES, first_byte, body_bytes);
+    return at + WIRE_HEADER_BYTES + body_bytes;
+}
+
+/* Up to some length, the last message is not there whole, or is too long. */
+static void client_sends_many(struct walk *w)
+{
+    uint8_t data[MANY * (WIRE_HEADER_BYTES + 1 + MANY_MAX_BODY)], types[MANY];
+    uint32_t ends[MANY], n_bytes = 0, i = 0;
+    struct tracker twin;
+
+    for (i = 0; i < MANY; i++) {
+        types[i] = (uint8_t) "DEEESBH"[rnd(w, 7)];
+        n_bytes = ends[i] = put_message(w, data, n_bytes, types[i], (uint8_t) "PPPPS"[rnd(w, 5)]);
+    }
+    n_bytes -= rnd(w, 2) * rnd(w, n_bytes);
+    const uint32_t max_len = rnd(w, 4) == 0 ? 4 + rnd(w, MANY_MAX_BODY) : 1000;
+    twin_begin(&twin, &w->t);
+    const uint32_t passed = tracker_pass_requests(&twin, data, n_bytes, max_len);
+    for (i = 0; i < MANY && ends[i] <= passed; i++) {
+        const uint32_t start = i > 0 ? ends[i - 1] : 0;
+        assert_true(ends[i] - start - 1 < max_len);
+        assert_true(types[i] != 'D' || data[start + WIRE_HEADER_BYTES] == 'P');
+        assert_true(w->t.is_open); /* so that nobody who waits for its end is passed over */
+        assert_int_equal(tracker_client(&w->t, types[i]), TRACKER_FORWARD);
+        queue_put(&w->m.in, (struct message){types[i], 0, false, 0});
+        w->n_requests_passed++;
+    }
+    assert_true(passed == (i > 0 ? ends[i - 1] : 0) && passed <= n_bytes);
+    twin_end(&twin, &w->t);
+}
+
+static void wire_delivers_many(struct walk *w)
+{
+    uint8_t data[MANY * (WIRE_HEADER_BYTES + 1 + MANY_MAX_BODY)];
+    uint32_t ends[MANY], n_bytes = 0, n = 0, i;
+    const struct queue *out = &w->m.out;
+    struct tracker twin;
+
+    for (n = 0; n < MANY && out->tail - out->head > n; n++) {
+        const struct message *x = &out->items[(out->head + n) % QUEUE_SIZE];
+        n_bytes = ends[n] = put_message(w, data, n_bytes, x->type, x->status);
+    }
+    if (n == 0)
+        return;
+    n_bytes -= rnd(w, 2) * rnd(w, n_bytes);
+    const uint32_t max_len = rnd(w, 4) == 0 ? 4 + rnd(w, MANY_MAX_BODY) : 1000;
+    const uint32_t not_lengths = rnd(w, 4) == 0 ? UINT32_MAX : rnd(w, 2) * (1u << rnd(w, 32));
+    twin_begin(&twin, &w->t);
+    const uint32_t ready_due = twin.ready_due;
+    const uint32_t passed = tracker_pass_answers(&twin, data, n_bytes, max_len, not_lengths);
+    for (i = 0; i < n && ends[i] <= passed; i++) {
+        struct message x = queue_get(&w->m.out);
+        const uint32_t len = ends[i] - (i > 0 ? ends[i - 1] : 0) - 1;
+        assert_true(len < max_len && !x.is_internal && x.note == 0);
+        assert_true(!strchr("CIVZ", x.type) || (not_lengths >> (len < 31 ? len : 31) & 1) == 0);
+        const bool is_end = i + 1 == n || ends[i + 1] > passed; /* the only place of a ReadyForQuery */
+        assert_int_equal(tracker_server(&w->t, x.type, x.status),
+                         x.type == 'Z' && is_end ? TRACKER_READY : 0);
+        assert_int_equal(x.type == 'Z', is_end && twin.ready_due < ready_due);
+        w->n_answers_passed++;
+    }
+    assert_true(passed == (i > 0 ? ends[i - 1] : 0) && passed <= n_bytes);
+    twin_end(&twin, &w->t);
+}
+
 static void client_sends(struct walk *w)
 {
     static const char anything[] = "QQQQPPPBBBDEEESSSSSSHFCcdf";
@@ -407,6 +515,15 @@ static void client_sends(struct walk *w)
     }
     assert_int_equal(tracker_client(t, type), TRACKER_FORWARD);
     queue_put(&w->m.in, (struct message){type, 0, false, 0});
+    if (!w->is_polite && chance(w, 30))
+        client_sends_many(w);
+}
+
+static void take_kept(struct walk *w)
+{
+    while (tracker_take_kept(&w->t) != 0)
+        if (!w->t.is_tainted)
+            (void)take_note(w);
 }
 
 static void wire_delivers(struct walk *w)
@@ -415,8 +532,11 @@ static void wire_delivers(struct walk *w)
         assert_true(tracker_server(&w->t, (uint8_t) "SNA"[rnd(w, 3)], 0) & TRACKER_ASYNC);
         return;
     }
+    if (!w->t.is_tainted && chance(w, 50))
+        wire_delivers_many(w);
     if (queue_is_empty(&w->m.out))
         return;
+    take_kept(w); /* has its turn before the next one */
     struct message x = queue_get(&w->m.out);
     uint32_t facts = tracker_server(&w->t, x.type, x.status);
     uint32_t n_dropped = tracker_take_dropped(&w->t);
@@ -469,13 +589,6 @@ static void check(struct walk *w)
     }
 }
 
-static void take_kept(struct walk *w)
-{
-    while (tracker_take_kept(&w->t) != 0)
-        if (!w->t.is_tainted)
-            (void)take_note(w);
-}
-
 static void drain(struct walk *w)
 {
     while (!w->m.is_dead && (!queue_is_empty(&w->m.in) || !queue_is_empty(&w->m.out))) {
@@ -526,7 +639,7 @@ static void test_random_walks(void **unused)
 {
     (void)unused;
     static struct walk w; /* large */
-    uint32_t n_releasable = 0, n_tainted = 0, n_dead = 0;
+    uint32_t n_releasable = 0, n_tainted = 0, n_dead = 0, n_requests_passed = 0, n_answers_passed = 0;
     for (uint32_t i = 0; i < N_WALKS; i++) {
         memset(&w, 0, sizeof(w));
         w.seed = i * 2654435761u + 1;
@@ -539,11 +652,15 @@ static void test_random_walks(void **unused)
         n_releasable += tracker_is_releasable(&w.t);
         n_tainted += w.t.is_tainted;
         n_dead += w.m.is_dead;
+        n_requests_passed += w.n_requests_passed;
+        n_answers_passed += w.n_answers_passed;
         tracker_destroy(&w.t);
     }
     print_message("%u walks: %u ended releasable, %u tainted, %u dead\n", N_WALKS, n_releasable, n_tainted,
                   n_dead);
+    print_message("passed many at once: %u requests, %u answers\n", n_requests_passed, n_answers_passed);
     assert_true(n_releasable > N_WALKS / 4);
+    assert_true(n_requests_passed > N_WALKS && n_answers_passed > N_WALKS);
 }
 
 int main(void)
