@@ -26,6 +26,7 @@ struct statement_name {
 
 struct statement_names {
     struct statement_table table;
+    struct statement_name *last; /* found last: most clients use one many times; NULL: none, or it has gone */
     uint64_t bytes;
     struct params *params; /* a reference: those of which `settings` were made */
     struct istr *settings; /* a reference */
@@ -42,7 +43,7 @@ void statement_names_free(struct statement_names *n); /* NULL is fine */
  */
 struct istr *statement_names_settings(struct statement_names *n, struct params *params) must_check;
 
-struct statement_name *statement_names_find(const struct statement_names *n, const char *name,
+struct statement_name *statement_names_find(struct statement_names *n, const char *name,
                                             uint32_t name_bytes) hot_path;
 /* The name that stands for a statement on servers, or NULL; slow. */
 struct statement_name *statement_names_find_number(const struct statement_names *n, uint64_t number);

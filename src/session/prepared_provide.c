@@ -16,11 +16,28 @@
 
 /* ---- gathering ---- */
 
+/* A little in many pieces is cheaper to send when it has been put together. */
+#define TOGETHER_BYTES 512u
+
+static bool send_pieces(struct server *s, const struct outgoing *o)
+{
+    uint8_t together[TOGETHER_BYTES];
+    uint32_t n = 0;
+
+    for (int i = 0; i < o->n; i++) {
+        if (o->pieces[i].iov_len > TOGETHER_BYTES - n)
+            return stream_sendv(&s->stream, o->pieces, o->n);
+        memcpy(together + n, o->pieces[i].iov_base, o->pieces[i].iov_len);
+        n += (uint32_t)o->pieces[i].iov_len;
+    }
+    return n == 0 || stream_send(&s->stream, together, n);
+}
+
 bool outgoing_send(struct server *s, struct outgoing *o, uint32_t end)
 {
     if (end > o->start)
         o->pieces[o->n++] = (struct iovec){(void *)(o->data + o->start), end - o->start};
-    bool is_sent = o->n == 0 || stream_sendv(&s->stream, o->pieces, o->n);
+    bool is_sent = send_pieces(s, o);
     o->start = end;
     o->n = 0;
     o->used_bytes = 0;

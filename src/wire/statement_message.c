@@ -37,7 +37,10 @@ enum statement_look statement_look(const uint8_t *message, uint32_t here_bytes, 
     enum statement_look look;
 
     *m = (struct statement_message){.type = message[0], .len = len};
-    if (m->type == 'B') {
+    if (m->type == 'B' && here_bytes > at && len > 4 && message[at] == 0) {
+        m->portal = (const char *)message + at++; /* mostly it has no name */
+        m->portal_bytes = 1;
+    } else if (m->type == 'B') {
         look = take_string(message, &at, here_bytes, whole_bytes, &m->portal, &m->portal_bytes);
         if (look != STATEMENT_NAMED)
             return look;

@@ -113,15 +113,19 @@ struct istr *statement_names_settings(struct statement_names *n, struct params *
     return settings;
 }
 
-struct statement_name *statement_names_find(const struct statement_names *n, const char *name,
-                                            uint32_t name_bytes)
+static inline bool is_called(const struct statement_name *n, const char *name, uint32_t name_bytes)
 {
-    uint64_t hash = hash_bytes(name, name_bytes);
+    return n->name_bytes == name_bytes && memcmp(n->name, name, name_bytes) == 0;
+}
 
+struct statement_name *statement_names_find(struct statement_names *n, const char *name, uint32_t name_bytes)
+{
+    if (n->last != NULL && is_called(n->last, name, name_bytes))
+        return n->last;
+    uint64_t hash = hash_bytes(name, name_bytes);
     for (struct statement_link *l = statement_table_first(&n->table, hash); l != NULL; l = l->next) {
-        struct statement_name *found = name_of(l);
-        if (l->hash == hash && found->name_bytes == name_bytes && memcmp(found->name, name, name_bytes) == 0)
-            return found;
+        if (l->hash == hash && is_called(name_of(l), name, name_bytes))
+            return n->last = name_of(l);
     }
     return NULL;
 }
@@ -180,6 +184,7 @@ struct statement_name *statement_names_add(struct statement_names *n, const char
 void statement_names_take(struct statement_names *n, struct statement_name *name)
 {
     statement_table_remove(&n->table, &name->link);
+    n->last = NULL;
     n->bytes -= cost(name);
     atomic_fetch_sub_explicit(&name->statement->n_clients, 1, memory_order_relaxed);
 }
