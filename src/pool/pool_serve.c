@@ -104,7 +104,7 @@ void pool_settle(struct pool *pool, struct slot *slot, enum close_reason why, in
         why = slot_must_close(slot, now_us);
     if (why == CLOSE_NONE)
         why = pool->n_waiters > 0 ? must_share(pool, slot, now_us) : must_give_way(pool);
-    if (why == CLOSE_NONE)
+    if (why == CLOSE_NONE && pool->n_waiters > 0)
         ticket = policy_pick(pool, slot->owner, now_us);
     if (why != CLOSE_NONE) {
         slot_close(slot, why, now_us);
@@ -254,6 +254,8 @@ static void open_connections(struct pool *pool, int64_t now_us, struct pool_acts
 void pool_serve(struct pool *pool, uint8_t worker, int64_t now_us, struct pool_acts *acts)
 {
     lock_assert_held(&pool->lock);
+    if (likely(pool->n_waiters == 0 && list_is_empty(&pool->to_close) && pool->starves_for == NULL))
+        return; /* nobody wants anything */
     hand_out_closes(pool, acts);
     if (pool_is_failing(pool, now_us)) {
         pool_fail_some(pool, acts);

@@ -54,7 +54,8 @@ static void count_move(struct pool *pool, enum slot_state from, enum slot_state 
         pool->nslots--;
     else
         pool->count[to]++;
-    slot_count_lent(pool);
+    if (unlikely(pool->lent > 0))
+        slot_count_lent(pool);
 }
 
 static void count_leaving(struct pool *pool, int n)
