@@ -340,6 +340,9 @@ void server_give_back(struct server *s, enum close_reason why)
         server_set_state(s, SERVER_IDLE);
     s->may_skip_reset = false;
     pool_release(s->pool, s->slot, why, s->shard->now_us, &acts);
+    if (likely(acts.n == 1 && !acts.more && acts.act[0].kind == POOL_ACT_IDLE &&
+               s->pool->purpose != POOL_FOR_LISTENING))
+        return; /* the usual case: nobody waits for it */
     shard_perform(s->shard, s->pool, &acts);
 }
 

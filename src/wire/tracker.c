@@ -202,12 +202,22 @@ static void count_entry(struct tracker *t, uint8_t entry, int by)
         t->n_executes += (uint32_t)by;
 }
 
-static hot_path enum tracker_verdict push(struct tracker *t, uint8_t entry)
+/* What keeps an entry from being put into the ring as it is. */
+static enum tracker_verdict make_room(struct tracker *t)
 {
     if (n_requests(t) >= TRACKER_MAX_REQUESTS)
         return TRACKER_BLOCK;
-    if (n_requests(t) == t->capacity && !ring_grow(t))
-        return TRACKER_NO_MEMORY;
+    return ring_grow(t) ? TRACKER_FORWARD : TRACKER_NO_MEMORY;
+}
+
+static inline enum tracker_verdict push(struct tracker *t, uint8_t entry)
+{
+    _Static_assert((TRACKER_MAX_REQUESTS & (TRACKER_MAX_REQUESTS - 1)) == 0, "it is a capacity, too");
+    if (unlikely(n_requests(t) == t->capacity)) {
+        enum tracker_verdict v = make_room(t);
+        if (v != TRACKER_FORWARD)
+            return v;
+    }
     set_entry(t, t->tail++, entry);
     count_entry(t, entry, 1);
     return TRACKER_FORWARD;
