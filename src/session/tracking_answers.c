@@ -204,6 +204,28 @@ struct params *tracking_params(struct client *c)
 
 /* ---- after a RESET, where no link follows ---- */
 
+/* What has got a value in this transaction that only the server knows: it is the client's own. */
+static bool trust_unknown(struct session_sets *sets)
+{
+    struct params *server = params_ref(sets->server);
+    bool ok = true;
+
+    for (uint32_t i = 0; ok && i < params_count(server); i++) {
+        if (strcmp(params_value(server, i), PARAMS_UNKNOWN) != 0)
+            continue;
+        const char *name = params_name(server, i), *own = params_get(sets->client, name);
+        struct params *next =
+            own != NULL ? params_with(sets->server, name, own) : params_without(sets->server, name);
+        ok = next != NULL;
+        if (ok) {
+            params_unref(sets->server);
+            sets->server = next;
+        }
+    }
+    params_unref(server);
+    return ok;
+}
+
 /* What client and server have at this point; references. */
 static bool find_in_force(struct server *s, struct session_sets *sets)
 {
@@ -214,7 +236,7 @@ static bool find_in_force(struct server *s, struct session_sets *sets)
                                   .server = params_ref(s->params),
                                   .startup = c->startup,
                                   .reported = reported};
-    bool ok = session_changes_in_force(&c->tracking->changes, sets);
+    bool ok = session_changes_in_force(&c->tracking->changes, sets) && trust_unknown(sets);
     params_unref(reported);
     return ok;
 }

@@ -391,6 +391,26 @@ def test_reset_gives_the_values_that_the_client_came_with(single):
             assert two.value("SHOW work_mem") == "4MB"
 
 
+@pytest.mark.parametrize("sql, after", [
+    ("SELECT set_config('lock_timeout', '7' || 'min', true)", "0"),
+    ("SELECT set_config('lock_timeout', '7' || 'min', false)", "7min"),
+    ("SELECT set_config(n, '7min', true) FROM (SELECT 'lock_timeout' AS n) AS x", "0"),
+    ("DO $$BEGIN SET LOCAL lock_timeout = '7min'; END$$", "0"),
+    ("DO $$BEGIN SET lock_timeout = '7min'; END$$", "7min"),
+])
+@pytest.mark.parametrize("reset", ["RESET ALL", "SET lock_timeout = '6s'; RESET ALL", "RESET work_mem"])
+def test_a_value_that_only_the_server_knows_behind_a_reset(single, sql, after, reset):
+    """What is made the client's own again in the transaction is what it has reset, and not what it has set since."""
+    with single.wire(work_mem="7MB") as one, single.wire() as two:
+        for text in ("BEGIN", reset, sql, "SELECT 1"):
+            one.query(text)
+        assert one.value("SHOW lock_timeout") == "7min" and one.value("SHOW work_mem") == "7MB"
+        one.query("COMMIT")
+        for _ in range(2):
+            assert two.value("SHOW lock_timeout") == "0" and two.value("SHOW work_mem") == "4MB"
+            assert one.value("SHOW lock_timeout") == after and one.value("SHOW work_mem") == "7MB"
+
+
 @pytest.mark.parametrize("end, expected", [("COMMIT", "7MB"), ("ROLLBACK", "5MB")])
 def test_reset_in_a_transaction(single, end, expected):
     with single.wire(work_mem="7MB", TimeZone="Asia/Tokyo") as one, single.wire() as two:
