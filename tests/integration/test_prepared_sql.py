@@ -12,7 +12,7 @@ import pytest
 from harness import wire
 from harness.util import wait_until
 import test_prepared
-from test_prepared import ADD, B, C, D, E, H, P, Q, S, TEXT, answers_of_postgres, normal, play, play_random, use
+from test_prepared import ADD, B, C, D, E, H, P, Q, ROTATING, S, TEXT, answers_of_postgres, normal, play, play_random, use
 
 pytestmark = [pytest.mark.sanitizer, pytest.mark.own]
 
@@ -270,7 +270,7 @@ def random_batch(rng):
 
 @pytest.mark.parametrize("max_statements", [200, 2])
 def test_random_sequences_like_direct_connections(make_pooler, pg, max_statements):
-    pooler = make_pooler(settings={"default_pool_size": 3, "max_prepared_statements": max_statements})
+    pooler = make_pooler(settings={**ROTATING, "max_prepared_statements": max_statements})
     play_random(pooler, pg, range(60), 30, random_batch)
 
 
@@ -278,7 +278,7 @@ def test_random_sequences_like_direct_connections(make_pooler, pg, max_statement
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("max_statements", [200, 3])
 def test_many_random_sequences(make_pooler, pg, max_statements):
-    pooler = make_pooler(settings={"default_pool_size": 3, "max_prepared_statements": max_statements})
+    pooler = make_pooler(settings={**ROTATING, "max_prepared_statements": max_statements})
     play_random(pooler, pg, range(1000, 2500), 60, random_batch)
 
 
