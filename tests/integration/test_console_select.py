@@ -31,7 +31,7 @@ def busy(make_pooler):
     for client in clients:
         client.query("SELECT 1")
     clients[0].query("BEGIN")
-    with pooler.raw(timeout=30) as console:
+    with pooler.raw(timeout=120) as console:  # what is ended for its work may take that, beside other tests
         console.login("admin", "pgbouncer")
         yield pooler, console
     for client in clients:

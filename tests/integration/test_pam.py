@@ -284,7 +284,7 @@ def test_guesses_that_were_all_begun_before_the_first_failed(make, pam):
     util.wait_until(lambda: lists(pooler)["checks_waiting"] == 5, "all to wait")
     pam.go_on()
     assert [client.receive().fields() for client in clients] == [wrong("stuck")] * 6
-    assert len(pooler.log_lines("blocked for 3600 s")) == 1
+    assert len(pooler.wait_log("blocked for 3600 s")) == 1
     for client in clients:
         client.disconnect()
 
