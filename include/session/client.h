@@ -76,10 +76,11 @@ struct client {
     struct ticket ticket;
     struct deferred deferred;
     uint64_t handle;
-    uint64_t id;         /* for the log and SHOW CLIENTS */
-    uint64_t cancel_key; /* our own BackendKeyData (its first eight bytes); 0: none yet */
-    uint8_t *long_key;   /* protocol 3.2: CANCEL_LONG_KEY_BYTES; NULL with 3.0 */
-    char *console_user;  /* CONSOLE: who */
+    uint64_t last_server; /* id of the server that it had last; 0: none yet */
+    uint64_t id;          /* for the log and SHOW CLIENTS */
+    uint64_t cancel_key;  /* our own BackendKeyData (its first eight bytes); 0: none yet */
+    uint8_t *long_key;    /* protocol 3.2: CANCEL_LONG_KEY_BYTES; NULL with 3.0 */
+    char *console_user;   /* CONSOLE: who */
     int64_t connected_us;
     int64_t request_us; /* last request received */
     int64_t state_since_us;

@@ -192,6 +192,9 @@ void server_link(struct server *s, struct client *c, const struct grant *grant)
     }
     s->client = c;
     c->server = s;
+    if (unlikely(s->unlisted_of == c->id) && c->last_server != s->id)
+        s->unlisted_of = UINT64_MAX; /* it may have set or reset them elsewhere since */
+    c->last_server = s->id;
     s->listen_is_watching = c->listen_is_watching;
     if (likely(s->notifier != NULL))
         notifier_link(s->notifier, (uint32_t)(c->cancel_key >> 32), now_us);
@@ -353,6 +356,13 @@ static bool wants_reset(const struct server *s)
            !s->may_skip_reset;
 }
 
+/* DISCARD ALL is left out, but not what the next client could bind: a Query ends it, the least that there is.
+ */
+static bool leaves_unnamed(const struct server *s)
+{
+    return unlikely(s->may_skip_reset) && s->needs_reset && s->has_inert_unnamed;
+}
+
 /* sql removes what the last client has left. */
 static void start_reset(struct server *s, const char *sql)
 {
@@ -374,6 +384,10 @@ static bool clean_next(struct server *s)
     if (sql == NULL && unlikely(s->has_listened)) {
         s->has_listened = false;
         sql = "UNLISTEN *";
+    }
+    if (sql == NULL && leaves_unnamed(s)) {
+        s->has_inert_unnamed = false;
+        sql = "";
     }
     if (sql == NULL && !s->runs_reset_query && wants_reset(s)) {
         s->needs_reset = false;
@@ -405,7 +419,7 @@ static void server_retire_client(struct server *s)
         return;
     }
     s->runs_reset_query = false;
-    const bool is_clean = s->left == 0 && !s->has_listened && !wants_reset(s);
+    const bool is_clean = s->left == 0 && !s->has_listened && !wants_reset(s) && !leaves_unnamed(s);
     if (likely(is_clean) || !clean_next(s))
         server_give_back(s, CLOSE_NONE);
 }

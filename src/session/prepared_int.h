@@ -180,34 +180,7 @@ const char *prepared_sql_name(const struct server *s, uint64_t number);
 uint32_t prepared_sql_position(const struct server *s, uint32_t position) must_check;
 void prepared_sql_free(struct prepared *p);
 
-/* prepared_unnamed.c */
-#define UNNAMED_MAX_BYTES 32768u
-/* Is the server's unnamed statement the client's, and the one that it has now? */
-static inline bool unnamed_is_there(const struct client *c, const struct server *s)
-{
-    return s->unnamed_of == c->id && s->unnamed_number == c->unnamed_number;
-}
-/* It is, from now on. */
-static inline void unnamed_is_sent(const struct client *c, struct server *s)
-{
-    s->unnamed_of = c->id;
-    s->unnamed_number = c->unnamed_number;
-}
-/* It is not any more, neither there nor where the client has been before. */
-static inline void unnamed_ends(struct client *c, struct server *s)
-{
-    s->unnamed_of = 0;
-    c->unnamed_number++;
-}
-/* The client's unnamed statement ends: by another Parse, a Query, a Close. What has been gathered up to `at`
- * may be sent first; false: the server is lost, its client too. */
-bool unnamed_forget(struct client *c, struct server *s, struct outgoing *o, uint32_t at) must_check;
-/* o->unnamed_at stays unbound as its batch ends: keeps it. */
-void unnamed_keep(struct client *c, struct outgoing *o);
-/* A Bind or Describe of the unnamed statement at data[at..]: what the server must get before it. PLAIN: it
- * follows as it is. */
-enum prepared_step unnamed_use(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                               uint32_t len_bytes) must_check;
+#include "unnamed_int.h"
 
 /* The end of one forwarding: data[0..end) has been dealt with. */
 void prepared_forwarded(struct server *s, const uint8_t *data, uint32_t end) hot_path;

@@ -32,6 +32,17 @@ bool unnamed_forget(struct client *c, struct server *s, struct outgoing *o, uint
     return true;
 }
 
+void unnamed_on_error(struct server *s, uint32_t position)
+{
+    struct client *c = s->client;
+
+    if (!unnamed_is_there(c, s) || (int32_t)(s->unnamed_position - position) < 0)
+        return;
+    free(c->unnamed);
+    c->unnamed = NULL;
+    unnamed_ends(c, s);
+}
+
 void unnamed_keep(struct client *c, struct outgoing *o)
 {
     const uint8_t *message = o->data + o->unnamed_at;

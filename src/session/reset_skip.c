@@ -65,7 +65,10 @@ void reset_skip_look(struct server *s, uint8_t type, const uint8_t *message, uin
                                is_harmless_text(s, type, message, len);
         s->may_skip_reset = s->has_inert_unnamed;
         return;
-    case 'Q': s->may_skip_reset = here_bytes > len && is_harmless_text(s, type, message, len); return;
+    case 'Q':
+        s->has_inert_unnamed = false;
+        s->may_skip_reset = here_bytes > len && is_harmless_text(s, type, message, len);
+        return;
     case 'B': /* of a Parse that went before the link nothing is known here */
         s->may_skip_reset =
             s->has_inert_unnamed && here_bytes > len && !statement_is_named(message, here_bytes);

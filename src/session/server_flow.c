@@ -126,6 +126,8 @@ void server_query_answered(struct server *s)
 static void on_ready(struct server *s, uint32_t facts)
 {
     s->was_ready = true;
+    if (unlikely(s->n_unread > 0) && !tracker_is_busy(&s->tracker))
+        s->n_unread = 0;
     if ((facts & TRACKER_INTERNAL) == 0 && s->client != NULL)
         server_query_answered(s);
 }
@@ -412,6 +414,8 @@ static inline bool take_message(struct server *s, struct batch *b, uint8_t type,
         (look & LOOK_TAG);
     bool is_for_client = true;
 
+    if (unlikely(type == 'E') && s->client != NULL && s->client->unnamed != NULL)
+        unnamed_on_error(s, position);
     if (facts != 0) {
         if (unlikely((facts & TRACKER_COPY_BEGIN) != 0) && s->is_tracked)
             tracking_on_copy(s, position);
