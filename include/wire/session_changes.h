@@ -44,6 +44,9 @@ bool session_changes_set(struct session_changes *j, const char *name, const char
 /* The transaction has been committed, as by COMMIT; or rolled back. */
 void session_changes_commit(struct session_changes *j);
 void session_changes_roll_back(struct session_changes *j);
+/* The name of the first setting from items[*i] on that the open transaction has set or reset ("": of all of
+ * them), and *i behind it; NULL: no more. Begin with *i = j->n_committed. */
+const char *session_changes_next(const struct session_changes *j, uint32_t *i);
 /* Forgets everything. */
 void session_changes_clear(struct session_changes *j);
 void session_changes_free(struct session_changes *j);

@@ -223,9 +223,12 @@ static enum prepared_step take_use(struct client *c, struct server *s, struct ou
 
     if (name == NULL)
         return take_unknown(c, s, o, at, m, used);
+    struct statement *source = name->source != NULL ? name->source : name->statement;
+    if (m->type == 'B' && c->watches_settings && (statement_sql_look(source) & SQL_LOOK_CLOSELY) != 0 &&
+        tracking_find_name(c, false, m->name, m->name_bytes) == NULL && !tracking_execute(c, s, source))
+        return PREPARED_NO_MEMORY;
     if (m->type == 'B' && c->watches_state) {
-        struct statement *text = name->source != NULL ? name->source : name->statement;
-        enum prepared_step watched = pin_watch_bind(c, s, o, at, len_bytes, m->len, text, used);
+        enum prepared_step watched = pin_watch_bind(c, s, o, at, len_bytes, m->len, source, used);
         if (unlikely(watched != PREPARED_PLAIN))
             return watched;
     }

@@ -16,7 +16,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "pin_watch.h"
 #include "sql_work.h"
+#include "tracking.h"
 
 /* Names that one text may take for equal statements: one for each of its commands, beside those that are
  * there already and cannot be closed. */
@@ -225,9 +227,11 @@ static enum prepared_step add_effect(struct sql_plan *plan, const struct sql_com
 {
     struct sql_effects *e = &plan->effects;
 
-    if (cmd->kind == SQL_EXECUTE && plan->n_executes > SQL_NOTED_EXECUTES) { /* it changes nothing */
+    if (cmd->kind == SQL_EXECUTE && plan->n_executes > SQL_NOTED_EXECUTES) { /* it changes no statement */
+        const bool ok = statement == NULL || (pin_watch_execute(plan->client, statement) &&
+                                              tracking_execute(plan->client, plan->server, statement));
         statement_unref(statement);
-        return PREPARED_TAKEN;
+        return ok ? PREPARED_TAKEN : PREPARED_NO_MEMORY;
     }
     plan->has_too_many = e->n >= SQL_MAX_COMMANDS;
     if (plan->has_too_many || !grow(&e->items, e->n, sizeof(e->items[0]))) {

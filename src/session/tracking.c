@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hash.h"
 #include "once.h"
 #include "pin_watch.h"
 
@@ -156,11 +157,25 @@ struct tracked_name *tracking_find_name(const struct client *c, bool is_portal, 
 }
 
 /* Takes the reference to ops. */
+/* Of a statement that is not among the names the server is asked what it did: tracking_execute(). */
+static void drop_oldest(struct client *c)
+{
+    LIST_FOR_EACH_SAFE (it, &c->tracking->names) {
+        struct tracked_name *n = list_entry(it, struct tracked_name, node);
+        if (n->is_portal || n->name_bytes == 0)
+            continue;
+        tracking_drop_name(c, n);
+        return;
+    }
+}
+
 static enum prepared_step add_name(struct client *c, bool is_portal, const char *name, uint32_t name_bytes,
                                    struct session_ops *ops)
 {
     struct tracked_name *n = tracking_ensure(c) ? malloc(sizeof(*n) + name_bytes) : NULL;
 
+    if (n != NULL && c->tracking->n_names == TRACKED_NAMES_MAX && c->maps_statements)
+        drop_oldest(c);
     if (n == NULL || c->tracking->n_names == TRACKED_NAMES_MAX) {
         session_ops_unref(ops);
         const bool is_memory = n == NULL;
@@ -538,6 +553,22 @@ static enum prepared_step no_string(struct client *c, bool is_more, uint32_t her
     return PREPARED_MORE;
 }
 
+/* The client's statement as it was written; NULL: it has none by that name. */
+static const struct statement *find_statement(struct client *c, const char *name, uint32_t name_bytes)
+{
+    const struct statement_name *n =
+        c->names != NULL ? statement_names_find(c->names, name, name_bytes) : NULL;
+
+    if (n == NULL)
+        return NULL;
+    return n->source != NULL ? n->source : n->statement;
+}
+
+static uint64_t hash_text(const char *text, uint32_t here_bytes)
+{
+    return hash_bytes(text, strnlen(text, here_bytes < MAX_READ_BYTES ? here_bytes : MAX_READ_BYTES));
+}
+
 static enum prepared_step take_parse(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                      uint32_t len_bytes, uint32_t *used)
 {
@@ -549,7 +580,8 @@ static enum prepared_step take_parse(struct client *c, struct server *s, struct 
 
     if (name == NULL)
         return no_string(c, is_more, len_bytes - at);
-    if (name_bytes > 0 && tracking_find_name(c, false, name, name_bytes) != NULL)
+    const bool is_taken = name_bytes > 0 && tracking_find_name(c, false, name, name_bytes) != NULL;
+    if (is_taken && !(c->maps_statements && find_statement(c, name, name_bytes) == NULL))
         return PREPARED_PLAIN; /* which PostgreSQL will refuse */
     enum prepared_step step = look(c, s, message, head_bytes, len_bytes - at, &ops);
     if (step == PREPARED_PLAIN)
@@ -557,10 +589,33 @@ static enum prepared_step take_parse(struct client *c, struct server *s, struct 
     if (step != PREPARED_PLAIN)
         return step;
     forget_name(c, false, name, name_bytes);
-    if (ops != NULL && is_needed(ops, name_bytes > 0 || c->tracking != NULL))
-        return add_name(c, false, name, name_bytes, ops);
+    if (ops != NULL && is_needed(ops, name_bytes > 0 || c->tracking != NULL)) {
+        const char *text = (const char *)message + head_bytes;
+        const uint32_t here =
+            len_bytes - at < 1 + wire_u32(message + 1) ? len_bytes - at : 1 + wire_u32(message + 1);
+        const uint32_t here_bytes = here - head_bytes;
+        step = add_name(c, false, name, name_bytes, ops);
+        if (step == PREPARED_PLAIN)
+            tracking_find_name(c, false, name, name_bytes)->text_hash = hash_text(text, here_bytes);
+        return step;
+    }
     session_ops_unref(ops);
     return PREPARED_PLAIN;
+}
+
+/* What is known of a named statement, if it is this one: it may have been closed, or never made, and made
+ * anew. */
+static const struct tracked_name *find_current(struct client *c, const char *name, uint32_t name_bytes)
+{
+    struct tracked_name *n = tracking_find_name(c, false, name, name_bytes);
+
+    if (n == NULL || name_bytes == 0 || !c->maps_statements)
+        return n;
+    const struct statement *statement = find_statement(c, name, name_bytes);
+    if (statement != NULL && hash_text((const char *)statement->body, statement->body_bytes) == n->text_hash)
+        return n;
+    tracking_drop_name(c, n);
+    return NULL;
 }
 
 static enum prepared_step take_bind(struct client *c, const struct outgoing *o, uint32_t at,
@@ -576,7 +631,7 @@ static enum prepared_step take_bind(struct client *c, const struct outgoing *o, 
         name = take_string(message, here, &rest, &name_bytes, &is_more);
     if (name == NULL)
         return no_string(c, is_more, here);
-    const struct tracked_name *n = tracking_find_name(c, false, name, name_bytes);
+    const struct tracked_name *n = find_current(c, name, name_bytes);
     if (n != NULL && n->ops->has_params && here < whole_bytes && here < MAX_READ_BYTES) {
         c->wanted_bytes = whole_bytes < MAX_READ_BYTES ? whole_bytes : MAX_READ_BYTES;
         return PREPARED_MORE;

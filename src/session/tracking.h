@@ -31,7 +31,8 @@ struct tracked_name {
     struct list node; /* tracking->names */
     struct session_ops *ops;
     bool is_portal;
-    bool is_fresh; /* made in a batch that may fail yet */
+    bool is_fresh;      /* made in a batch that may fail yet */
+    uint64_t text_hash; /* of a statement: of the text that it had */
     uint32_t name_bytes;
     char name[];
 };
@@ -71,7 +72,8 @@ bool tracking_sent(struct client *c, struct server *s) must_check;
 /* What is about to go may change this setting ("": who knows which), and no text tells what it becomes: the
  * server is asked after it. False: no memory. */
 bool tracking_doubt(struct client *c, struct server *s, const char *name) must_check;
-/* The same for a text in which an EXECUTE runs that statement. */
+/* The same for a text in which an EXECUTE runs that statement, and for a Bind of one that is not among the
+ * names. */
 bool tracking_execute(struct client *c, struct server *s, struct statement *statement) must_check;
 /* session_state = pin: has the client reset what pinned it? Then that reason is gone. */
 void tracking_unpin(struct client *c);

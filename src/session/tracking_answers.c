@@ -76,11 +76,27 @@ static void lose(struct server *s)
     client_close(s->client, CLOSE_SETTINGS_LOST, NULL);
 }
 
+/* A procedure may have ended the transaction that a pipeline is: what has been changed in it is as it may be.
+ */
+static bool doubt_open(struct server *s, struct tracking *t)
+{
+    uint32_t i = t->changes.n_committed;
+    const char *name;
+    bool ok = true;
+
+    while (ok && s->tracker.tx_status == 'I' && (name = session_changes_next(&t->changes, &i)) != NULL)
+        ok = tracking_doubt(s->client, s, name);
+    return ok;
+}
+
 static void on_complete(struct server *s, struct tracking *t, struct tracked_request *r, const char *tag)
 {
     const struct session_ops *ops = r != NULL ? r->ops : NULL;
     const uint32_t index = r != NULL ? r->n_completed++ : 0;
-    const bool ok = session_changes_perform(&t->changes, ops, index, tag);
+    bool ok = session_changes_perform(&t->changes, ops, index, tag);
+
+    if (ok && strcmp(tag, "CALL") == 0)
+        ok = doubt_open(s, t);
 
     params_unref(t->in_force);
     t->in_force = NULL;
@@ -91,16 +107,33 @@ static void on_complete(struct server *s, struct tracking *t, struct tracked_req
 
 /* ---- messages ---- */
 
+/* Code that fails may have committed what it has done before. */
+static bool doubt_hidden(struct server *s, const struct session_ops *ops)
+{
+    bool ok = true;
+
+    for (uint32_t i = 0; i < ops->n && ok; i++) {
+        const struct session_op *op = &ops->items[i];
+        if (op->is_hidden && !op->is_local && s->tracker.tx_status == 'I')
+            ok = tracking_doubt(s->client, s, op->name != NULL ? op->name : "");
+    }
+    return ok;
+}
+
 void tracking_on_message(struct server *s, uint8_t type, const uint8_t *body, uint32_t len_bytes)
 {
     struct tracking *t = tracking_of(s);
 
-    if (t == NULL || (type != 'C' && type != 'E') || tracker_is_at_ours(&s->tracker))
+    if (t == NULL || (type != 'C' && type != 'E' && type != 's') || tracker_is_at_ours(&s->tracker))
         return;
     struct tracked_request *r = request_at(s, t);
     if (type == 'E') {
         t->has_failed = true;
         t->is_refusing = r != NULL && r->is_refused;
+        if (r != NULL && r->ops != NULL && !doubt_hidden(s, r->ops))
+            lose(s);
+    } else if (type == 's') { /* it has had a row */
+        on_complete(s, t, r, "SELECT 1");
     } else if (body != NULL && len_bytes > 0 && body[len_bytes - 1] == '\0') {
         on_complete(s, t, r, (const char *)body);
     }

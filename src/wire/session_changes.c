@@ -219,6 +219,16 @@ bool session_changes_perform(struct session_changes *j, const struct session_ops
     return ok;
 }
 
+const char *session_changes_next(const struct session_changes *j, uint32_t *i)
+{
+    while (*i < j->n) {
+        const struct session_change *c = &j->items[(*i)++];
+        if (c->kind != CHANGE_SAVEPOINT)
+            return c->kind == CHANGE_RESET_ALL ? "" : c->name;
+    }
+    return NULL;
+}
+
 /* ---- what it comes to ---- */
 
 static bool put(struct params **set, const char *name, const char *value)

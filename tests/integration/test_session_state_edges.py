@@ -1,0 +1,94 @@
+"""Settings that are changed in odd ways: whoever comes next has its own, and the client what a direct connection has."""
+import pytest
+
+from harness import wire
+
+pytestmark = [pytest.mark.sanitizer, pytest.mark.own]
+
+Q = wire.query
+CALL = "SELECT set_config('work_mem', $1, false)"
+LONG = "SELECT length('" + "x" * 5000 + "'); "
+
+
+def parse(name, sql):
+    return wire.parse(name, sql)
+
+
+def run(name, *values):
+    return wire.bind("", name, list(values)) + wire.execute()
+
+
+def alone(sql):
+    return parse("", sql) + run("")
+
+
+S = wire.sync()
+
+# Each is a list of batches.
+CASES = {
+    "a row and no more": [parse("", CALL) + wire.bind("", "", ["77MB"]) + wire.execute("", 1) + S],
+    "a row, then no more": [Q("BEGIN"), parse("", CALL) + wire.bind("p", "", ["77MB"]) + wire.execute("p", 1) + S, wire.execute("p") + S, Q("COMMIT")],
+    "a failure behind it": [parse("s", CALL) + S, run("s", "77MB") + alone("SELECT 1/0") + S, run("s", "77MB") + S],
+    "its first use fails": [parse("s", CALL) + S, run("s", "much") + S, run("s", "77MB") + S],
+    "its Close is skipped": [parse("s", "SET work_mem = '77MB'") + S, parse("bad", "nonsense") + wire.close("S", "s") + S, run("s") + S],
+    "its Parse is refused": [parse("s", "SELECT set_config('work_mem', '66MB', false) FROM nowhere") + S, parse("s", "SET work_mem = '77MB'") + S, run("s") + S],
+    "its Parse is skipped": [parse("bad", "nonsense") + parse("s", "SET work_mem = '66MB'") + S, parse("s", "SELECT 1") + S, run("s") + S],
+    "another by its name": [parse("s", "SET TimeZone = 'Asia/Tokyo'") + S, Q("DEALLOCATE ALL"), parse("s", "SET work_mem = '77MB'") + S, run("s") + S],
+    "and by DISCARD ALL": [parse("s", "SET TimeZone = 'Asia/Tokyo'") + S, Q("DISCARD ALL"), parse("s", "SET work_mem = '77MB'") + S, run("s") + S],
+    "prepared by SQL": [Q("PREPARE s AS " + CALL), run("s", "77MB") + S],
+    "the 65th EXECUTE": [Q("PREPARE a AS SELECT 1"), Q("PREPARE s AS SELECT set_config('work_mem', '77MB', false)"), Q("EXECUTE a;" * 64 + "EXECUTE s")],
+    "code that commits and fails": [Q("DO $$BEGIN PERFORM set_config('work_mem', '77MB', false); COMMIT; RAISE EXCEPTION 'x'; END$$")],
+    "a procedure that commits": [alone("SET work_mem = '77MB'") + alone("CALL commits()") + alone("SELECT 1/0") + S],
+    "a second long text": [Q("CREATE TEMP TABLE mine ()"), Q(LONG + "SELECT 1"), Q(LONG + "SET work_mem = '77MB'"), Q("DROP TABLE mine")],
+    "a RESET that is skipped": [parse("bad", "nonsense") + parse("s", "RESET ALL") + S, parse("s", "SHOW work_mem") + S, Q("SET work_mem = '77MB'"), run("s") + S],
+    "a RESET whose batch has failed once": [Q("SET work_mem = '77MB'"), parse("s", "RESET work_mem") + S, run("s") + alone("SELECT 1/0") + S, run("s") + S],
+}
+
+
+@pytest.fixture
+def procedures(pg):
+    with pg.connect(dbname="app") as conn:
+        conn.execute("CREATE PROCEDURE commits() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'")
+        conn.execute("GRANT EXECUTE ON PROCEDURE commits() TO app")
+    yield pg
+    with pg.connect(dbname="app") as conn:
+        conn.execute("DROP PROCEDURE commits()")
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name, value", [("work_mem", "77MB"), ("app.tenant", "one")], ids=["listed", "made up"])
+def test_odd_ways(make_pooler, procedures, case, name, value):
+    pooler = make_pooler(postgres=procedures, settings={"default_pool_size": 1, "max_pinned": 1})
+    direct = wire.Wire("127.0.0.1", procedures.port)
+    direct.login("app", "app")
+    read = f"SELECT coalesce(current_setting('{name}', true), '')"
+    with pooler.wire() as one, pooler.wire() as two:
+        before = two.value(read)
+        for batch in CASES[case]:
+            if name != "work_mem":
+                batch = rename(batch, name, value)
+            for client in (direct, one):
+                client.send(batch)
+                client.until("Z")
+        expected = direct.value(read)
+        for _ in range(2):
+            if (case, name) != ("a second long text", "app.tenant"):  # nobody has read its name
+                assert one.value(read) == expected
+            assert two.value(read) == before
+        assert two.value("SHOW TimeZone") == direct.value("SHOW TimeZone") == one.value("SHOW TimeZone")
+    direct.disconnect()
+
+
+def rename(batch, name, value):
+    """The same batch about another setting: each message made anew."""
+    out, at = b"", 0
+    while at < len(batch):
+        kind, length = batch[at:at + 1], int.from_bytes(batch[at + 1:at + 5], "big")
+        body = batch[at + 5:at + 1 + length]
+        if kind in b"QP":
+            body = body.replace(b"work_mem", name.encode()).replace(b"77MB", value.encode())
+        elif kind == b"B" and b"77MB" in body:
+            body = body.replace(b"\x00\x00\x00\x0477MB", len(value).to_bytes(4, "big") + value.encode())
+        out += kind + (4 + len(body)).to_bytes(4, "big") + body
+        at += 1 + length
+    return out
