@@ -162,11 +162,11 @@ static inline enum prepared_step take_unnamed_parse(struct client *c, struct ser
     if (unlikely(c->maps_sql && !is_plain)) {
         enum prepared_step step = prepared_unnamed_parse(c, s, o, at, len_bytes, used);
         if (step == PREPARED_TAKEN)
-            unnamed_is_sent(c, s);
+            unnamed_is_sent(c, s, s->tracker.tail - 1);
         if (step != PREPARED_PLAIN)
             return step;
     }
-    unnamed_is_sent(c, s);
+    unnamed_is_sent(c, s, s->tracker.tail);
     if (len < UNNAMED_MAX_BYTES)
         o->unnamed_at = at;
     return PREPARED_PLAIN;

@@ -103,7 +103,7 @@ void prepared_client_configure(struct client *c)
     if (c->maps_statements != did_map && c->state == CLIENT_ACTIVE && c->server != NULL) {
         unnamed_ends(c, c->server);
         if (c->maps_statements)
-            unnamed_is_sent(c, c->server);
+            unnamed_is_sent(c, c->server, c->server->tracker.tail - 1);
     }
     c->maps_sql = c->maps_statements && (set->sql_prepare || (c->names != NULL && c->names->has_sql));
 }

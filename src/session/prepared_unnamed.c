@@ -86,6 +86,6 @@ enum prepared_step unnamed_use(struct client *c, struct server *s, struct outgoi
         outgoing_put(o, c->unnamed, 1 + wire_u32(c->unnamed + 1));
     else
         outgoing_put(o, close, sizeof(close));
-    unnamed_is_sent(c, s);
+    unnamed_is_sent(c, s, s->tracker.tail - 1);
     return PREPARED_PLAIN;
 }

@@ -12,11 +12,12 @@ static inline bool unnamed_is_there(const struct client *c, const struct server 
 {
     return s->unnamed_of == c->id && s->unnamed_number == c->unnamed_number;
 }
-/* It is, from now on. */
-static inline void unnamed_is_sent(const struct client *c, struct server *s)
+/* It is, from now on: its Parse is the next request, or has been the last one (position: tracker.tail, or 1
+ * less). */
+static inline void unnamed_is_sent(const struct client *c, struct server *s, uint32_t position)
 {
     s->unnamed_of = c->id;
-    s->unnamed_position = s->tracker.tail;
+    s->unnamed_position = position;
     s->unnamed_number = c->unnamed_number;
 }
 /* It is not, neither there nor where the client has been before. */

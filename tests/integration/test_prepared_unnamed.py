@@ -266,6 +266,22 @@ def test_one_that_postgresql_refuses(single):
         assert one.value("SELECT 1") == "1"
 
 
+def test_its_uses_that_fail_do_not_end_it(hosts):
+    """A Bind and an Execute, where it was parsed and where it was not."""
+    with hosts.wire() as client:
+        for n in range(3):
+            hosts.go_to(n % 2)
+            client.send(parse("SELECT 10 / $1::int"), wire.sync())
+            assert client.trace() == "1Z"
+            for place in (n % 2, (n + 1) % 2):
+                hosts.go_to(place)
+                for value, sqlstate in (("much", "22P02"), ("0", "22012"), ("much", "22P02")):
+                    client.send(wire.bind("", "", [value]), wire.execute(), wire.sync())
+                    assert error(client)[0] == sqlstate
+                client.send(wire.bind("", "", ["2"]), wire.execute(), wire.sync())
+                assert rows(client) == [["5"]]
+
+
 @pytest.mark.parametrize("is_pipelined", [True, False], ids=["pipelined", "answered"])
 def test_one_that_was_skipped(single, is_pipelined):
     """An error ahead of a Parse makes the server skip it: what it has is still another client's."""
