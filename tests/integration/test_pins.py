@@ -602,7 +602,7 @@ def test_idle_pin(make_pinning):
         fields = [m.fields() for m in idle.expect_closed() if m.kind == "E"][0]
         assert (fields["S"], fields["C"], fields["M"]) == ("FATAL", "57P05", "pin_idle_timeout")
         assert "advisory locks" in fields["H"]
-        assert free.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "0"
+        wait_until(lambda: free.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "0", "its server to be cleaned")
     assert pooler.closes("pin_idle_timeout") == 1
 
 
