@@ -68,6 +68,20 @@ def test_sessions(make_pooler, pg, skip):
     assert not wrong
 
 
+@pytest.mark.parametrize("skip", ["off", "certain", "seen"])
+def test_unnamed_statement_is_not_the_next_clients(make_pooler, skip):
+    pooler = make_pooler(settings={"pool_mode": "session", "default_pool_size": 1, "server_reset_query_skip": skip})
+    use = wire.bind("", "") + wire.execute() + wire.sync()
+    for _ in range(2):
+        with pooler.wire() as one:
+            one.send(wire.parse("", "SELECT 'secret'") + use)
+            one.until("Z")
+        with pooler.wire() as two:
+            two.send(use)
+            assert [m.sqlstate for m in two.until("Z") if m.kind == "E"] == ["26000"]
+    assert len(pooler.servers()) == 1
+
+
 @pytest.mark.parametrize("name, is_left_out", [("ping", True), ("extended", True), ("set", False), ("named", False)])
 def test_always(make_pooler, pg, name, is_left_out):
     """In transaction mode, after each transaction. What is prepared under a name may be anything, for the one who only binds it."""

@@ -79,6 +79,39 @@ def test_odd_ways(make_pooler, procedures, case, name, value):
     direct.disconnect()
 
 
+@pytest.mark.parametrize("end", ["DISCARD ALL", "RESET ALL", "RESET app.tenant"])
+def test_what_nobody_knows_does_not_come_back(make_pooler, end):
+    """A setting that was made up with a name that was put together, ended on another server."""
+    pooler = make_pooler(settings={"default_pool_size": 2, "workers": 1})  # a worker takes the server that came back last
+    read = "SELECT coalesce(current_setting('app.tenant', true), '')"
+    with pooler.wire() as one, pooler.wire() as other:
+        other.query("BEGIN")
+        one.query("DO $$BEGIN PERFORM set_config('app' || '.tenant', 'one', false); END$$")
+        place = one.value("SELECT pg_backend_pid()")
+        other.query("COMMIT")  # and its server is the next one's
+        assert one.value("SELECT pg_backend_pid()") != place
+        one.query(end)
+        other.query("BEGIN")
+        assert one.value("SELECT pg_backend_pid()") == place and one.value(read) == ""
+
+
+@pytest.mark.parametrize("end", [Q("DEALLOCATE ALL"), wire.parse("bad", "nonsense") + wire.close("S", "s") + S, b""], ids=["deallocate", "skipped", "failed"])
+def test_many_that_have_gone(make_pooler, end):
+    """What is known of statements that are not there any more does not fill up."""
+    pooler = make_pooler(settings={"default_pool_size": 1, "max_prepared_statements": 3000})
+    with pooler.wire() as one, pooler.wire() as two:
+        for n in range(1100):
+            sql = "SET work_mem = '5MB'" if end else "SELECT set_config('work_mem', '5MB', false) FROM nowhere"
+            one.send(wire.parse(f"s{n}", sql) + S)
+            one.until("Z")
+            if end:
+                one.send(end)
+                one.until("Z")
+        one.send(wire.parse("last", "SET work_mem = '77MB'") + run("last") + S)
+        one.until("Z")
+        assert two.value("SHOW work_mem") == "4MB" and one.value("SHOW work_mem") == "77MB"
+
+
 def rename(batch, name, value):
     """The same batch about another setting: each message made anew."""
     out, at = b"", 0
