@@ -5,13 +5,9 @@ from harness import wire
 
 pytestmark = [pytest.mark.sanitizer, pytest.mark.own]
 
-Q = wire.query
+Q, parse = wire.query, wire.parse
 CALL = "SELECT set_config('work_mem', $1, false)"
 LONG = "SELECT length('" + "x" * 5000 + "'); "
-
-
-def parse(name, sql):
-    return wire.parse(name, sql)
 
 
 def run(name, *values):
@@ -95,19 +91,19 @@ def test_what_nobody_knows_does_not_come_back(make_pooler, end):
         assert one.value("SELECT pg_backend_pid()") == place and one.value(read) == ""
 
 
-@pytest.mark.parametrize("end", [Q("DEALLOCATE ALL"), wire.parse("bad", "nonsense") + wire.close("S", "s") + S, b""], ids=["deallocate", "skipped", "failed"])
+@pytest.mark.parametrize("end", [Q("DEALLOCATE ALL"), parse("bad", "nonsense") + wire.close("S", "s") + S, b""], ids=["deallocate", "skipped", "failed"])
 def test_many_that_have_gone(make_pooler, end):
     """What is known of statements that are not there any more does not fill up."""
     pooler = make_pooler(settings={"default_pool_size": 1, "max_prepared_statements": 3000})
     with pooler.wire() as one, pooler.wire() as two:
         for n in range(1100):
             sql = "SET work_mem = '5MB'" if end else "SELECT set_config('work_mem', '5MB', false) FROM nowhere"
-            one.send(wire.parse(f"s{n}", sql) + S)
+            one.send(parse(f"s{n}", sql) + S)
             one.until("Z")
             if end:
                 one.send(end)
                 one.until("Z")
-        one.send(wire.parse("last", "SET work_mem = '77MB'") + run("last") + S)
+        one.send(parse("last", "SET work_mem = '77MB'") + run("last") + S)
         one.until("Z")
         assert two.value("SHOW work_mem") == "4MB" and one.value("SHOW work_mem") == "77MB"
 
