@@ -43,14 +43,6 @@ void tracking_drop_request(struct tracked_request *r)
     free(r);
 }
 
-void tracking_drop_name(struct client *c, struct tracked_name *n)
-{
-    c->tracking->n_names--;
-    list_del(&n->node);
-    session_ops_unref(n->ops);
-    free(n);
-}
-
 static void drop_next(struct tracking *t)
 {
     session_ops_unref(t->next);
@@ -85,7 +77,8 @@ void tracking_trim(struct client *c)
 
     if (t == NULL)
         return;
-    const bool is_tracked = !list_is_empty(&t->sent) || !session_changes_is_empty(&t->changes);
+    const bool is_tracked =
+        !list_is_empty(&t->sent) || !session_changes_is_empty(&t->changes) || t->is_unsettled;
     if (c->server != NULL)
         c->server->is_tracked = is_tracked;
     if (is_tracked || t->is_doubtful || t->next != NULL || !list_is_empty(&t->names))
@@ -130,71 +123,10 @@ void tracking_unlink(struct server *s, struct client *c)
         tracking_drop_request(r);
     }
     session_changes_clear(&t->changes);
-    LIST_FOR_EACH_SAFE (it, &t->names) {
-        struct tracked_name *n = list_entry(it, struct tracked_name, node);
-        if (n->is_portal)
-            tracking_drop_name(c, n);
-    }
+    tracking_leave_names(c);
     t->has_failed = t->is_refusing = t->is_doubtful = t->is_nameless = t->is_reset = false;
     buf_clear(&t->told);
     tracking_trim(c);
-}
-
-/* ---- names of the extended protocol ---- */
-
-struct tracked_name *tracking_find_name(const struct client *c, bool is_portal, const char *name,
-                                        uint32_t name_bytes)
-{
-    if (c->tracking == NULL)
-        return NULL;
-    LIST_FOR_EACH (it, &c->tracking->names) {
-        struct tracked_name *n = list_entry(it, struct tracked_name, node);
-        if (n->is_portal == is_portal && n->name_bytes == name_bytes &&
-            memcmp(n->name, name, name_bytes) == 0)
-            return n;
-    }
-    return NULL;
-}
-
-/* Takes the reference to ops. */
-/* Of a statement that is not among the names the server is asked what it did: tracking_execute(). */
-static void drop_oldest(struct client *c)
-{
-    LIST_FOR_EACH_SAFE (it, &c->tracking->names) {
-        struct tracked_name *n = list_entry(it, struct tracked_name, node);
-        if (n->is_portal || n->name_bytes == 0)
-            continue;
-        tracking_drop_name(c, n);
-        return;
-    }
-}
-
-static enum prepared_step add_name(struct client *c, bool is_portal, const char *name, uint32_t name_bytes,
-                                   struct session_ops *ops)
-{
-    struct tracked_name *n = tracking_ensure(c) ? malloc(sizeof(*n) + name_bytes) : NULL;
-
-    if (n != NULL && c->tracking->n_names == TRACKED_NAMES_MAX && c->maps_statements)
-        drop_oldest(c);
-    if (n == NULL || c->tracking->n_names == TRACKED_NAMES_MAX) {
-        session_ops_unref(ops);
-        const bool is_memory = n == NULL;
-        free(n);
-        return is_memory ? PREPARED_NO_MEMORY : PREPARED_TOO_LARGE;
-    }
-    *n =
-        (struct tracked_name){.ops = ops, .is_portal = is_portal, .is_fresh = true, .name_bytes = name_bytes};
-    memcpy(n->name, name, name_bytes);
-    list_push_back(&c->tracking->names, &n->node);
-    c->tracking->n_names++;
-    return PREPARED_PLAIN;
-}
-
-static void forget_name(struct client *c, bool is_portal, const char *name, uint32_t name_bytes)
-{
-    struct tracked_name *n = tracking_find_name(c, is_portal, name, name_bytes);
-    if (n != NULL)
-        tracking_drop_name(c, n);
 }
 
 /* ---- texts ---- */
@@ -336,22 +268,29 @@ bool tracking_doubt(struct client *c, struct server *s, const char *name)
     return true;
 }
 
+bool tracking_doubt_ops(struct client *c, struct server *s, const struct session_ops *ops)
+{
+    bool ok = true;
+
+    for (uint32_t i = 0; i < ops->n && ok; i++) {
+        const struct session_op *op = &ops->items[i];
+        if (is_about_settings(op) && !op->is_local)
+            ok = tracking_doubt(c, s, op->name);
+    }
+    return ok;
+}
+
 bool tracking_execute(struct client *c, struct server *s, struct statement *statement)
 {
     const char *text = (const char *)statement->body;
     struct session_ops *ops;
-    bool ok = true;
 
     if (!c->watches_settings || likely((statement_sql_look(statement) & SQL_LOOK_CLOSELY) == 0))
         return true;
     const uint32_t n = (uint32_t)strnlen(text, MAX_READ_BYTES);
     if (read_text(c, s, text, n, n, &ops) != PREPARED_PLAIN)
         return false;
-    for (uint32_t i = 0; ops != NULL && i < ops->n && ok; i++) {
-        const struct session_op *op = &ops->items[i];
-        if (is_about_settings(op) && !op->is_local)
-            ok = tracking_doubt(c, s, op->name);
-    }
+    const bool ok = ops == NULL || tracking_doubt_ops(c, s, ops);
     session_ops_unref(ops);
     return ok;
 }
@@ -514,8 +453,8 @@ static enum prepared_step take_query(struct client *c, struct server *s, struct 
         step = judge(c, s, o, at, len_bytes, used, &ops);
     if (step != PREPARED_PLAIN)
         return step;
-    forget_name(c, false, "", 0); /* the unnamed statement ends, and so does its portal */
-    forget_name(c, true, "", 0);
+    tracking_forget_name(c, s, false, "", 0); /* the unnamed statement ends, and so does its portal */
+    tracking_forget_name(c, s, true, "", 0);
     if (ops == NULL || (c->tracking == NULL && !is_needed(ops, false))) {
         session_ops_unref(ops);
         return PREPARED_PLAIN;
@@ -588,13 +527,13 @@ static enum prepared_step take_parse(struct client *c, struct server *s, struct 
         step = judge(c, s, o, at, len_bytes, used, &ops);
     if (step != PREPARED_PLAIN)
         return step;
-    forget_name(c, false, name, name_bytes);
+    tracking_forget_name(c, s, false, name, name_bytes);
     if (ops != NULL && is_needed(ops, name_bytes > 0 || c->tracking != NULL)) {
         const char *text = (const char *)message + head_bytes;
         const uint32_t here =
             len_bytes - at < 1 + wire_u32(message + 1) ? len_bytes - at : 1 + wire_u32(message + 1);
         const uint32_t here_bytes = here - head_bytes;
-        step = add_name(c, false, name, name_bytes, ops);
+        step = tracking_add_name(c, s, false, name, name_bytes, ops);
         if (step == PREPARED_PLAIN)
             tracking_find_name(c, false, name, name_bytes)->text_hash = hash_text(text, here_bytes);
         return step;
@@ -618,7 +557,7 @@ static const struct tracked_name *find_current(struct client *c, const char *nam
     return NULL;
 }
 
-static enum prepared_step take_bind(struct client *c, const struct outgoing *o, uint32_t at,
+static enum prepared_step take_bind(struct client *c, struct server *s, const struct outgoing *o, uint32_t at,
                                     uint32_t len_bytes)
 {
     const uint8_t *message = o->data + at;
@@ -636,12 +575,12 @@ static enum prepared_step take_bind(struct client *c, const struct outgoing *o, 
         c->wanted_bytes = whole_bytes < MAX_READ_BYTES ? whole_bytes : MAX_READ_BYTES;
         return PREPARED_MORE;
     }
-    forget_name(c, true, portal, portal_bytes);
+    tracking_forget_name(c, s, true, portal, portal_bytes);
     if (n == NULL)
-        return PREPARED_PLAIN;
+        return tracking_use_unsure(c, s, name, name_bytes) ? PREPARED_PLAIN : PREPARED_NO_MEMORY;
     struct session_ops *ops =
         session_ops_bind(n->ops, message + rest, (here < whole_bytes ? here : whole_bytes) - rest);
-    return ops != NULL ? add_name(c, true, portal, portal_bytes, ops) : PREPARED_NO_MEMORY;
+    return ops != NULL ? tracking_add_name(c, s, true, portal, portal_bytes, ops) : PREPARED_NO_MEMORY;
 }
 
 static enum prepared_step take_execute(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
@@ -665,8 +604,8 @@ static enum prepared_step take_execute(struct client *c, struct server *s, struc
     return PREPARED_PLAIN;
 }
 
-static enum prepared_step take_close(struct client *c, const struct outgoing *o, uint32_t at,
-                                     uint32_t len_bytes)
+static enum prepared_step take_close(struct client *c, struct server *s, const struct outgoing *o,
+                                     uint32_t at, uint32_t len_bytes)
 {
     uint32_t rest = WIRE_HEADER_BYTES + 1, n_bytes;
     bool is_more;
@@ -674,7 +613,7 @@ static enum prepared_step take_close(struct client *c, const struct outgoing *o,
 
     if (name == NULL)
         return no_string(c, is_more, len_bytes - at);
-    forget_name(c, o->data[at + WIRE_HEADER_BYTES] == 'P', name, n_bytes);
+    tracking_forget_name(c, s, o->data[at + WIRE_HEADER_BYTES] == 'P', name, n_bytes);
     return PREPARED_PLAIN;
 }
 
@@ -688,9 +627,9 @@ enum prepared_step tracking_take(struct client *c, struct server *s, struct outg
     switch (o->data[at]) {
     case 'Q': return take_query(c, s, o, at, len_bytes, used);
     case 'P': return take_parse(c, s, o, at, len_bytes, used);
-    case 'B': return take_bind(c, o, at, len_bytes);
+    case 'B': return take_bind(c, s, o, at, len_bytes);
     case 'E': return take_execute(c, s, o, at, len_bytes, used);
-    case 'C': return take_close(c, o, at, len_bytes);
+    case 'C': return take_close(c, s, o, at, len_bytes);
     default: return PREPARED_PLAIN;
     }
 }

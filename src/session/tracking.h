@@ -32,6 +32,9 @@ struct tracked_name {
     struct session_ops *ops;
     bool is_portal;
     bool is_fresh;      /* made in a batch that may fail yet */
+    bool is_gone;       /* ended in one */
+    bool is_unsure;     /* it had failed: perhaps it is another one of that name that is there */
+    uint32_t settled;   /* by which ReadyForQuery, as tracking->n_ready counts them, that batch ends */
     uint64_t text_hash; /* of a statement: of the text that it had */
     uint32_t name_bytes;
     char name[];
@@ -43,16 +46,18 @@ struct tracking {
     struct session_changes changes;
     struct list sent;
     struct list names;
-    uint32_t n_names;
+    uint32_t n_names, n_gone;
+    uint32_t n_ready;         /* those ReadyForQuery that have come while the server was watched; wraps */
+    bool is_unsettled;        /* a name is fresh or gone */
+    bool has_lost_names;      /* more are gone than are kept */
     struct session_ops *next; /* of the message at hand, until it has been sent; a reference */
-    bool is_next_refused;
-    bool has_failed;  /* an error since the last ReadyForQuery */
-    bool is_refusing; /* it answers a request of ours that was to fail */
-    bool is_doubtful; /* a setting has, or may have, a value that only the server knows */
-    bool is_nameless; /* ... or one with a dot in its name, which nobody does */
-    bool resets;      /* something sent since the server was last quiet does */
-    bool is_reset;    /* in this transaction, the server has its own value where the client has another */
-    struct buf told;  /* ParameterStatus messages that the client is to get ahead of ReadyForQuery */
+    bool has_failed;          /* an error since the last ReadyForQuery */
+    bool is_refusing;         /* it answers a request of ours that was to fail */
+    bool is_doubtful;         /* a setting has, or may have, a value that only the server knows */
+    bool is_nameless;         /* ... or one with a dot in its name, which nobody does */
+    bool resets;              /* something sent since the server was last quiet does */
+    bool is_reset;   /* in this transaction, the server has its own value where the client has another */
+    struct buf told; /* ParameterStatus messages that the client is to get ahead of ReadyForQuery */
     struct params *in_force;    /* what was found last, and of what; NULL: to be found anew */
     struct params *in_force_of; /* references */
 };
@@ -82,10 +87,26 @@ void tracking_unlink(struct server *s, struct client *c);
 /* Nothing to watch for? Then the client is as one that never changed anything. */
 void tracking_trim(struct client *c);
 bool tracking_ensure(struct client *c) must_check;
+void tracking_drop_request(struct tracked_request *r);
+/* The same for these acts. */
+bool tracking_doubt_ops(struct client *c, struct server *s, const struct session_ops *ops) must_check;
+
+/* tracking_names.c */
 struct tracked_name *tracking_find_name(const struct client *c, bool is_portal, const char *name,
                                         uint32_t name_bytes);
+/* Takes the reference to ops. */
+enum prepared_step tracking_add_name(struct client *c, struct server *s, bool is_portal, const char *name,
+                                     uint32_t name_bytes, struct session_ops *ops) must_check;
+void tracking_forget_name(struct client *c, struct server *s, bool is_portal, const char *name,
+                          uint32_t name_bytes);
 void tracking_drop_name(struct client *c, struct tracked_name *n);
-void tracking_drop_request(struct tracked_request *r);
+/* The server has gone, or has another client. */
+void tracking_leave_names(struct client *c);
+/* Bind of a statement that is not found: may it be one of those that perhaps are there? False: no memory. */
+bool tracking_use_unsure(struct client *c, struct server *s, const char *name,
+                         uint32_t name_bytes) must_check;
+/* ReadyForQuery, counted already; has_ended: the transaction, and its portals. False: no memory. */
+bool tracking_settle_names(struct client *c, struct server *s, bool has_ended) must_check;
 
 /* May the message do anything to the session, as far as its head says? look: at its text, bits of sql_look().
  */

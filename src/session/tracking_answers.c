@@ -168,20 +168,6 @@ bool tracking_takes_error(struct server *s, struct buf *instead)
     return true;
 }
 
-/* Portals end with their transaction; a statement whose batch has failed is perhaps not there. */
-static void settle_names(struct client *c, bool has_ended)
-{
-    struct tracking *t = c->tracking;
-
-    LIST_FOR_EACH_SAFE (it, &t->names) {
-        struct tracked_name *n = list_entry(it, struct tracked_name, node);
-        if ((n->is_portal && has_ended) || (n->is_fresh && t->has_failed))
-            tracking_drop_name(c, n);
-        else
-            n->is_fresh = false;
-    }
-}
-
 void tracking_on_ready(struct server *s, bool is_internal)
 {
     struct client *c = s->client;
@@ -190,6 +176,7 @@ void tracking_on_ready(struct server *s, bool is_internal)
 
     if (t == NULL)
         return;
+    t->n_ready++;
     if (is_internal) { /* of a batch that is sent again, perhaps, or the end of a transaction by a timeout */
         t->has_failed = false;
         if (has_ended)
@@ -205,7 +192,10 @@ void tracking_on_ready(struct server *s, bool is_internal)
         return;
     }
     (void)request_at(s, t); /* what has ended goes */
-    settle_names(c, has_ended);
+    if (!tracking_settle_names(c, s, has_ended)) {
+        lose(s);
+        return;
+    }
     t->has_failed = t->is_refusing = false;
     t->resets = t->resets && tracker_is_busy(&s->tracker);
 }
