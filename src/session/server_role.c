@@ -67,7 +67,7 @@ void server_role_reported(struct server *s, const char *name, const char *value)
     }
     bool is_own = s->role.default_read_only == target_tri(value);
     put_read_only(&s->params, is_own ? NULL : value);
-    if (s->client == NULL || s->state != SERVER_ACTIVE)
+    if (s->client == NULL || s->state != SERVER_ACTIVE || s->ahead_state != AHEAD_NONE)
         return; /* a query of our own */
     put_read_only(&s->client->params, is_own ? NULL : value);
     s->is_suspect = s->is_suspect || !is_own;

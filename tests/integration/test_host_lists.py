@@ -213,11 +213,11 @@ def changing(role):
                 raw = two_values(*("t" if role[k] == "on" else "f" for k in ("in_hot_standby", "default_transaction_read_only")))
             elif sql.startswith("FAIL"):
                 raw = error("25006", "cannot execute INSERT in a read-only transaction", "ERROR") + ready()
-            elif sql.startswith("SET READ ONLY"):
+            elif sql.startswith("SET READ ONLY") or ";SET default_transaction_read_only='on'" in sql:
                 session["default_transaction_read_only"] = "on"
                 return (wire.message("C", wire.cstr("SET")) + wire.message("S", wire.cstr("default_transaction_read_only") + wire.cstr("on"))
                         + ready())
-            elif sql.startswith("RESET") and session:
+            elif "RESET" in sql and session:
                 session.clear()
                 return (wire.message("C", wire.cstr("RESET")) + wire.message("S", wire.cstr("default_transaction_read_only") + wire.cstr("off"))
                         + ready())
@@ -355,4 +355,10 @@ def test_what_a_client_has_set_is_no_change(make_pooler, fake):
         assert any("RESET" in sql for sql in servers[0].queries), servers[0].queries
         where(client)
         assert any("SET " in sql and "default_transaction_read_only" in sql and "RESET" not in sql for sql in servers[0].queries[-3:])
+        asked = sum("pg_is_in_recovery" in sql for sql in servers[0].queries)
+        assert asked >= 1
+        for _ in range(3):
+            where(other)
+            where(client)
+        assert sum("pg_is_in_recovery" in sql for sql in servers[0].queries) == asked, "what is SET for it is no news"
     assert not pooler.log_lines("role has changed")
