@@ -174,6 +174,8 @@ bool sql_session_next(struct sql_session_reader *r, struct sql_session_act *out)
 
 /* A function that is called by its number in pg_proc: its name and what kind of act it is; NULL: none. */
 const char *sql_session_function(uint32_t oid, enum sql_session_kind *kind) must_check;
+/* By its name, in lower case. False: none. */
+bool sql_session_call(const char *name, uint32_t len_bytes, enum sql_session_kind *kind) must_check;
 
 /* ---- values ---- */
 

@@ -34,6 +34,12 @@ struct statement_names {
     bool has_listen;       /* some had a text that may be about LISTEN */
 };
 
+/* As the client wrote it; borrowed. */
+static inline struct statement *statement_name_source(const struct statement_name *name)
+{
+    return name->source != NULL ? name->source : name->statement;
+}
+
 /* NULL when memory is out. */
 struct statement_names *statement_names_new(void) must_check;
 void statement_names_free(struct statement_names *n); /* NULL is fine */

@@ -223,7 +223,7 @@ static enum prepared_step take_use(struct client *c, struct server *s, struct ou
 
     if (name == NULL)
         return take_unknown(c, s, o, at, m, used);
-    struct statement *source = name->source != NULL ? name->source : name->statement;
+    struct statement *source = statement_name_source(name);
     if (m->type == 'B' && c->watches_settings && (statement_sql_look(source) & SQL_LOOK_CLOSELY) != 0 &&
         tracking_find_name(c, false, m->name, m->name_bytes) == NULL && !tracking_execute(c, s, source))
         return PREPARED_NO_MEMORY;

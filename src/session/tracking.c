@@ -498,9 +498,7 @@ static const struct statement *find_statement(struct client *c, const char *name
     const struct statement_name *n =
         c->names != NULL ? statement_names_find(c->names, name, name_bytes) : NULL;
 
-    if (n == NULL)
-        return NULL;
-    return n->source != NULL ? n->source : n->statement;
+    return n != NULL ? statement_name_source(n) : NULL;
 }
 
 static uint64_t hash_text(const char *text, uint32_t here_bytes)

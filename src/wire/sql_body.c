@@ -12,6 +12,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "wire/sql_session.h"
+
+#define MAX_FUNCTION_BYTES 32u /* of a name in sql_function.c */
+
 enum word {
     OTHER,
     LOCK,
@@ -33,14 +37,6 @@ static const struct {
     const char *text;
     enum word word;
 } words[] = {
-    {"pg_advisory_lock", LOCK},
-    {"pg_advisory_lock_shared", LOCK},
-    {"pg_try_advisory_lock", LOCK},
-    {"pg_try_advisory_lock_shared", LOCK},
-    {"pg_advisory_unlock", UNLOCK},
-    {"pg_advisory_unlock_shared", UNLOCK},
-    {"pg_advisory_unlock_all", UNLOCK},
-    {"set_config", SET_CONFIG},
     {"pg_temp", PG_TEMP},
     {"create", BEFORE_TEMP},
     {"replace", BEFORE_TEMP},
@@ -63,13 +59,32 @@ static const struct {
     {"load", LOAD},
 };
 
+static char fold(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+static enum word which_function(const char *text, uint32_t len_bytes)
+{
+    char name[MAX_FUNCTION_BYTES];
+    enum sql_session_kind kind;
+
+    if (len_bytes > sizeof(name))
+        return OTHER;
+    for (uint32_t i = 0; i < len_bytes; i++)
+        name[i] = fold(text[i]);
+    if (!sql_session_call(name, len_bytes, &kind))
+        return OTHER;
+    return kind == SQL_SESSION_SET_CONFIG ? SET_CONFIG : kind == SQL_SESSION_LOCK ? LOCK : UNLOCK;
+}
+
 static enum word which_word(const char *text, uint32_t len_bytes)
 {
     for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
         if (strlen(words[i].text) == len_bytes && strncasecmp(text, words[i].text, len_bytes) == 0)
             return words[i].word;
     }
-    return OTHER;
+    return which_function(text, len_bytes);
 }
 
 static bool is_name_byte(char c)

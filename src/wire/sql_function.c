@@ -1,8 +1,11 @@
 /*
- * sql_function.c - what a function does to the session that calls it by its number (FunctionCall).
+ * sql_function.c - the functions that do something to the session that calls them, by number (FunctionCall)
+ * and by name.
  *
  * Numbers of functions in pg_catalog are the same in every version of PostgreSQL.
  */
+#include <string.h>
+
 #include "base/compiler.h"
 #include "wire/sql_session.h"
 
@@ -37,4 +40,15 @@ const char *sql_session_function(uint32_t oid, enum sql_session_kind *kind)
         }
     }
     return NULL;
+}
+
+bool sql_session_call(const char *name, uint32_t len_bytes, enum sql_session_kind *kind)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
+        if (strlen(functions[i].name) == len_bytes && memcmp(functions[i].name, name, len_bytes) == 0) {
+            *kind = functions[i].kind;
+            return true;
+        }
+    }
+    return false;
 }

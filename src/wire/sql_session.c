@@ -520,32 +520,14 @@ static bool read_create(struct sql_session_reader *r, struct sql_session_act *ou
 
 /* ---- calls ---- */
 
-enum { CALL_NONE, CALL_SET_CONFIG, CALL_LOCK, CALL_UNLOCK, CALL_UNLOCK_ALL };
-
-static int which_call(const struct sql_session_reader *r, const struct sql_token *t)
+/* Is that the name of a function that matters? */
+static bool is_call(const struct sql_session_reader *r, const struct sql_token *t,
+                    enum sql_session_kind *kind)
 {
-    static const struct {
-        const char *name;
-        int call;
-    } calls[] = {
-        {"set_config", CALL_SET_CONFIG},
-        {"pg_advisory_lock", CALL_LOCK},
-        {"pg_advisory_lock_shared", CALL_LOCK},
-        {"pg_try_advisory_lock", CALL_LOCK},
-        {"pg_try_advisory_lock_shared", CALL_LOCK},
-        {"pg_advisory_unlock", CALL_UNLOCK},
-        {"pg_advisory_unlock_shared", CALL_UNLOCK},
-        {"pg_advisory_unlock_all", CALL_UNLOCK_ALL},
-    };
     char name[SQL_NAME_BYTES];
+    const uint32_t n = sql_name(&r->l, t, r->is_utf8, name);
 
-    if (sql_name(&r->l, t, r->is_utf8, name) == 0)
-        return CALL_NONE;
-    for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
-        if (strcmp(name, calls[i].name) == 0)
-            return calls[i].call;
-    }
-    return CALL_NONE;
+    return n > 0 && sql_session_call(name, n, kind);
 }
 
 /* One argument, up to its comma or the parenthesis that ends the call; a cast changes nothing. */
@@ -594,21 +576,14 @@ static bool read_operands(struct sql_session_reader r, struct sql_operand args[3
     return true;
 }
 
-/* At the parenthesis behind a name: is it a call that matters? */
-static bool read_call(struct sql_session_reader *r, struct sql_session_act *out)
+/* At the parenthesis behind the name, of that kind. False: it is another function. */
+static bool read_call(struct sql_session_reader *r, enum sql_session_kind kind, struct sql_session_act *out)
 {
-    const int call = which_call(r, &r->before);
-
     next(r);
     r->depth++;
+    out->kind = kind;
     out->is_certain = r->is_select && r->depth == 1;
-    switch (call) {
-    case CALL_SET_CONFIG: out->kind = SQL_SESSION_SET_CONFIG; return read_operands(*r, out->args);
-    case CALL_LOCK: out->kind = SQL_SESSION_LOCK; return true;
-    case CALL_UNLOCK: out->kind = SQL_SESSION_UNLOCK; return true;
-    case CALL_UNLOCK_ALL: out->kind = SQL_SESSION_UNLOCK_ALL; return true;
-    default: return false;
-    }
+    return kind != SQL_SESSION_SET_CONFIG || read_operands(*r, out->args);
 }
 
 /* SELECT ... INTO [LOCAL | GLOBAL] TEMP. */
@@ -658,10 +633,12 @@ static void note_token(struct sql_session_reader *r)
 
 static bool read_calls(struct sql_session_reader *r, struct sql_session_act *out)
 {
+    enum sql_session_kind kind;
+
     while (!is_end(r)) {
         *out = (struct sql_session_act){0};
-        if (is_char(r, '(') && which_call(r, &r->before) != CALL_NONE) {
-            if (read_call(r, out))
+        if (is_char(r, '(') && is_call(r, &r->before, &kind)) {
+            if (read_call(r, kind, out))
                 return true;
         } else if (r->depth == 0 && !r->is_insert && is_at(r, "INTO")) {
             r->is_select = false;
