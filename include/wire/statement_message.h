@@ -63,8 +63,8 @@ enum statement_look statement_look(const uint8_t *message, uint32_t here_bytes,
 
 /*
  * Writes the head of the same message about a statement of another name: type, new length, kind or nothing,
- * name. Of a Bind without its portal, whose bytes go between *before and the rest. Returns the bytes written;
- * *before of them come ahead of the portal. out has room for STATEMENT_HEAD_BYTES.
+ * name. Returns the bytes written; a portal that has a name goes behind *before of them, which are all of
+ * them where there is none. out has room for STATEMENT_HEAD_BYTES.
  */
 #define STATEMENT_HEAD_BYTES (WIRE_HEADER_BYTES + 1 + sizeof(((struct statement *)0)->name))
 uint32_t statement_put_head(const struct statement_message *m, const char *name, uint32_t name_bytes,

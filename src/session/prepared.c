@@ -210,6 +210,22 @@ static enum prepared_step follow_command(struct client *c, struct server *s, str
     return step == PREPARED_PLAIN ? prepared_follow_settings(c, name) : step;
 }
 
+/* Does what is bound do anything to the session? PLAIN: that is provided for. */
+static inline enum prepared_step watch_bind(struct client *c, struct server *s, struct outgoing *o,
+                                            uint32_t at, uint32_t len_bytes,
+                                            const struct statement_message *m, struct statement *source,
+                                            uint32_t *used)
+{
+    const bool is_close = (statement_sql_look(source) & SQL_LOOK_CLOSELY) != 0;
+
+    if (likely(!is_close && !c->is_strict))
+        return PREPARED_PLAIN;
+    if (is_close && c->watches_settings && tracking_find_name(c, false, m->name, m->name_bytes) == NULL &&
+        !tracking_execute(c, s, source))
+        return PREPARED_NO_MEMORY;
+    return c->watches_state ? pin_watch_bind(c, s, o, at, len_bytes, m->len, source, used) : PREPARED_PLAIN;
+}
+
 /* Bind, or Describe of a statement. */
 static enum prepared_step take_use(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                    uint32_t len_bytes, const struct statement_message *m, uint32_t *used)
@@ -223,12 +239,8 @@ static enum prepared_step take_use(struct client *c, struct server *s, struct ou
 
     if (name == NULL)
         return take_unknown(c, s, o, at, m, used);
-    struct statement *source = statement_name_source(name);
-    if (m->type == 'B' && c->watches_settings && (statement_sql_look(source) & SQL_LOOK_CLOSELY) != 0 &&
-        tracking_find_name(c, false, m->name, m->name_bytes) == NULL && !tracking_execute(c, s, source))
-        return PREPARED_NO_MEMORY;
-    if (m->type == 'B' && c->watches_state) {
-        enum prepared_step watched = pin_watch_bind(c, s, o, at, len_bytes, m->len, source, used);
+    if (m->type == 'B') {
+        enum prepared_step watched = watch_bind(c, s, o, at, len_bytes, m, statement_name_source(name), used);
         if (unlikely(watched != PREPARED_PLAIN))
             return watched;
     }
@@ -479,5 +491,6 @@ void prepared_forwarded(struct server *s, const uint8_t *data, uint32_t end)
     }
     p->record_from = 0;
     prepared_watch(s);
-    prepared_answer_alone(s);
+    if (unlikely(!list_is_empty(&p->notes)))
+        prepared_answer_alone(s);
 }

@@ -86,13 +86,12 @@ void outgoing_head(struct outgoing *o, uint32_t at, const struct statement_messa
     uint32_t before;
 
     outgoing_range(o, at);
-    uint32_t n = statement_put_head(m, name, name_bytes, outgoing_scratch(o), &before);
-    if (m->portal_bytes > 0) {
-        outgoing_put_scratch(o, before);
+    const uint32_t n = statement_put_head(m, name, name_bytes, outgoing_scratch(o), &before);
+    outgoing_put_scratch(o, before);
+    if (unlikely(before < n)) {
         outgoing_put(o, m->portal, m->portal_bytes);
-        n -= before;
+        outgoing_put_scratch(o, n - before);
     }
-    outgoing_put_scratch(o, n);
     o->start = at + m->head_bytes;
 }
 

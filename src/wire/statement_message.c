@@ -70,10 +70,14 @@ uint32_t statement_put_head(const struct statement_message *m, const char *name,
     n += 4;
     if (m->type == 'D' || m->type == 'C')
         out[n++] = 'S';
+    else if (m->portal_bytes == 1)
+        out[n++] = 0;
     *before = n;
     memcpy(out + n, name, name_bytes);
     n += name_bytes;
     out[n++] = 0;
+    if (m->portal_bytes <= 1)
+        *before = n;
     return n;
 }
 

@@ -33,7 +33,8 @@ static void check_head(const uint8_t *message, uint32_t size, const struct state
     struct statement_message again;
     buf_init(&b, 0);
     buf_append(&b, head, before);
-    buf_append(&b, m->portal, m->portal_bytes);
+    if (before < n)
+        buf_append(&b, m->portal, m->portal_bytes);
     buf_append(&b, head + before, n - before);
     buf_append(&b, message + m->head_bytes, size - m->head_bytes);
     require(!b.failed);
