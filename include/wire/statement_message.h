@@ -60,6 +60,9 @@ static inline bool statement_is_named(const uint8_t *message, uint32_t here_byte
 /* message: at the type byte, here_bytes of it and of what follows it have arrived (the header at least). */
 enum statement_look statement_look(const uint8_t *message, uint32_t here_bytes,
                                    struct statement_message *m) must_check hot_path;
+/* The portal of a Bind or Execute, without the NUL; NAMED: it is there, with or without a name. */
+enum statement_look statement_look_portal(const uint8_t *message, uint32_t here_bytes, const char **portal,
+                                          uint32_t *portal_bytes) must_check;
 
 /*
  * Writes the head of the same message about a statement of another name: type, new length, kind or nothing,

@@ -562,6 +562,7 @@ struct listening *listening_ensure(struct client *c)
     l->pool = pool;
     list_init(&l->subscriptions);
     list_init(&l->changes);
+    list_init(&l->names);
     list_init(&l->wait_node);
     list_init(&l->doomed_node);
     buf_init(&l->queue, 0);
@@ -592,6 +593,7 @@ void listening_free(struct client *c)
     while (!list_is_empty(&l->subscriptions))
         drop_subscription(l, list_entry(l->subscriptions.next, struct subscription, client_node));
     listen_changes_clear(&l->changes);
+    listen_names_free(l);
     free(l->commands);
     buf_free(&l->queue);
     free(l);

@@ -202,7 +202,7 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
         if (statement_is_named(message, here))
             return prepared_message(c, s, o, at, len_bytes, used);
         if (unlikely(c->listen_is_watching)) {
-            enum prepared_step step = listen_bind_unnamed(c, s, o, at);
+            enum prepared_step step = listen_bind(c, s, o, at, len_bytes);
             if (step != PREPARED_PLAIN)
                 return step;
         }
@@ -226,6 +226,7 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
         if (unlikely(o->unnamed_at != OUTGOING_NO_UNNAMED))
             unnamed_keep(c, o);
         return PREPARED_PLAIN;
+    case 'E': return likely(!c->listen_is_watching) ? PREPARED_PLAIN : listen_execute(c, s, o, at, len_bytes);
     default: return PREPARED_PLAIN;
     }
 }
@@ -234,8 +235,12 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
 static enum prepared_step take_listen(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                       uint32_t len_bytes, uint8_t type, unsigned look)
 {
+    if (type == 'B')
+        return c->listen_is_watching ? listen_bind(c, s, o, at, len_bytes) : PREPARED_PLAIN;
+    if (type == 'E')
+        return c->listen_is_watching ? listen_execute(c, s, o, at, len_bytes) : PREPARED_PLAIN;
     if (type != 'Q' && type != 'P')
-        return type == 'B' && c->listen_is_watching ? listen_bind_unnamed(c, s, o, at) : PREPARED_PLAIN;
+        return PREPARED_PLAIN;
     if ((look & SQL_LOOK_COMMAND) == 0 && !c->listen_is_watching)
         return PREPARED_PLAIN;
     return listen_message(c, s, o, at, len_bytes);
@@ -335,7 +340,7 @@ static inline uint32_t take_plain(struct client *c, struct server *s, const stru
                                   uint32_t len_bytes)
 {
     if (unlikely(s->ahead_state != AHEAD_NONE || o->unnamed_at != OUTGOING_NO_UNNAMED ||
-                 c->tracking != NULL || c->unnamed_text != NULL || c->is_strict))
+                 c->tracking != NULL || c->unnamed_text != NULL || c->is_strict || c->listen_is_watching))
         return 0;
     return tracker_pass_requests(&s->tracker, o->data + at, len_bytes - at,
                                  shard_settings(c->shard)->max_packet_size);

@@ -11,9 +11,9 @@
  * The server then listens itself, until its client has done with it: UNLISTEN * (link.c). What it is sent
  * meanwhile is dropped, since it comes by the listening connection, too.
  *
- * A text with such a command is sent only when everything before it has been answered, so one of them is
- * under way at a time. Texts are looked at closely when they may hold one, and all of them while a
- * transaction has changes: savepoints and their end matter then.
+ * A Query with such a command, and an Execute of one, is sent only when whatever runs before it has been
+ * answered, so one of them is under way at a time. Texts are looked at closely when they may hold one, and
+ * all of them while a transaction has changes: savepoints and their end matter then.
  *
  * Threads: the owner's of client and server.
  */
@@ -32,14 +32,15 @@ void listen_client_configure(struct client *c)
 
 /* ---- reading ---- */
 
-/* The commands of a text; *n is 0 when there are none that matter. False: no memory. */
-static bool read_commands(const struct client *c, const char *text, uint32_t text_bytes,
+/* The commands of a text; *n is 0 when there are none that matter. is_run: at once, and not by an Execute,
+ * ahead of which there may be a LISTEN. False: no memory. */
+static bool read_commands(const struct client *c, const char *text, uint32_t text_bytes, bool is_run,
                           struct listen_command **commands, uint32_t *n)
 {
     const char *encoding = params_get(c->params, "client_encoding");
     const char *strings = params_get(c->params, "standard_conforming_strings");
     const bool is_utf8 = encoding != NULL && strcmp(encoding, "UTF8") == 0;
-    bool matters = c->listening != NULL;
+    bool matters = c->listening != NULL || !is_run;
 
     *commands = NULL;
     *n = 0;
@@ -77,7 +78,7 @@ static enum channel_answer want_all(struct client *c, const struct listen_comman
 
 static bool is_watching(const struct listening *l)
 {
-    return l->n_commands > l->next || !list_is_empty(&l->changes) || l->has_unnamed;
+    return l->n_commands > l->next || !list_is_empty(&l->changes) || l->n_names > 0;
 }
 
 static void watch(struct client *c)
@@ -109,7 +110,7 @@ static enum prepared_step take_commands(struct client *c, struct server *s, stru
                                         struct listen_command *commands, uint32_t n, bool is_query)
 {
     enum prepared_step step =
-        tracker_in_flight(&s->tracker) == 0 ? PREPARED_TAKEN : prepared_sql_wait(s, o, at);
+        tracker_runs_nothing(&s->tracker) ? PREPARED_TAKEN : prepared_sql_wait(s, o, at);
 
     if (step == PREPARED_TAKEN)
         prepared_sql_goes_on(s);
@@ -135,44 +136,58 @@ static enum prepared_step take_commands(struct client *c, struct server *s, stru
     return PREPARED_PLAIN;
 }
 
-/* *begun: the text has commands, and may go. */
-static enum prepared_step look(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                               const char *text, uint32_t text_bytes, bool is_query, bool *begun)
+/* May there be anything to see in it? */
+static bool is_worth_reading(const struct client *c, const char *text, uint32_t text_bytes)
+{
+    return text_bytes <= MAX_LOOKED_AT_BYTES &&
+           (c->listen_is_watching || listen_may_have_command(text, text_bytes, c->listening != NULL));
+}
+
+static enum prepared_step take_query(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                     const char *text, uint32_t text_bytes)
 {
     struct listen_command *commands;
+    enum prepared_step step = PREPARED_PLAIN;
     uint32_t n;
 
-    *begun = false;
-    if (text_bytes > MAX_LOOKED_AT_BYTES || prepared_is_ignored(s) ||
-        (!c->listen_is_watching && !listen_may_have_command(text, text_bytes, c->listening != NULL)))
-        return PREPARED_PLAIN;
-    if (!read_commands(c, text, text_bytes, &commands, &n))
+    if (!is_worth_reading(c, text, text_bytes))
+        return step;
+    if (!read_commands(c, text, text_bytes, true, &commands, &n))
         return PREPARED_NO_MEMORY;
-    if (n == 0)
-        return PREPARED_PLAIN;
-    enum prepared_step step = take_commands(c, s, o, at, commands, n, is_query);
-    *begun = step == PREPARED_PLAIN;
+    if (n > 0)
+        step = take_commands(c, s, o, at, commands, n, true);
+    if (step == PREPARED_PLAIN && c->listening != NULL) { /* the unnamed statement ends */
+        step = listen_name_set(c->listening, false, "", 0, NULL, 0);
+        watch(c);
+    }
     return step;
 }
 
-enum prepared_step listen_text(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                               const char *text, uint32_t text_bytes)
+/* The statement or portal of that name has this text from now on. */
+static enum prepared_step note_text(struct client *c, bool is_portal, const char *name, uint32_t name_bytes,
+                                    const char *text, uint32_t text_bytes, uint32_t position)
 {
-    bool begun;
-    return look(c, s, o, at, text, text_bytes, false, &begun);
+    struct listen_command *commands;
+    enum prepared_step step = PREPARED_PLAIN;
+    uint32_t n;
+
+    if (!is_worth_reading(c, text, text_bytes))
+        return step;
+    if (!read_commands(c, text, text_bytes, false, &commands, &n))
+        return PREPARED_NO_MEMORY;
+    if (n > 0 && listening_ensure(c) == NULL)
+        step = PREPARED_NO_MEMORY;
+    else if (c->listening != NULL) /* several are refused */
+        step = listen_name_set(c->listening, is_portal, name, name_bytes, n == 1 ? commands : NULL, position);
+    free(commands);
+    watch(c);
+    return step;
 }
 
-/* From now on the unnamed statement is, or is not, the command that has just begun. */
-static void note_unnamed(struct client *c, bool is_command)
+enum prepared_step listen_bind_text(struct client *c, struct server *s, const struct statement_message *m,
+                                    const char *text, uint32_t text_bytes)
 {
-    struct listening *l = c->listening;
-
-    if (l == NULL)
-        return;
-    l->has_unnamed = is_command;
-    if (is_command)
-        l->unnamed = l->commands[0];
-    watch(c);
+    return note_text(c, true, m->portal, m->portal_bytes - 1, text, text_bytes, s->tracker.tail);
 }
 
 enum prepared_step listen_message(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
@@ -180,9 +195,8 @@ enum prepared_step listen_message(struct client *c, struct server *s, struct out
 {
     const uint8_t *message = o->data + at;
     const uint32_t whole_bytes = 1 + wire_u32(message + 1), here = len_bytes - at;
-    const bool is_query = message[0] == 'Q';
-    uint32_t head_bytes = WIRE_HEADER_BYTES;
-    bool begun;
+    const char *name = (const char *)message + WIRE_HEADER_BYTES;
+    uint32_t head_bytes = WIRE_HEADER_BYTES, name_bytes = 0;
 
     if (whole_bytes > MAX_LOOKED_AT_BYTES || prepared_is_ignored(s))
         return PREPARED_PLAIN;
@@ -190,31 +204,69 @@ enum prepared_step listen_message(struct client *c, struct server *s, struct out
         c->wanted_bytes = whole_bytes;
         return PREPARED_MORE;
     }
-    if (!is_query)
-        head_bytes += 1 + (uint32_t)strnlen((const char *)message + head_bytes, whole_bytes - head_bytes);
+    if (message[0] == 'P') {
+        name_bytes = (uint32_t)strnlen(name, whole_bytes - head_bytes);
+        head_bytes += name_bytes + 1;
+    }
     if (whole_bytes <= head_bytes)
         return PREPARED_PLAIN;
     const char *text = (const char *)message + head_bytes;
     const uint32_t text_bytes = (uint32_t)strnlen(text, whole_bytes - head_bytes);
-    enum prepared_step step = look(c, s, o, at, text, text_bytes, is_query, &begun);
-    if (step == PREPARED_PLAIN)
-        note_unnamed(c, begun && !is_query);
+    return message[0] == 'Q' ? take_query(c, s, o, at, text, text_bytes)
+                             : note_text(c, false, name, name_bytes, text, text_bytes, 0);
+}
+
+enum prepared_step listen_bind(struct client *c, struct server *s, const struct outgoing *o, uint32_t at,
+                               uint32_t len_bytes)
+{
+    struct listening *l = c->listening;
+    struct statement_message m;
+
+    if (l == NULL || l->n_names == 0 || prepared_is_ignored(s))
+        return PREPARED_PLAIN;
+    switch (statement_look(o->data + at, len_bytes - at, &m)) {
+    case STATEMENT_MORE: return PREPARED_MORE;
+    case STATEMENT_TOO_LONG: return PREPARED_TOO_LARGE;
+    case STATEMENT_NONE:
+    case STATEMENT_NAMED: break;
+    }
+    if (m.head_bytes == 0) /* malformed */
+        return PREPARED_PLAIN;
+    const struct listen_name *n = listen_name_find(l, false, m.name, m.name_bytes);
+    enum prepared_step step = listen_name_set(l, true, m.portal, m.portal_bytes - 1,
+                                              n != NULL ? &n->command : NULL, s->tracker.tail);
+    watch(c);
     return step;
 }
 
-enum prepared_step listen_bind_unnamed(struct client *c, struct server *s, struct outgoing *o, uint32_t at)
+enum prepared_step listen_execute(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                  uint32_t len_bytes)
 {
-    const struct listening *l = c->listening;
+    struct listening *l = c->listening;
+    const char *portal;
+    uint32_t portal_bytes;
 
-    if (l == NULL || !l->has_unnamed || prepared_is_ignored(s))
+    if (l == NULL || l->n_names == 0 || prepared_is_ignored(s))
         return PREPARED_PLAIN;
-    if (l->n_commands > l->next && !l->is_query && tracker_in_flight(&s->tracker) > 0)
-        return PREPARED_PLAIN; /* behind its Parse */
+    switch (statement_look_portal(o->data + at, len_bytes - at, &portal, &portal_bytes)) {
+    case STATEMENT_NONE: return PREPARED_PLAIN;
+    case STATEMENT_MORE: return PREPARED_MORE;
+    case STATEMENT_TOO_LONG: return PREPARED_TOO_LARGE;
+    case STATEMENT_NAMED: break;
+    }
+    struct listen_name *n = listen_name_find(l, true, portal, portal_bytes);
+    if (n == NULL) { /* perhaps it went while this one waited */
+        prepared_sql_goes_on(s);
+        return PREPARED_PLAIN;
+    }
     struct listen_command *copy = malloc(sizeof(*copy));
     if (copy == NULL)
         return PREPARED_NO_MEMORY;
-    *copy = l->unnamed;
-    return take_commands(c, s, o, at, copy, 1, false);
+    *copy = n->command;
+    enum prepared_step step = take_commands(c, s, o, at, copy, 1, false);
+    if (step == PREPARED_PLAIN) /* it runs once */
+        listen_name_drop(l, n);
+    return step;
 }
 
 /* ---- before there is a server ---- */
@@ -250,7 +302,7 @@ bool listen_waits_first(struct client *c, const uint8_t *data, uint32_t len_byte
     const char *text = text_of(c, data, len_bytes, &text_bytes);
 
     if (text == NULL || !listen_may_have_command(text, text_bytes, false) ||
-        !read_commands(c, text, text_bytes, &commands, &n) || n == 0)
+        !read_commands(c, text, text_bytes, true, &commands, &n) || n == 0)
         return false;
     bool waits = listening_ensure(c) != NULL && want_all(c, commands, n) == CHANNEL_WAITS;
     free(commands);
@@ -346,6 +398,7 @@ void listen_on_ready(struct server *s)
     l->has_failed = false;
     l->n_commands = l->next = 0;
     if (s->tracker.tx_status == 'I') {
+        listen_portals_end(l, s->tracker.head);
         if (has_failed)
             listen_changes_clear(&l->changes);
         else if (!apply(c))
@@ -364,6 +417,7 @@ void listen_unlink(struct client *c)
         return;
     l->has_failed = false;
     l->n_commands = l->next = 0;
+    listen_portals_end(l, c->server->tracker.tail + 1);
     if (!list_is_empty(&l->changes)) { /* its transaction has been ended */
         listen_changes_clear(&l->changes);
         listening_settle(l, false);

@@ -2,6 +2,7 @@
  * listen_int.h - LISTEN and notifications where servers are shared.
  *
  *   listen.c        what clients say: LISTEN and UNLISTEN in their texts, and whether they count
+ *   listen_names.c  statements and portals of the extended protocol that are such commands
  *   channels.c      a worker's table: which of its clients listen to what; their queues
  *   listen_server.c the server connection that listens for all clients of one database and user
  *   notifiers.c     which client a server's process id stands for
@@ -17,6 +18,7 @@
 #include "wire/listen_sql.h"
 
 #define LISTEN_MAX_CHANNELS 10000u /* of one client */
+#define LISTEN_MAX_NAMES    1000u
 
 struct channel;
 
@@ -27,6 +29,16 @@ struct subscription {
     struct client *client;
     struct channel *channel;
     bool is_committed; /* the client's LISTEN has taken effect */
+};
+
+/* A statement or portal of the extended protocol that is a command. */
+struct listen_name {
+    struct list node; /* listening->names */
+    struct listen_command command;
+    bool is_portal;
+    uint32_t position; /* a portal's: of its Bind in the tracker's ring, or of what goes ahead of that */
+    uint32_t name_bytes;
+    char name[];
 };
 
 /* A client's; client->listening, NULL while it has never said LISTEN. */
@@ -41,9 +53,11 @@ struct listening {
     uint32_t n_commands, next;
     uint32_t n_completed; /* statements of a Query that have been performed */
     bool is_query;
-    bool has_failed;  /* an error since the last ReadyForQuery */
-    bool has_unnamed; /* unnamed is the command that its unnamed statement consists of */
-    struct listen_command unnamed;
+    bool has_failed; /* an error since the last ReadyForQuery */
+    /* struct listen_name: portals that have not been executed, and statements that prepared.c does not keep
+     */
+    struct list names;
+    uint32_t n_names;
     /* waiting for channels, with the message as its input */
     struct list wait_node; /* shard->listen_waiting */
     int64_t waits_since_us;
@@ -57,16 +71,18 @@ struct listening {
 
 /* ---- listen.c ---- */
 
-/* The text of the statement that a Bind is about, which is about to be sent. PLAIN: it may go. HOLD: not yet.
- */
-enum prepared_step listen_text(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                               const char *text, uint32_t text_bytes) must_check;
+/* A Bind of a statement with that text. PLAIN: it may go. */
+enum prepared_step listen_bind_text(struct client *c, struct server *s, const struct statement_message *m,
+                                    const char *text, uint32_t text_bytes) must_check;
 /* A Query, or a Parse that we do not keep under its name, at data[at..]. MORE: not all of it has arrived. */
 enum prepared_step listen_message(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                                   uint32_t len_bytes) must_check;
-/* A Bind of the unnamed statement, which may be such a command. */
-enum prepared_step listen_bind_unnamed(struct client *c, struct server *s, struct outgoing *o,
-                                       uint32_t at) must_check;
+/* A Bind of a statement that we do not keep. */
+enum prepared_step listen_bind(struct client *c, struct server *s, const struct outgoing *o, uint32_t at,
+                               uint32_t len_bytes) must_check;
+/* An Execute, while client->listen_is_watching. HOLD: not yet. */
+enum prepared_step listen_execute(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                  uint32_t len_bytes) must_check;
 /* Ahead of a server: the message that the input begins with needs channels that do not stand yet? Then it
  * waits for them without one. */
 bool listen_waits_first(struct client *c, const uint8_t *data, uint32_t len_bytes) must_check;
@@ -74,6 +90,18 @@ bool listen_waits_first(struct client *c, const uint8_t *data, uint32_t len_byte
 void listen_on_complete(struct server *s, const uint8_t *body, uint32_t len_bytes);
 void listen_on_error(struct server *s);
 void listen_on_ready(struct server *s);
+
+/* ---- listen_names.c ---- */
+
+struct listen_name *listen_name_find(const struct listening *l, bool is_portal, const char *name,
+                                     uint32_t name_bytes);
+void listen_name_drop(struct listening *l, struct listen_name *n);
+/* From now on it is this command; NULL: none. */
+enum prepared_step listen_name_set(struct listening *l, bool is_portal, const char *name, uint32_t name_bytes,
+                                   const struct listen_command *command, uint32_t position) must_check;
+/* A transaction has ended, and with it the portals that were bound ahead of that position. */
+void listen_portals_end(struct listening *l, uint32_t position);
+void listen_names_free(struct listening *l);
 
 /* notify.c: somebody listens; a message is about to go to the server. */
 void notify_look(struct client *c, struct server *s, const uint8_t *message, uint32_t here_bytes);

@@ -247,7 +247,7 @@ static enum prepared_step take_use(struct client *c, struct server *s, struct ou
     if (unlikely(m->type == 'B' && c->maps_listen &&
                  (name->statement->may_listen || c->listen_is_watching))) {
         const char *text = (const char *)name->statement->body;
-        enum prepared_step first = listen_text(c, s, o, at, text, (uint32_t)strlen(text));
+        enum prepared_step first = listen_bind_text(c, s, m, text, (uint32_t)strlen(text));
         if (first != PREPARED_PLAIN)
             return first;
     }
@@ -446,7 +446,7 @@ enum prepared_step prepared_message(struct client *c, struct server *s, struct o
         if (m.type != 'B')
             return PREPARED_PLAIN;
         if (unlikely(c->listen_is_watching)) {
-            enum prepared_step step = listen_bind_unnamed(c, s, o, at);
+            enum prepared_step step = listen_bind(c, s, o, at, len_bytes);
             if (step != PREPARED_PLAIN)
                 return step;
         }

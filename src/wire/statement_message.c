@@ -60,6 +60,13 @@ enum statement_look statement_look(const uint8_t *message, uint32_t here_bytes, 
     return m->name_bytes > 0 ? STATEMENT_NAMED : STATEMENT_NONE;
 }
 
+enum statement_look statement_look_portal(const uint8_t *message, uint32_t here_bytes, const char **portal,
+                                          uint32_t *portal_bytes)
+{
+    uint32_t at = WIRE_HEADER_BYTES;
+    return take_string(message, &at, here_bytes, 1 + wire_u32(message + 1), portal, portal_bytes);
+}
+
 uint32_t statement_put_head(const struct statement_message *m, const char *name, uint32_t name_bytes,
                             uint8_t *out, uint32_t *before)
 {

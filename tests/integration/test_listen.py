@@ -8,7 +8,7 @@ import pytest
 
 from harness import util
 from harness.util import wait_until
-from harness.wire import bind, describe, execute, flush, parse, query, simple_extended, sync
+from harness.wire import bind, close, describe, execute, flush, parse, query, simple_extended, sync
 
 pytestmark = pytest.mark.own
 
@@ -256,6 +256,75 @@ def test_extended(make_pooler, pg, statements):
         one.wire.send(simple_extended("LISTEN y"), sync())
         one.until()
         assert end_is_heard(one, notifier) == []
+
+
+# What is bound in one batch and executed in a later one, of the same transaction. x is listened to before a script that begins with "on".
+PORTALS = {
+    "listen": [query("BEGIN"), parse("", "LISTEN x") + bind("p", "") + sync(), execute("p") + sync(), query("COMMIT")],
+    "the unnamed portal": [query("BEGIN"), parse("", "LISTEN x") + bind("", "") + sync(), execute() + sync(), query("COMMIT")],
+    "behind another parse": [query("BEGIN"), parse("", "LISTEN x") + bind("", "") + sync(), parse("", "SELECT 1") + execute() + sync(), query("COMMIT")],
+    "behind another portal": [query("BEGIN"), parse("", "LISTEN x") + bind("", "") + parse("", "SELECT 1") + bind("", "") + sync(), execute() + sync(), query("COMMIT")],
+    "behind a query": [query("BEGIN"), parse("", "LISTEN x") + bind("p", "") + bind("", "") + sync(), query("SELECT 1"), execute("p") + execute() + sync(), query("COMMIT")],
+    "behind an empty query": [query("BEGIN"), parse("", "LISTEN x") + bind("", "") + sync(), query(""), execute() + sync(), query("COMMIT")],
+    "never executed": [query("BEGIN"), parse("", "LISTEN x") + bind("p", "") + sync(), query("SELECT 1"), query("COMMIT")],
+    "too late": [query("BEGIN"), parse("", "LISTEN x") + bind("p", "") + sync(), query("COMMIT"), execute("p") + sync(), query("BEGIN; SELECT 1"), execute("p") + sync(), query("COMMIT")],
+    "closed": [query("BEGIN"), parse("", "LISTEN x") + bind("p", "") + sync(), close("P", "p") + execute("p") + sync(), query("COMMIT")],
+    "closed, and another": [query("BEGIN"), parse("", "LISTEN x") + bind("p", "") + sync(), close("P", "p") + parse("", "LISTEN z") + bind("p", "") + execute("p") + sync(), query("COMMIT")],
+    "twice": [query("BEGIN"), parse("", "LISTEN x") + bind("p", "") + sync(), execute("p") + execute("p") + sync(), query("COMMIT")],
+    "unlisten": ["on", query("BEGIN"), parse("", "UNLISTEN x") + bind("p", "") + sync(), execute("p") + sync(), query("COMMIT")],
+    "several": ["on", query("BEGIN"), parse("", "UNLISTEN x") + bind("p", "") + parse("", "LISTEN x") + bind("q", "") + parse("", "UNLISTEN *") + bind("r", "") + sync(),
+                execute("r") + execute("q") + parse("", "SELECT 1") + bind("", "") + execute() + sync(), execute("p") + sync(), parse("", "LISTEN y") + bind("", "") + execute() + sync(), query("COMMIT")],
+    "named statements": [parse("on", "LISTEN x") + parse("off", "UNLISTEN x") + sync(), query("BEGIN"), bind("p", "off") + bind("q", "on") + bind("", "off") + sync(),
+                         execute() + execute("q") + sync(), query("COMMIT"), query("BEGIN"), bind("p", "off") + bind("q", "on") + sync(), execute("q") + sync(), execute("p") + sync(), query("COMMIT")],
+    "rolled back": ["on", query("BEGIN"), parse("", "UNLISTEN x") + bind("p", "") + sync(), execute("p") + sync(), query("ROLLBACK")],
+    "behind an error": [query("BEGIN"), parse("", "LISTEN x") + bind("p", "") + sync(), query("SELECT 1/0"), execute("p") + sync(), query("COMMIT")],
+    "an error in its batch": [query("BEGIN"), parse("", "LISTEN x") + bind("p", "") + sync(), execute("p") + parse("", "SELECT 1/0") + bind("", "") + execute() + sync(), query("COMMIT")],
+    "taken back by a savepoint": [query("BEGIN"), query("SAVEPOINT a"), parse("", "LISTEN x") + bind("p", "") + sync(), query("SELECT 1/0"), query("ROLLBACK TO a"), execute("p") + sync(),
+                                  query("COMMIT")],
+    "older than the savepoint": [query("BEGIN"), parse("", "LISTEN x") + bind("p", "") + sync(), query("SAVEPOINT a"), query("SELECT 1/0"), query("ROLLBACK TO a"), execute("p") + sync(),
+                                 query("COMMIT")],
+    "savepoints": [query("BEGIN"), query("LISTEN z"), parse("", "SAVEPOINT a") + bind("s", "") + parse("", "ROLLBACK TO a") + bind("r", "") + parse("", "LISTEN x") + bind("p", "") + sync(),
+                   execute("s") + sync(), execute("p") + sync(), execute("r") + sync(), query("COMMIT")],
+    "in a pipeline": [query("BEGIN") + query("COMMIT") + query("BEGIN") + parse("", "LISTEN x") + bind("p", "") + sync() + execute("p") + sync() + query("COMMIT")],
+    "in a pipeline, twice": [query("BEGIN") + parse("", "LISTEN x") + bind("p", "") + sync() + execute("p") + sync() + query("COMMIT") +
+                             query("BEGIN") + parse("", "UNLISTEN x") + bind("p", "") + sync() + execute("p") + sync() + query("COMMIT")],
+    "too late, in a pipeline": [query("BEGIN") + parse("", "LISTEN x") + bind("p", "") + sync() + query("COMMIT") + execute("p") + sync(),
+                                parse("", "LISTEN x") + bind("", "") + execute() + parse("", "LISTEN z") + bind("", "") + execute() + sync()],
+    "outside of a transaction": [parse("", "LISTEN x") + bind("p", "") + sync(), execute("p") + sync()],
+    "unlisten ahead of all": [query("UNLISTEN *"), query("BEGIN"), parse("", "UNLISTEN x") + bind("p", "") + sync(), query("LISTEN x; LISTEN y"), execute("p") + sync(), query("COMMIT")],
+}
+
+
+def play_portals(one, notifier, script):
+    """What is answered, and whether x is heard in the end."""
+    answers = []
+    if script[0] == "on":
+        script = ["LISTEN x; LISTEN y"] + script[1:]
+    elif not script[0].startswith(query("UNLISTEN *")):
+        script = ["LISTEN y"] + script
+    for step in script:
+        raw = query(step) if isinstance(step, str) else step
+        one.wire.send(raw)
+        at = 0
+        while at < len(raw):
+            if raw[at:at + 1] in (b"Q", b"S"):
+                answers.append([(msg.kind, msg.tag if msg.kind == "C" else msg.sqlstate if msg.kind == "E" else "") for msg in one.until()])
+            at += 1 + struct.unpack("!I", raw[at + 1:at + 5])[0]
+    return answers, end_is_heard(one, notifier)
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("statements", [200, 0])
+def test_portals_as_without_a_pooler(make_pooler, pg, statements):
+    from harness.wire import Wire  # pylint: disable=import-outside-toplevel
+    pooler = make_pooler(settings={"default_pool_size": 1, "max_prepared_statements": statements})
+
+    with direct(pg) as notifier:
+        for name, script in PORTALS.items():
+            if statements == 0 and name == "named statements":
+                continue  # on a server for good
+            with Listener(Wire(pg.address, pg.port, 10 * util.PATIENCE).login("app", "app")) as bare, listener(pooler) as one:
+                assert play_portals(one, notifier, script) == play_portals(bare, notifier, script), name
 
 
 def test_only_between_transactions(pooler, pg):
