@@ -72,6 +72,7 @@ struct client {
     struct pin *pin; /* why it keeps its server; NULL: nothing ties it to one */
     char *unnamed_text;            /* of its unnamed statement, if it may tie it to a server, or free it */
     struct statement_names *names; /* its prepared statements, where servers are shared; NULL when none */
+    struct notify_name *notifying; /* its statements that notify, as far as they are seen: notify.c */
     struct listening *listening;   /* channels; NULL: it has never said LISTEN, where servers are shared */
     struct ticket ticket;
     struct deferred deferred;
@@ -90,33 +91,32 @@ struct client {
     uint32_t unnamed_number;         /* counts its unnamed statements, and their ends: prepared_unnamed.c */
     uint16_t peer_port;
     uint8_t peer_addr[16];
-    uint8_t peer_family;      /* AF_INET, AF_INET6, AF_UNIX */
-    uint8_t state;            /* enum client_state */
-    uint8_t pool_mode;        /* enum config_pool_mode in effect */
-    uint8_t hold;             /* enum client_hold */
-    uint8_t skip;             /* enum client_skip */
-    uint8_t lost;             /* enum client_lost */
-    uint8_t lost_why;         /* enum close_reason: the timeout that took its transaction */
-    uint8_t replication;      /* enum replication */
-    uint8_t session_state;    /* enum config_session_state in effect */
-    bool keeps_server;        /* in session mode, or pinned: a server stays with it when a transaction ends */
-    bool watches_state;       /* what it sends is looked at for what would tie it to a server: pin_watch.c */
-    bool watches_settings;    /* and for what it does to its settings: tracking.c */
-    bool is_strict;           /* ... and the server is asked, too: strict.c */
-    bool maps_statements;     /* named statements stand for others: prepared.c */
-    bool maps_sql;            /* and those of PREPARE in SQL */
-    bool maps_listen;         /* LISTEN is ours: listen.c */
-    bool last_parse_notifies; /* as far as that has been looked at: notify.c */
-    bool listen_is_watching;  /* all of its texts are looked at for what ends a LISTEN */
-    bool is_dropping;         /* remain_bytes are not forwarded: COPY data that came too late */
-    bool is_mid_message;      /* a server's message has been sent in part: no error can be inserted */
-    bool is_counted;          /* in instance->clients */
-    bool is_refused;          /* in instance->refused and shard->refused: beyond max_client_conn */
-    bool console_busy;        /* CONSOLE: input is with the control thread */
-    bool read_is_held;        /* reading stopped: enough input is kept, or the server is slow */
-    bool wait_is_notified;    /* WAITING: has been told that it is queued */
-    bool told_fatal;          /* the server's own FATAL has been forwarded: nothing to add */
-    bool is_admin, is_stats;  /* CONSOLE */
+    uint8_t peer_family;     /* AF_INET, AF_INET6, AF_UNIX */
+    uint8_t state;           /* enum client_state */
+    uint8_t pool_mode;       /* enum config_pool_mode in effect */
+    uint8_t hold;            /* enum client_hold */
+    uint8_t skip;            /* enum client_skip */
+    uint8_t lost;            /* enum client_lost */
+    uint8_t lost_why;        /* enum close_reason: the timeout that took its transaction */
+    uint8_t replication;     /* enum replication */
+    uint8_t session_state;   /* enum config_session_state in effect */
+    bool keeps_server;       /* in session mode, or pinned: a server stays with it when a transaction ends */
+    bool watches_state;      /* what it sends is looked at for what would tie it to a server: pin_watch.c */
+    bool watches_settings;   /* and for what it does to its settings: tracking.c */
+    bool is_strict;          /* ... and the server is asked, too: strict.c */
+    bool maps_statements;    /* named statements stand for others: prepared.c */
+    bool maps_sql;           /* and those of PREPARE in SQL */
+    bool maps_listen;        /* LISTEN is ours: listen.c */
+    bool listen_is_watching; /* all of its texts are looked at for what ends a LISTEN */
+    bool is_dropping;        /* remain_bytes are not forwarded: COPY data that came too late */
+    bool is_mid_message;     /* a server's message has been sent in part: no error can be inserted */
+    bool is_counted;         /* in instance->clients */
+    bool is_refused;         /* in instance->refused and shard->refused: beyond max_client_conn */
+    bool console_busy;       /* CONSOLE: input is with the control thread */
+    bool read_is_held;       /* reading stopped: enough input is kept, or the server is slow */
+    bool wait_is_notified;   /* WAITING: has been told that it is queued */
+    bool told_fatal;         /* the server's own FATAL has been forwarded: nothing to add */
+    bool is_admin, is_stats; /* CONSOLE */
 };
 
 /* Texts for logs: "C-12: db/user@addr:port". */

@@ -251,6 +251,7 @@ void client_free(struct client *c)
     client_drop_input(c);
     client_login_free(c);
     prepared_client_free(c);
+    notify_client_free(c);
     listening_free(c);
     tracking_client_free(c);
     params_unref(c->params);

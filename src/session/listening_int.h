@@ -19,6 +19,9 @@ bool listening_cancel(struct client *c) must_check;
 void channels_tick(struct shard *sh, int64_t now_us);
 void channels_destroy(struct shard *sh);
 
+/* notify.c */
+void notify_client_free(struct client *c);
+
 /* listen_server.c */
 /* Acts for the pool of a listening connection: LINK, IDLE, FAIL; and the ticket of a grant for it. */
 void listen_server_link(struct shard *sh, struct pool *pool, struct slot *slot);

@@ -1,5 +1,7 @@
 """LISTEN and NOTIFY where servers are shared: one listening connection for all clients of a database and user."""
 import asyncio
+import contextlib
+import os
 import signal
 import struct
 import threading
@@ -109,6 +111,60 @@ def test_order_and_process_ids(pooler, pg):
             one.take(one.wire.receive())
         assert one.heard == [("news", "a", notifier.pid), ("news", "b", notifier.pid), ("news", "c", notifier.pid),
                              ("news", "d", outside.info.backend_pid), ("news", "end", one.wire.pid)]
+
+
+@contextlib.contextmanager
+def listening_server_stopped(pg):
+    """What is notified meanwhile comes when others have had the notifier's server."""
+    with pg.connect() as conn:
+        pid = conn.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'pgsluice (listen)'").fetchone()[0]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: util.is_stopped(pid), "the listening server to have stopped")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+NOTIFY = "SELECT pg_notify($1, $2)"
+OTHER = "SELECT $1::text, $2::text"
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_prepared_statements": 0}])
+def test_process_id_behind_another_parse(make_pooler, pg, settings):
+    """Whose it is comes from the statement that is bound, not from the one that was parsed last."""
+    pooler = make_pooler(settings={"default_pool_size": 1, **settings})
+    batches = {
+        "unnamed": [parse("", NOTIFY), parse("other", OTHER), bind("", "", ["news", "unnamed"]), execute()],
+        "again": [parse("", NOTIFY), bind("p", "", ["news", "again"]), execute("p")],
+        "named": [parse("own", NOTIFY), parse("", OTHER), bind("", "own", ["news", "named"]), execute()],
+        "later": [parse("two", OTHER), bind("", "own", ["news", "later"]), execute()],
+        "closed": [close("S", "own"), parse("own", NOTIFY), bind("p", "own", ["news", "closed"]), execute("p"), parse("", OTHER)],
+    }
+    with listener(pooler, "news") as one, pooler.wire() as notifier, pooler.wire() as next_one:
+        for payload, batch in batches.items():
+            with listening_server_stopped(pg):
+                notifier.send(*batch, sync())
+                assert "E" not in notifier.trace()
+                for _ in range(2):
+                    next_one.rows("SELECT 1")
+            one.hear(1)
+            assert one.heard.pop() == ("news", payload, notifier.pid)
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_prepared_statements": 0}])
+def test_values_of_others_are_not_said(make_pooler, settings):
+    """A value of a statement that does not notify is not what its client says, whatever it has parsed last."""
+    pooler = make_pooler(settings={"default_pool_size": 1, **settings})
+    with listener(pooler, "news") as one, pooler.wire() as notifier, pooler.wire() as next_one:
+        next_one.send(parse("a", OTHER), parse("b", NOTIFY), bind("", "a", ["news", "x"]), execute(),
+                      parse("", OTHER), parse("c", NOTIFY), bind("", "", ["news", "x"]), execute(),
+                      close("S", "c"), parse("c", OTHER), parse("", NOTIFY), bind("", "c", ["news", "x"]), execute(), sync())
+        assert "E" not in next_one.trace()
+        notifier.send(parse("", NOTIFY), bind("", "", ["news", "x"]), execute(), sync())
+        notifier.until()
+        one.hear(1)
+        assert one.heard.pop() == ("news", "x", notifier.pid)
 
 
 def test_payloads_of_a_trigger(pooler, pg):
