@@ -112,6 +112,7 @@ struct server {
     bool has_pin;              /* its client has one */
     bool listen_is_watching;   /* its client's LISTEN or UNLISTEN is under way: listen.c */
     bool awaits_tags;          /* PREPARE or DEALLOCATE of its client's is under way: prepared_sql.c */
+    bool has_sql_portals;      /* ... or may be executed later: prepared_sql_portals.c */
     bool is_compared;          /* has said which settings it has since its client's last request: strict.c */
     bool has_listened;         /* ... and so it listens itself, until its client has done with it */
     uint8_t n_answers;         /* bytes of `answers` that go ahead of what is passed on next */

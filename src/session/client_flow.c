@@ -153,6 +153,8 @@ static inline enum prepared_step take_unnamed_parse(struct client *c, struct ser
     if (unlikely(c->unnamed != NULL) && !unnamed_forget(c, s, o, at))
         return PREPARED_LOST;
     unnamed_ends(c, s); /* until it goes: who is held back may go on with another server */
+    if (unlikely(s->has_sql_portals))
+        prepared_sql_forget_unnamed(s);
     o->unnamed_at = OUTGOING_NO_UNNAMED;
     if (unlikely(c->maps_listen && (!is_plain || c->listen_is_watching))) {
         enum prepared_step step = listen_message(c, s, o, at, len_bytes);
@@ -206,6 +208,11 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
             if (step != PREPARED_PLAIN)
                 return step;
         }
+        if (unlikely(s->has_sql_portals)) {
+            enum prepared_step step = prepared_sql_bind_unnamed(s, message, here);
+            if (step != PREPARED_PLAIN)
+                return step;
+        }
         o->unnamed_at = OUTGOING_NO_UNNAMED;
         return likely(unnamed_is_there(c, s)) ? PREPARED_PLAIN : unnamed_use(c, s, o, at, len_bytes);
     case 'D':
@@ -226,7 +233,13 @@ static inline enum prepared_step take_statement(struct client *c, struct server 
         if (unlikely(o->unnamed_at != OUTGOING_NO_UNNAMED))
             unnamed_keep(c, o);
         return PREPARED_PLAIN;
-    case 'E': return likely(!c->listen_is_watching) ? PREPARED_PLAIN : listen_execute(c, s, o, at, len_bytes);
+    case 'E':
+        if (unlikely(c->listen_is_watching)) {
+            enum prepared_step step = listen_execute(c, s, o, at, len_bytes);
+            if (step != PREPARED_PLAIN)
+                return step;
+        }
+        return likely(!s->has_sql_portals) ? PREPARED_PLAIN : prepared_sql_execute(c, s, o, at, len_bytes);
     default: return PREPARED_PLAIN;
     }
 }
@@ -340,7 +353,8 @@ static inline uint32_t take_plain(struct client *c, struct server *s, const stru
                                   uint32_t len_bytes)
 {
     if (unlikely(s->ahead_state != AHEAD_NONE || o->unnamed_at != OUTGOING_NO_UNNAMED ||
-                 c->tracking != NULL || c->unnamed_text != NULL || c->is_strict || c->listen_is_watching))
+                 c->tracking != NULL || c->unnamed_text != NULL || c->is_strict || c->listen_is_watching ||
+                 s->has_sql_portals))
         return 0;
     return tracker_pass_requests(&s->tracker, o->data + at, len_bytes - at,
                                  shard_settings(c->shard)->max_packet_size);

@@ -65,7 +65,7 @@ void prepared_server_free(struct server *s)
         return;
     LIST_FOR_EACH_SAFE (it, &p->notes)
         prepared_note_free(list_entry(it, struct note, node));
-    prepared_sql_free(p);
+    prepared_sql_free(s);
     statement_cache_destroy(&p->cache);
     buf_free(&p->replay);
     free(p);
@@ -199,14 +199,17 @@ enum prepared_step prepared_follow_settings(struct client *c, struct statement_n
 
 /* Its text is a command about statements: what it is on this server now. */
 static enum prepared_step follow_command(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                                         struct statement_name *name, enum prepared_use use)
+                                         struct statement_name *name, const struct statement_message *m)
 {
     const struct statement *source = name->source;
     struct statement *now;
-    enum prepared_step step = prepared_command(c, s, o, at, source->body, source->body_bytes, use, &now);
+    enum prepared_step step = prepared_command(c, s, o, at, source->body, source->body_bytes,
+                                               m->type == 'B' ? USE_BOUND : USE_DESCRIBED, &now);
 
     if (step == PREPARED_TAKEN)
         statement_names_change(c->names, name, now);
+    if (step == PREPARED_TAKEN && m->type == 'B' && !prepared_sql_bound(s, m))
+        return PREPARED_NO_MEMORY;
     return step == PREPARED_PLAIN ? prepared_follow_settings(c, name) : step;
 }
 
@@ -252,8 +255,9 @@ static enum prepared_step take_use(struct client *c, struct server *s, struct ou
             return first;
     }
     enum prepared_step step =
-        name->source == NULL ? prepared_follow_settings(c, name)
-                             : follow_command(c, s, o, at, name, m->type == 'B' ? USE_BOUND : USE_DESCRIBED);
+        name->source == NULL ? prepared_follow_settings(c, name) : follow_command(c, s, o, at, name, m);
+    if (unlikely(s->has_sql_portals) && m->type == 'B' && name->source == NULL)
+        prepared_sql_unbound(s, m);
     if (step == PREPARED_TAKEN) {
         step = prepared_provide(s, o, at, name->statement);
         is_recorded = is_recorded && is_first_of_all(s);
@@ -447,6 +451,11 @@ enum prepared_step prepared_message(struct client *c, struct server *s, struct o
             return PREPARED_PLAIN;
         if (unlikely(c->listen_is_watching)) {
             enum prepared_step step = listen_bind(c, s, o, at, len_bytes);
+            if (step != PREPARED_PLAIN)
+                return step;
+        }
+        if (unlikely(s->has_sql_portals)) {
+            enum prepared_step step = prepared_sql_bind_unnamed(s, o->data + at, len_bytes - at);
             if (step != PREPARED_PLAIN)
                 return step;
         }

@@ -178,7 +178,20 @@ bool prepared_sql_is_watching(const struct sql_work *w) must_check;
  * text (0: the same). */
 const char *prepared_sql_name(const struct server *s, uint64_t number);
 uint32_t prepared_sql_position(const struct server *s, uint32_t position) must_check;
-void prepared_sql_free(struct prepared *p);
+void prepared_sql_free(struct server *s);
+/*
+ * prepared_sql_portals.c. The command that prepared_command() has just given is bound by that message. False:
+ * no memory. And while server->has_sql_portals: something else is.
+ */
+bool prepared_sql_bound(struct server *s, const struct statement_message *m) must_check;
+void prepared_sql_unbound(struct server *s, const struct statement_message *m);
+/* While server->has_sql_portals: another unnamed statement; a Bind of the unnamed one; an Execute. PLAIN: it
+ * may go. */
+void prepared_sql_forget_unnamed(struct server *s);
+enum prepared_step prepared_sql_bind_unnamed(struct server *s, const uint8_t *message,
+                                             uint32_t here_bytes) must_check;
+enum prepared_step prepared_sql_execute(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
+                                        uint32_t len_bytes) must_check;
 
 #include "unnamed_int.h"
 

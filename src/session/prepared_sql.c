@@ -31,18 +31,21 @@ static struct sql_work *work_ensure(struct server *s)
 {
     if (!prepared_ensure(s))
         return NULL;
-    if (s->prepared->sql == NULL)
-        s->prepared->sql = calloc(1, sizeof(*s->prepared->sql));
+    if (s->prepared->sql == NULL && (s->prepared->sql = calloc(1, sizeof(*s->prepared->sql))) != NULL)
+        list_init(&s->prepared->sql->portals);
     return s->prepared->sql;
 }
 
-void prepared_sql_free(struct prepared *p)
+void prepared_sql_free(struct server *s)
 {
-    if (p->sql == NULL)
+    struct sql_work *w = sql_work_of(s);
+
+    if (w == NULL)
         return;
-    sql_effects_free(&p->sql->effects);
-    free(p->sql);
-    p->sql = NULL;
+    sql_portals_end(s, w);
+    sql_effects_free(&w->effects);
+    free(w);
+    s->prepared->sql = NULL;
 }
 
 /* ---- waiting ---- */
@@ -123,6 +126,7 @@ void prepared_sql_unlink(struct server *s)
         return;
     w->round = ROUND_NONE;
     prepared_sql_goes_on(s);
+    sql_portals_end(s, w);
 }
 
 /* ---- looking ---- */
@@ -302,8 +306,7 @@ static enum prepared_step begin_round(struct sql_plan *plan, struct outgoing *o,
 
 /* ---- sending ---- */
 
-/* From now on these are what the server's answers are held against. False: no memory. */
-static bool begin_effects(struct sql_plan *plan, bool is_query)
+bool prepared_sql_begin(struct sql_plan *plan, bool is_query)
 {
     struct sql_work *w = sql_work_of(plan->server);
 
@@ -317,6 +320,8 @@ static bool begin_effects(struct sql_plan *plan, bool is_query)
     sql_effects_free(&w->effects);
     w->effects = plan->effects;
     plan->effects = (struct sql_effects){0};
+    w->effects.serial = ++w->n_begun;
+    w->is_used = false;
     w->next = 0;
     w->n_completed = w->n_changes = 0;
     for (uint32_t i = 0; i < w->effects.n; i++)
@@ -440,10 +445,10 @@ static enum prepared_step take_plan(struct sql_plan *plan, struct outgoing *o, u
         return begin_round(plan, o, at);
     w->round = ROUND_NONE;
     if (plan->effects.n_edits == 0)
-        return begin_effects(plan, true) ? PREPARED_PLAIN : PREPARED_NO_MEMORY;
+        return prepared_sql_begin(plan, true) ? PREPARED_PLAIN : PREPARED_NO_MEMORY;
     wire_put_u8(&plan->out, 0);
     wire_end(&plan->out, 0);
-    if (plan->out.failed || !begin_effects(plan, true))
+    if (plan->out.failed || !prepared_sql_begin(plan, true))
         return PREPARED_NO_MEMORY;
     return send_rewritten(plan, o, at, whole_bytes, used);
 }
@@ -505,7 +510,7 @@ static enum prepared_step plan_body(struct sql_plan *plan, struct client *c, str
     return step == PREPARED_TAKEN && plan->out.failed ? PREPARED_NO_MEMORY : step;
 }
 
-static enum prepared_step provide_extended(struct sql_plan *plan, struct outgoing *o, uint32_t at)
+enum prepared_step prepared_sql_provide(struct sql_plan *plan, struct outgoing *o, uint32_t at)
 {
     return plan->server->tracker.tx_status == 'E' ? PREPARED_TAKEN : provide_all(plan, o, at);
 }
@@ -513,12 +518,12 @@ static enum prepared_step provide_extended(struct sql_plan *plan, struct outgoin
 static enum prepared_step take_unnamed(struct sql_plan *plan, struct outgoing *o, uint32_t at, uint32_t *used)
 {
     const uint32_t whole_bytes = 1 + wire_u32(o->data + at + 1);
-    enum prepared_step step = provide_extended(plan, o, at);
+    enum prepared_step step = prepared_sql_provide(plan, o, at);
 
     if (step != PREPARED_TAKEN)
         return step;
     bool is_changed = plan->effects.n_edits > 0;
-    if (!begin_effects(plan, false))
+    if (!prepared_sql_begin(plan, false) || !sql_portals_note_unnamed(plan->server))
         return PREPARED_NO_MEMORY;
     if (!is_changed)
         return PREPARED_PLAIN;
@@ -589,8 +594,8 @@ enum prepared_step prepared_command(struct client *c, struct server *s, struct o
     if (step == PREPARED_TAKEN && use != USE_PARSED)
         step = sql_plan_want(&plan, *now);
     if (step == PREPARED_TAKEN && use != USE_PARSED)
-        step = provide_extended(&plan, o, at);
-    if (step == PREPARED_TAKEN && use == USE_BOUND && !begin_effects(&plan, false))
+        step = prepared_sql_provide(&plan, o, at);
+    if (step == PREPARED_TAKEN && use == USE_BOUND && !prepared_sql_begin(&plan, false))
         step = PREPARED_NO_MEMORY;
     sql_plan_free(&plan);
     if (step != PREPARED_TAKEN) {

@@ -219,6 +219,22 @@ static enum prepared_step take_away(struct sql_plan *plan, struct statement *sta
     return PREPARED_TAKEN;
 }
 
+enum prepared_step sql_plan_again(struct sql_plan *plan, struct sql_effect *e)
+{
+    struct statement_name *name = statement_names_find(plan->client->names, e->name, e->name_bytes);
+    const struct statement *now = name != NULL ? name->statement : NULL;
+    bool is_taken, is_wanted = now != NULL;
+
+    if (e->statement == NULL) /* refused by the client's own name */
+        return PREPARED_TAKEN;
+    if (e->kind == SQL_PREPARE)
+        is_wanted = e->must_fail = e->must_fail || now != NULL;
+    else if (e->kind == SQL_EXECUTE) /* where it is absent, the server says so */
+        is_wanted = now != NULL && now->body_bytes == e->statement->body_bytes &&
+                    memcmp(now->body, e->statement->body, now->body_bytes) == 0;
+    return is_wanted ? sql_plan_want(plan, e->statement) : take_place(plan, e->statement, &is_taken);
+}
+
 /* ---- one command ---- */
 
 /* Takes over the reference. */

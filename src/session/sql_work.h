@@ -51,6 +51,7 @@ struct sql_effects {
     uint32_t n;
     struct sql_edit *edits;
     uint32_t n_edits;
+    uint32_t serial; /* of the text, on its server; copies have the same */
 };
 
 struct sql_plan {
@@ -79,11 +80,16 @@ struct sql_work {
     uint32_t n_completed;       /* statements of the Query that have been performed */
     uint32_t n_changes;         /* of those, what is not EXECUTE */
     uint64_t client;            /* whose they are: its id */
-    bool is_query;   /* they end with its ReadyForQuery; else it is a statement that may be executed */
-    uint8_t round;   /* enum sql_round: what a Query needs is sent ahead of it and answered first */
-    bool is_fresh;   /* such a statement has not been executed yet, so the next error may be its */
-    bool wants_rest; /* a message waits until everything before it has been answered */
-    bool is_flushed; /* and a Flush has been sent for it */
+    bool is_query;    /* they end with its ReadyForQuery; else it is a statement that may be executed */
+    uint8_t round;    /* enum sql_round: what a Query needs is sent ahead of it and answered first */
+    bool is_fresh;    /* such a statement has not been executed yet, so the next error may be its */
+    bool is_used;     /* it has been executed since it was expected */
+    bool wants_rest;  /* a message waits until everything before it has been answered */
+    bool is_flushed;  /* and a Flush has been sent for it */
+    uint32_t n_begun; /* effects.serial */
+    struct sql_effects unnamed; /* of the unnamed statement, if that is a command */
+    struct list portals;        /* struct sql_portal, the oldest first */
+    uint32_t n_portals;
 };
 
 static inline struct sql_work *sql_work_of(const struct server *s)
@@ -97,9 +103,22 @@ enum prepared_step sql_plan_make(struct sql_plan *plan, struct client *c, struct
                                  uint32_t len_bytes) must_check;
 /* The server is to have the statement, too. */
 enum prepared_step sql_plan_want(struct sql_plan *plan, struct statement *statement) must_check;
+/* What an effect of a text that was rewritten before asks of the server now. */
+enum prepared_step sql_plan_again(struct sql_plan *plan, struct sql_effect *e) must_check;
 void sql_plan_free(struct sql_plan *plan);
 void sql_effects_free(struct sql_effects *e);
 /* The position in the client's text of one in the rewritten text; both from 1 on. */
 uint32_t sql_position(const struct sql_effects *e, uint32_t position);
+
+/* prepared_sql.c: what the plan needs goes ahead; then the server's answers are held against its effects,
+ * which are taken over. False: no memory. */
+enum prepared_step prepared_sql_provide(struct sql_plan *plan, struct outgoing *o, uint32_t at) must_check;
+bool prepared_sql_begin(struct sql_plan *plan, bool is_query) must_check;
+
+/* prepared_sql_portals.c */
+/* What has begun is the unnamed statement. False: no memory. */
+bool sql_portals_note_unnamed(struct server *s) must_check;
+/* The server's client goes. */
+void sql_portals_end(struct server *s, struct sql_work *w);
 
 #endif
