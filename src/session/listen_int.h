@@ -18,7 +18,7 @@
 #include "wire/listen_sql.h"
 
 #define LISTEN_MAX_CHANNELS 10000u /* of one client */
-#define LISTEN_MAX_NAMES    1000u
+#define LISTEN_MAX_NAMES    1000u  /* the oldest go */
 
 struct channel;
 

@@ -41,7 +41,7 @@ enum prepared_step listen_name_set(struct listening *l, bool is_portal, const ch
     if (command == NULL)
         return PREPARED_PLAIN;
     if (l->n_names == LISTEN_MAX_NAMES)
-        return PREPARED_TOO_LARGE;
+        listen_name_drop(l, list_first_entry(&l->names, struct listen_name, node));
     n = malloc(sizeof(*n) + name_bytes);
     if (n == NULL)
         return PREPARED_NO_MEMORY;
