@@ -105,6 +105,7 @@ struct client {
     bool watches_settings;   /* and for what it does to its settings: tracking.c */
     bool is_strict;          /* ... and the server is asked, too: strict.c */
     bool maps_statements;    /* named statements stand for others: prepared.c */
+    bool unnamed_sets;       /* its unnamed statement may change settings: prepared_setting.c */
     bool maps_sql;           /* and those of PREPARE in SQL */
     bool maps_listen;        /* LISTEN is ours: listen.c */
     bool listen_is_watching; /* all of its texts are looked at for what ends a LISTEN */

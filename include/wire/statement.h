@@ -49,6 +49,7 @@ struct statement {
     _Atomic uint32_t n_clients;   /* names that clients have for it */
     _Atomic uint32_t n_servers;   /* servers that have it */
     _Atomic uint8_t session_look; /* of its text: 1 + sql_look(); 0: nobody has looked yet */
+    _Atomic uint8_t may_set;      /* of its text, too: session/prepared_setting.c */
     _Atomic uint64_t hits;        /* times it was needed on a server and was there */
     _Atomic uint64_t misses;      /* times it had to be prepared */
 

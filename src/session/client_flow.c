@@ -123,7 +123,7 @@ static inline unsigned look_at_message(const struct client *c, const uint8_t *me
     uint32_t head_bytes = WIRE_HEADER_BYTES, tail_bytes = 0;
 
     if ((type != 'Q' && type != 'P') ||
-        !(c->watches_state || c->watches_settings || c->maps_listen || c->maps_sql))
+        !(c->watches_state || c->watches_settings || c->maps_listen || c->maps_statements))
         return unlikely(type == 'F') && c->watches_state ? SQL_LOOK_CLOSELY : SQL_LOOK_NOTHING;
     if (unlikely(here_bytes <= len))
         return SQL_LOOK_ALL;
@@ -276,6 +276,8 @@ static inline enum prepared_step take_unwatched(struct client *c, struct server 
         }
     }
     if (c->maps_statements) {
+        if (unlikely((look & SQL_LOOK_CLOSELY) != 0 || s->setting != SETTING_NOTHING || c->unnamed_sets))
+            prepared_setting_look(c, s, o->data + at, len_bytes - at, look);
         enum prepared_step step = take_statement(c, s, o, at, len_bytes, type, len, look, used);
         if (step != PREPARED_PLAIN)
             return step;
@@ -354,7 +356,7 @@ static inline uint32_t take_plain(struct client *c, struct server *s, const stru
 {
     if (unlikely(s->ahead_state != AHEAD_NONE || o->unnamed_at != OUTGOING_NO_UNNAMED ||
                  c->tracking != NULL || c->unnamed_text != NULL || c->is_strict || c->listen_is_watching ||
-                 s->has_sql_portals))
+                 s->has_sql_portals || s->setting != SETTING_NOTHING))
         return 0;
     return tracker_pass_requests(&s->tracker, o->data + at, len_bytes - at,
                                  shard_settings(c->shard)->max_packet_size);

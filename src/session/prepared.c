@@ -269,6 +269,9 @@ static enum prepared_step take_use(struct client *c, struct server *s, struct ou
     outgoing_head(o, at, m, name->statement->name, name->statement->name_bytes);
     if (is_recorded)
         record(s, at);
+    if (m->type == 'B' && unlikely(s->setting != SETTING_NOTHING ||
+                                   (statement_sql_look(statement_name_source(name)) & SQL_LOOK_CLOSELY) != 0))
+        prepared_setting_bound(c, s, statement_name_source(name));
     if (m->type == 'B' && st != NULL)
         counter_add(&st->counters.bind_count, 1);
     *used = m->head_bytes;
@@ -428,8 +431,9 @@ static enum prepared_step take_parse(struct client *c, struct server *s, struct 
         step = add_name(c, m, body, body_bytes, &name);
     if (step != PREPARED_TAKEN)
         return step;
-    /* in a failed transaction, and behind what may end it or DEALLOCATE ALL, PostgreSQL is asked */
-    if (s->tracker.tx_status != 'E' && runs_nothing(s) && prepared_is_there(s, name->statement)) {
+    /* in a failed transaction, and behind what may end it, DEALLOCATE ALL or SET, PostgreSQL is asked */
+    if (s->tracker.tx_status != 'E' && s->setting != SETTING_NOW && runs_nothing(s) &&
+        prepared_is_there(s, name->statement)) {
         atomic_fetch_add_explicit(&name->statement->hits, 1, memory_order_relaxed);
         return keep_parse(s, o, at, whole_bytes, name);
     }

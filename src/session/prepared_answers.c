@@ -43,9 +43,11 @@ static void settle_first(struct server *s)
 
     if (n == NULL)
         return;
-    if (n->kind == NOTE_PARSE || n->kind == NOTE_OWN_PARSE)
+    const bool is_parse = n->kind == NOTE_PARSE || n->kind == NOTE_OWN_PARSE;
+    if (is_parse)
         set_settled(s, n->statement);
-    if (n->kind == NOTE_SECOND_PARSE) /* somebody has taken ours away by SQL; now it is another one */
+    if (n->kind == NOTE_SECOND_PARSE || /* somebody has taken ours away by SQL; now it is another one */
+        (is_parse && n->is_suspect))
         set_stale(s, n->statement);
     if (s->client != NULL && (n->kind == NOTE_PARSE || n->kind == NOTE_KEPT_PARSE))
         n->name->is_pending = false;

@@ -60,6 +60,7 @@ struct note {
     struct list node; /* prepared->notes, in the order of sending */
     enum note_kind kind;
     struct statement *statement; /* a reference */
+    bool is_suspect;             /* sent while settings change */
     /* PARSE, KEPT_PARSE: in the client's table, or in a KEPT_CLOSE behind this one. KEPT_CLOSE: taken out of
      * it, the note's. SECOND_PARSE: a copy, the note's. */
     struct statement_name *name;
@@ -89,6 +90,12 @@ static inline void outgoing_init(struct outgoing *o, const uint8_t *data)
     o->unnamed_at = OUTGOING_NO_UNNAMED;
     o->n = 0;
 }
+
+/* prepared_setting.c. A message that is about to go, where its text is to be looked at closely, or settings
+ * have changed; and a Bind, or EXECUTE, of a statement that is known, after what it needs has gone. */
+void prepared_setting_look(struct client *c, struct server *s, const uint8_t *message, uint32_t here_bytes,
+                           unsigned look);
+void prepared_setting_bound(struct client *c, struct server *s, struct statement *statement);
 
 /* prepared_provide.c: what goes to the server */
 /* Sends what has been gathered, and data[start..end) behind it. False: the server is lost, its client too. */

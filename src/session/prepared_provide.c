@@ -116,6 +116,7 @@ bool prepared_note(struct server *s, enum note_kind kind, struct statement *stat
     if (n == NULL)
         return false;
     n->kind = kind;
+    n->is_suspect = s->setting == SETTING_NOW;
     n->statement = statement != NULL ? statement_ref(statement) : NULL;
     n->name = name;
     list_push_back(&s->prepared->notes, &n->node);

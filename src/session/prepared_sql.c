@@ -312,15 +312,14 @@ bool prepared_sql_begin(struct sql_plan *plan, bool is_query)
 
     for (uint32_t i = 0; i < plan->effects.n; i++) {
         const struct sql_effect *e = &plan->effects.items[i];
-        if (e->kind == SQL_EXECUTE && e->statement != NULL &&
-            !(pin_watch_execute(plan->client, e->statement) &&
-              tracking_execute(plan->client, plan->server, e->statement)))
+        if (e->kind == SQL_EXECUTE && e->statement != NULL && !sql_plan_executes(plan, e->statement))
             return false;
     }
     sql_effects_free(&w->effects);
     w->effects = plan->effects;
     plan->effects = (struct sql_effects){0};
     w->effects.serial = ++w->n_begun;
+    w->effects.is_suspect = plan->server->setting == SETTING_NOW;
     w->is_used = false;
     w->next = 0;
     w->n_completed = w->n_changes = 0;
@@ -411,7 +410,7 @@ static bool do_alone(struct sql_plan *plan)
     const struct sql_effect *e = &plan->effects.items[0];
 
     if (plan->n_statements != 1 || plan->effects.n != 1 || s->tracker.tx_status == 'E' ||
-        s->tracker.is_open || e->statement == NULL || e->must_fail)
+        s->tracker.is_open || s->setting == SETTING_NOW || e->statement == NULL || e->must_fail)
         return false;
     if (s->remain_bytes > 0) /* a notice is being passed on: not into the middle of it */
         return false;

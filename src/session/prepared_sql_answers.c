@@ -26,6 +26,8 @@ static void settle_prepare(struct server *s, const struct sql_work *w, struct sq
         return;
     }
     x->is_pending = false;
+    if (w->effects.is_suspect)
+        x->epoch--;     /* stale */
     if (e->must_fail) { /* somebody has taken ours away unseen; now it is another one */
         x->epoch--;
         return;

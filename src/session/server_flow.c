@@ -128,6 +128,8 @@ static void on_ready(struct server *s, uint32_t facts)
     s->was_ready = true;
     if (unlikely(s->n_unread > 0) && !tracker_is_busy(&s->tracker))
         s->n_unread = 0;
+    if (unlikely(s->setting != SETTING_NOTHING) && !tracker_is_busy(&s->tracker) && !s->tracker.is_open)
+        s->setting = s->tracker.tx_status == 'I' ? SETTING_NOTHING : SETTING_BEFORE;
     if ((facts & TRACKER_INTERNAL) == 0 && s->client != NULL)
         server_query_answered(s);
 }

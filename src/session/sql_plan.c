@@ -235,6 +235,13 @@ enum prepared_step sql_plan_again(struct sql_plan *plan, struct sql_effect *e)
     return is_wanted ? sql_plan_want(plan, e->statement) : take_place(plan, e->statement, &is_taken);
 }
 
+bool sql_plan_executes(const struct sql_plan *plan, struct statement *statement)
+{
+    prepared_setting_bound(plan->client, plan->server, statement);
+    return pin_watch_execute(plan->client, statement) &&
+           tracking_execute(plan->client, plan->server, statement);
+}
+
 /* ---- one command ---- */
 
 /* Takes over the reference. */
@@ -244,8 +251,7 @@ static enum prepared_step add_effect(struct sql_plan *plan, const struct sql_com
     struct sql_effects *e = &plan->effects;
 
     if (cmd->kind == SQL_EXECUTE && plan->n_executes > SQL_NOTED_EXECUTES) { /* it changes no statement */
-        const bool ok = statement == NULL || (pin_watch_execute(plan->client, statement) &&
-                                              tracking_execute(plan->client, plan->server, statement));
+        const bool ok = statement == NULL || sql_plan_executes(plan, statement);
         statement_unref(statement);
         return ok ? PREPARED_TAKEN : PREPARED_NO_MEMORY;
     }

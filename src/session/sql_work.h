@@ -52,6 +52,7 @@ struct sql_effects {
     struct sql_edit *edits;
     uint32_t n_edits;
     uint32_t serial; /* of the text, on its server; copies have the same */
+    bool is_suspect; /* it was sent while settings change */
 };
 
 struct sql_plan {
@@ -105,6 +106,8 @@ enum prepared_step sql_plan_make(struct sql_plan *plan, struct client *c, struct
 enum prepared_step sql_plan_want(struct sql_plan *plan, struct statement *statement) must_check;
 /* What an effect of a text that was rewritten before asks of the server now. */
 enum prepared_step sql_plan_again(struct sql_plan *plan, struct sql_effect *e) must_check;
+/* An EXECUTE in it runs that: what it may do to the session. False: no memory. */
+bool sql_plan_executes(const struct sql_plan *plan, struct statement *statement) must_check;
 void sql_plan_free(struct sql_plan *plan);
 void sql_effects_free(struct sql_effects *e);
 /* The position in the client's text of one in the rewritten text; both from 1 on. */

@@ -387,6 +387,20 @@ static enum prepared_step pin(struct client *c, struct server *s, struct outgoin
     return pin_watch_refuse(c, s, o, at, len_bytes, o->data[at], wire_u32(o->data + at + 1), used);
 }
 
+bool tracking_may_set(struct client *c, const struct server *s, const char *text, uint32_t text_bytes)
+{
+    const uint32_t n = text_bytes < MAX_READ_BYTES ? text_bytes : MAX_READ_BYTES;
+    struct session_ops *ops;
+    bool found = n < text_bytes;
+
+    if (read_text(c, s, text, n, text_bytes, &ops) != PREPARED_PLAIN)
+        return true;
+    for (uint32_t i = 0; ops != NULL && i < ops->n && !found; i++)
+        found = is_about_settings(&ops->items[i]) && strchr(ops->items[i].name, '.') == NULL;
+    session_ops_unref(ops);
+    return found;
+}
+
 /* Has its session a setting that is not as it came, or may it have one? */
 static bool has_settings(const struct client *c)
 {
