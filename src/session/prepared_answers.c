@@ -214,6 +214,20 @@ static enum prepared_error retry(struct server *s)
     return PREPARED_ERROR_RETRIED;
 }
 
+/* What the client calls the statement, or did until a Close that is behind what failed; where it has two
+ * names for it, one of them. NULL: none. */
+static const struct statement_name *find_number(const struct server *s, uint64_t number)
+{
+    if (s->client == NULL || s->client->names == NULL || number == 0)
+        return NULL;
+    LIST_FOR_EACH (it, &s->prepared->notes) {
+        const struct note *n = list_entry(it, struct note, node);
+        if (n->kind == NOTE_KEPT_CLOSE && n->name != NULL && n->name->statement->number == number)
+            return n->name;
+    }
+    return statement_names_find_number(s->client->names, number);
+}
+
 /* The name that a client has for a statement in an error, or NULL. n: the note of what has failed, or NULL.
  */
 static const char *name_in_error(const struct server *s, const struct note *n, uint64_t number)
@@ -225,10 +239,7 @@ static const char *name_in_error(const struct server *s, const struct note *n, u
         return by_sql;
     if (n != NULL && n->kind == NOTE_SECOND_PARSE && n->statement->number == number)
         return n->name->name;
-    if (s->client == NULL || s->client->names == NULL)
-        return NULL;
-    /* where the client has two names for one statement, one of them */
-    const struct statement_name *name = statement_names_find_number(s->client->names, number);
+    const struct statement_name *name = find_number(s, number);
     return name != NULL ? name->name : NULL;
 }
 
@@ -253,8 +264,7 @@ static bool is_taken_away(const struct server *s, const struct wire_error *e, co
                           uint32_t len_bytes)
 {
     return strcmp(e->sqlstate, "26000") == 0 && strcmp(e->routine, MISSING_ROUTINE) == 0 &&
-           s->client != NULL && s->client->names != NULL &&
-           statement_names_find_number(s->client->names, statement_number_in_error(body, len_bytes)) != NULL;
+           find_number(s, statement_number_in_error(body, len_bytes)) != NULL;
 }
 
 enum prepared_error prepared_on_error(struct server *s, const uint8_t *body, uint32_t len_bytes,
