@@ -415,6 +415,14 @@ static enum prepared_step take_parse(struct client *c, struct server *s, struct 
         return PREPARED_PLAIN;
     if (c->names == NULL && (c->names = statement_names_new()) == NULL)
         return PREPARED_NO_MEMORY;
+    name = statement_names_find(c->names, m->name, m->name_bytes);
+    if (unlikely(name != NULL) && !runs_nothing(s)) { /* which may take the one of that name away */
+        enum prepared_step waited = prepared_sql_wait(s, o, at);
+        if (waited != PREPARED_TAKEN)
+            return waited;
+        prepared_sql_goes_on(s);
+        name = statement_names_find(c->names, m->name, m->name_bytes);
+    }
     if (st != NULL)
         counter_add(&st->counters.client_parse_count, 1);
     name = statement_names_find(c->names, m->name, m->name_bytes);
