@@ -79,6 +79,7 @@ struct server {
     uint64_t unnamed_of;     /* id of the client whose unnamed statement this is; 0: nobody's, or none */
     uint32_t unnamed_number; /* which of that client's */
     uint32_t unnamed_position; /* of its Parse in the tracker's ring */
+    uint32_t flushed_tail;     /* of the tracker, when the server was asked last for what it keeps back */
     uint32_t backend_pid;
     uint8_t *key; /* cancel key */
     uint16_t key_bytes;

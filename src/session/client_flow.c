@@ -319,6 +319,22 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
     return unlikely(is_watched) && step == PREPARED_TAKEN && !tracking_sent(c, s) ? PREPARED_NO_MEMORY : step;
 }
 
+/* The server may have answers that it keeps until it is asked for them, and the client's Sync is behind what
+ * has no room. False: the server is lost. */
+static bool ask_for_answers(struct server *s, struct outgoing *o, uint32_t at)
+{
+    static const uint8_t flush[WIRE_HEADER_BYTES] = {'H', 0, 0, 0, 4};
+
+    if (!s->tracker.is_open || s->flushed_tail == s->tracker.tail)
+        return true;
+    s->flushed_tail = s->tracker.tail;
+    if (!outgoing_reserve(s, o, at))
+        return false;
+    outgoing_range(o, at);
+    outgoing_put(o, flush, sizeof(flush));
+    return true;
+}
+
 /* The message at `at` cannot go: what came before it is the server's first. False: the client has gone. */
 static bool stop_at(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
                     enum prepared_step step)
@@ -326,7 +342,7 @@ static bool stop_at(struct client *c, struct server *s, struct outgoing *o, uint
     switch (step) {
     case PREPARED_MORE: return true;
     case PREPARED_HOLD: c->hold = HOLD_STATEMENT; return true;
-    case PREPARED_FULL: c->hold = HOLD_FULL; return true;
+    case PREPARED_FULL: c->hold = HOLD_FULL; return ask_for_answers(s, o, at);
     case PREPARED_LOST: return false;
     default: break;
     }

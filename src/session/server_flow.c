@@ -308,15 +308,8 @@ static bool take_error(struct server *s, struct batch *b, const uint8_t *body, u
         return take_refusal(s, b, body, len_bytes, &instead, is_for_client);
     if (body != NULL)
         on_error(s, body, len_bytes, facts);
-    s->unnamed_of = 0; /* a Parse behind the error may have been skipped */
-    if (unlikely(s->is_tracked) && tracking_takes_error(s, &instead)) {
-        *is_for_client = false;
-        batch_flush(s, b);
-        if (!instead.failed)
-            pass_on(s, instead.data, instead.len);
-        buf_free(&instead);
-        return true;
-    }
+    if (unlikely(s->is_tracked) && tracking_takes_error(s, &instead))
+        return take_refusal(s, b, body, len_bytes, &instead, is_for_client);
     if (s->prepared == NULL || (facts & TRACKER_INTERNAL) != 0)
         return true;
     switch (prepared_on_error(s, body, len_bytes, &instead)) {

@@ -90,6 +90,10 @@ bool tracking_ensure(struct client *c) must_check;
 void tracking_drop_request(struct tracked_request *r);
 /* The same for these acts. */
 bool tracking_doubt_ops(struct client *c, struct server *s, const struct session_ops *ops) must_check;
+/* May the text change a setting of PostgreSQL's own, for its session or transaction? True, too, where nobody
+ * can know. Also where settings are not followed. */
+bool tracking_may_set(struct client *c, const struct server *s, const char *text,
+                      uint32_t text_bytes) must_check;
 
 /* tracking_names.c */
 struct tracked_name *tracking_find_name(const struct client *c, bool is_portal, const char *name,

@@ -236,8 +236,8 @@ def test_bound_more_often_than_requests_may_be_under_way(make_pooler, fake):
                 return
             seen.append(msg.kind)
             owed += {"P": wire.message("1"), "B": wire.message("2"), "E": wire.message("C", wire.cstr("SELECT 0")),
-                     "C": wire.message("3"), "S": ready()}[msg.kind]
-            if len(seen) >= 65536:
+                     "C": wire.message("3"), "S": ready(), "H": b""}[msg.kind]
+            if msg.kind in "HS":
                 conversation.send(owed)
                 owed = b""
 
@@ -248,7 +248,7 @@ def test_bound_more_often_than_requests_may_be_under_way(make_pooler, fake):
         sender.start()
         assert client.trace() == "1" + "2C" * n + "Z"
         sender.join()
-    assert "".join(seen) == "P" + "BE" * n + "S"
+    assert "".join(seen).replace("H", "") == "P" + "BE" * n + "S" and seen.count("H") < 10
 
 
 @pytest.mark.parametrize("before", [{"pool_mode": "session"}, {"max_prepared_statements": 0}], ids=["session", "zero"])
