@@ -425,7 +425,6 @@ static enum prepared_step take_parse(struct client *c, struct server *s, struct 
     }
     if (st != NULL)
         counter_add(&st->counters.client_parse_count, 1);
-    name = statement_names_find(c->names, m->name, m->name_bytes);
     *used = whole_bytes;
     if (name != NULL) {
         *used = m->head_bytes;

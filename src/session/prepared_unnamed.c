@@ -8,7 +8,7 @@
  * (client->unnamed), and goes ahead of a Bind or Describe on a server that has it not. What was not kept is
  * closed there instead, so that PostgreSQL says that there is none, rather than run another client's.
  *
- * An error makes the server skip what follows, perhaps a Parse: after one nobody relies on what it has.
+ * An error makes the server skip what follows, perhaps a Parse, which then is not there.
  *
  * Not kept: what has been bound in its batch, and is then bound again on another server; a Parse of more than
  * UNNAMED_MAX_BYTES; commands about statements (prepared_sql.c).
@@ -36,8 +36,13 @@ void unnamed_on_error(struct server *s, uint32_t position)
 {
     struct client *c = s->client;
 
-    if (!unnamed_is_there(c, s) || (int32_t)(s->unnamed_position - position) < 0)
+    if (!unnamed_is_there(c, s) || (int32_t)(s->unnamed_position - position) < 0 ||
+        (int32_t)(s->unnamed_position - s->tracker.head) >= 0)
         return;
+    if (s->unnamed_is_ours) { /* the client has had its answer elsewhere */
+        s->unnamed_of = 0;
+        return;
+    }
     free(c->unnamed);
     c->unnamed = NULL;
     unnamed_ends(c, s);
@@ -87,5 +92,6 @@ enum prepared_step unnamed_use(struct client *c, struct server *s, struct outgoi
     else
         outgoing_put(o, close, sizeof(close));
     unnamed_is_sent(c, s, s->tracker.tail - 1);
+    s->unnamed_is_ours = true;
     return PREPARED_PLAIN;
 }

@@ -265,13 +265,12 @@ static bool close_for(struct server *s, struct batch *b, enum close_reason why, 
     return false;
 }
 
-/* PostgreSQL has failed what went in place of a refused statement: the client gets the reason, *instead. */
+/* PostgreSQL has failed what went in place of a refused message: the client gets the reason, *instead. */
 static bool take_refusal(struct server *s, struct batch *b, const uint8_t *body, uint32_t len_bytes,
                          struct buf *instead, bool *is_for_client)
 {
     struct buf other;
 
-    s->unnamed_of = 0;
     *is_for_client = false;
     batch_flush(s, b);
     if (!instead->failed)
@@ -409,7 +408,7 @@ static inline bool take_message(struct server *s, struct batch *b, uint8_t type,
         (look & LOOK_TAG);
     bool is_for_client = true;
 
-    if (unlikely(type == 'E') && s->client != NULL && s->client->unnamed != NULL)
+    if (unlikely(type == 'E') && s->client != NULL)
         unnamed_on_error(s, position);
     if (facts != 0) {
         if (unlikely((facts & TRACKER_COPY_BEGIN) != 0) && s->is_tracked)

@@ -17,6 +17,7 @@ static inline bool unnamed_is_there(const struct client *c, const struct server 
 static inline void unnamed_is_sent(const struct client *c, struct server *s, uint32_t position)
 {
     s->unnamed_of = c->id;
+    s->unnamed_is_ours = false;
     s->unnamed_position = position;
     s->unnamed_number = c->unnamed_number;
 }
@@ -31,8 +32,8 @@ static inline void unnamed_ends(struct client *c, struct server *s)
 bool unnamed_forget(struct client *c, struct server *s, struct outgoing *o, uint32_t at) must_check;
 /* o->unnamed_at stays unbound as its batch ends: keeps it. */
 void unnamed_keep(struct client *c, struct outgoing *o);
-/* An error, an answer to the request at that position of the ring: a Parse from there on has not been
- * performed. */
+/* An error, which the tracker has been told of, an answer to the request at that position of the ring: a
+ * Parse from there up to what comes next has not been performed. */
 void unnamed_on_error(struct server *s, uint32_t position);
 /* A Bind or Describe of the unnamed statement at data[at..]: what the server must get before it. PLAIN: it
  * follows as it is. */

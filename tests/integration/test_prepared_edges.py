@@ -224,7 +224,7 @@ def test_deallocate_all_costs_others_a_parse(single, how):
 # ---- the unnamed statement -----------------------------------------------------------
 
 def test_bound_more_often_than_requests_may_be_under_way(make_pooler, fake):
-    """What is held back is a Bind or an Execute: the Parse has long been the server's."""
+    """What is held back is a Bind or an Execute: the Parse has long been the server's, who keeps its answers until asked."""
     seen = []
 
     def script(conversation):
