@@ -319,6 +319,7 @@ struct client *server_detach_client(struct server *s)
         s->left |= PIN_LOAD; /* nobody will ask it any more: closing it is all that helps */
     s->client = NULL;
     c->server = NULL;
+    s->setting = SETTING_NOTHING;
     if (unlikely(s->prepared != NULL))
         prepared_sql_unlink(s);
     if (unlikely(c->pin != NULL))
