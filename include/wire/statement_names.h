@@ -14,6 +14,8 @@
 /* Of the statements that a client has names for, counted as if it alone had them. */
 #define STATEMENT_NAMES_MAX_BYTES (32u << 20)
 
+#define STATEMENT_NAME_COUNTS_BYTES 63u /* what is behind them makes no other name, as in PostgreSQL */
+
 struct statement_name {
     struct statement_link link;
     struct statement *statement; /* a reference */

@@ -311,7 +311,7 @@ static enum prepared_step take_second_parse(struct server *s, struct outgoing *o
     if (step != PREPARED_TAKEN)
         return step;
     /* the name may be closed before the answer comes: a copy */
-    struct statement_name *copy = statement_name_new(name->name, name->name_bytes, statement_ref(statement));
+    struct statement_name *copy = statement_name_new(m->name, m->name_bytes, statement_ref(statement));
     if (copy == NULL || !prepared_note(s, NOTE_SECOND_PARSE, statement, copy)) {
         if (copy != NULL)
             statement_name_free(copy);

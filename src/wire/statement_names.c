@@ -118,8 +118,14 @@ static inline bool is_called(const struct statement_name *n, const char *name, u
     return n->name_bytes == name_bytes && memcmp(n->name, name, name_bytes) == 0;
 }
 
+static inline uint32_t counting_bytes(uint32_t name_bytes)
+{
+    return unlikely(name_bytes > STATEMENT_NAME_COUNTS_BYTES) ? STATEMENT_NAME_COUNTS_BYTES : name_bytes;
+}
+
 struct statement_name *statement_names_find(struct statement_names *n, const char *name, uint32_t name_bytes)
 {
+    name_bytes = counting_bytes(name_bytes);
     if (n->last != NULL && is_called(n->last, name, name_bytes))
         return n->last;
     uint64_t hash = hash_bytes(name, name_bytes);
@@ -170,7 +176,7 @@ struct statement_name *statement_name_new(const char *name, uint32_t name_bytes,
 struct statement_name *statement_names_add(struct statement_names *n, const char *name, uint32_t name_bytes,
                                            struct statement *statement)
 {
-    struct statement_name *added = statement_name_new(name, name_bytes, statement);
+    struct statement_name *added = statement_name_new(name, counting_bytes(name_bytes), statement);
 
     if (added == NULL)
         return NULL;

@@ -30,6 +30,7 @@ def X(sql, name="", portal=""):  # noqa: N802
     return P(name, sql) + B(portal, name) + D("P", portal) + E(portal)
 
 
+LONG = "n" * 63  # what is behind them does not count
 SCRIPTS = {
     "prepare, execute, deallocate": [Q(PA), Q("EXECUTE a(1)"), Q("EXECUTE a(2)"), Q("DEALLOCATE a"), Q("EXECUTE a(3)")],
     "without types": [Q(PB), Q("EXECUTE b('y')"), Q("DEALLOCATE PREPARE b"), Q("DEALLOCATE b")],
@@ -73,6 +74,8 @@ SCRIPTS = {
                         Q("DEALLOCATE a; " + PA + "; DEALLOCATE a; " + PA + "; EXECUTE a(1)")],
     "several, one fails": [Q(PA + "; SELECT 1/0; " + PB), Q("EXECUTE a(1)"), Q("EXECUTE b(1)"), Q("DEALLOCATE a; SELECT 1/0; EXECUTE a(1)"), Q("EXECUTE a(1)"),
                            Q("EXECUTE nobody; " + PA), Q("EXECUTE a(1)"), Q("DEALLOCATE nobody; " + PA)],
+    "long names": [Q(f"PREPARE {LONG}one AS SELECT 1"), use(LONG + "two") + S(), P(LONG + "three", ADD) + S(), C("S", LONG + "four") + S(), P(LONG + "five", TEXT) + S(),
+                   Q(f"EXECUTE {LONG}six('x')"), Q(f"DEALLOCATE {LONG}"), use(LONG, 1) + S()],
     "deallocate all": [Q(PA + ";" + PB), Q("DEALLOCATE ALL"), Q("EXECUTE a(1)"), Q(PA), Q("EXECUTE a(1)"), Q("DEALLOCATE PREPARE ALL"), Q("EXECUTE a(1)")],
     "deallocate all at once": [Q(PA), Q("EXECUTE a(1); DEALLOCATE ALL; " + PA + "; EXECUTE a(2)"), Q("EXECUTE a(3)"), Q("DEALLOCATE ALL; EXECUTE a(1)"), Q(PB),
                                Q("DEALLOCATE ALL; " + PA + "; DEALLOCATE a; " + PA + "; " + PB + "; DEALLOCATE a"), Q("EXECUTE a(1)"), Q("EXECUTE b('x')")],
