@@ -122,6 +122,7 @@ struct server {
     bool awaits_tags;          /* PREPARE or DEALLOCATE of its client's is under way: prepared_sql.c */
     bool
         unnamed_is_ours; /* the Parse of its unnamed statement was not its client's, who has had its answer */
+    bool has_parsed;     /* a statement of prepared.c's, since the last ReadyForQuery */
     uint8_t setting;     /* enum server_setting: prepared_setting.c */
     bool has_sql_portals; /* ... or may be executed later: prepared_sql_portals.c */
     bool is_compared;     /* has said which settings it has since its client's last request: strict.c */

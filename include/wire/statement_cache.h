@@ -19,6 +19,7 @@ struct cached_statement {
     struct list lru;             /* cache->lru */
     struct statement *statement; /* a reference */
     uint32_t epoch;              /* of the cache, when it was parsed; another one: stale */
+    uint32_t batch;              /* in which it was parsed, as its server counts them */
     bool is_pending;
 };
 
@@ -46,6 +47,8 @@ void statement_cache_remove(struct statement_cache *c, struct cached_statement *
 struct cached_statement *statement_cache_victim(const struct statement_cache *c, uint32_t max);
 /* From now on all that are here are stale. */
 void statement_cache_expire(struct statement_cache *c);
+/* Only those that were parsed in this batch. */
+void statement_cache_expire_batch(struct statement_cache *c, uint32_t batch);
 /* All but those that are pending. */
 void statement_cache_clear(struct statement_cache *c);
 

@@ -22,11 +22,18 @@ static struct note *first_note(const struct server *s)
     return s->prepared != NULL ? list_first_entry(&s->prepared->notes, struct note, node) : NULL;
 }
 
+void prepared_parsed(struct server *s, struct cached_statement *x)
+{
+    x->is_pending = false;
+    x->batch = s->prepared->n_batches;
+    s->has_parsed = true;
+}
+
 static void set_settled(struct server *s, const struct statement *statement)
 {
     struct cached_statement *x = statement_cache_find(&s->prepared->cache, statement);
     if (x != NULL)
-        x->is_pending = false;
+        prepared_parsed(s, x);
 }
 
 static void set_stale(struct server *s, const struct statement *statement)

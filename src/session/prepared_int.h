@@ -71,6 +71,7 @@ struct sql_work;
 /* What a server has and is about to have. */
 struct prepared {
     struct statement_cache cache;
+    uint32_t n_batches; /* in which something has been parsed; wraps */
     struct list notes;
     struct sql_work *sql; /* its clients' commands of SQL: sql_work.h; NULL until there are any */
     struct buf replay;    /* input that may have to be sent again */
@@ -79,6 +80,8 @@ struct prepared {
 };
 
 void prepared_note_free(struct note *n);
+/* It has been parsed in the batch under way. */
+void prepared_parsed(struct server *s, struct cached_statement *x);
 /* Sets server->prepared_is_watching, after something has changed. */
 void prepared_watch(struct server *s) hot_path;
 
@@ -96,6 +99,8 @@ static inline void outgoing_init(struct outgoing *o, const uint8_t *data)
 void prepared_setting_look(struct client *c, struct server *s, const uint8_t *message, uint32_t here_bytes,
                            unsigned look);
 void prepared_setting_bound(struct client *c, struct server *s, struct statement *statement);
+/* The server reports that one has another value now, which is not by us. */
+void prepared_setting_reported(struct server *s);
 
 /* prepared_provide.c: what goes to the server */
 /* Sends what has been gathered, and data[start..end) behind it. False: the server is lost, its client too. */

@@ -6,6 +6,9 @@
  * (prepared_settings()). Behind a SET that has not been answered these are not the same: such a statement
  * serves its batch, and then is stale, so that nobody gets it under the settings of before.
  *
+ * What a function sets is seen by PostgreSQL's report of it, if it is a setting that is reported: behind what
+ * has been parsed in that batch, all of which is stale then.
+ *
  * In a transaction that has SET something, its end, a ROLLBACK TO, and whatever a portal does that is
  * executed late, may change settings, too. A setting whose name has a dot in it is no part of what a text
  * means.
@@ -14,6 +17,7 @@
  */
 #include <string.h>
 
+#include "sql_work.h"
 #include "tracking.h"
 
 static bool may_set(struct client *c, const struct server *s, struct statement *statement)
@@ -65,6 +69,20 @@ void prepared_setting_look(struct client *c, struct server *s, const uint8_t *me
     }
     if (is_setting)
         s->setting = SETTING_NOW;
+}
+
+void prepared_setting_reported(struct server *s)
+{
+    struct sql_work *w = sql_work_of(s);
+
+    if (s->prepared == NULL)
+        return;
+    LIST_FOR_EACH (it, &s->prepared->notes)
+        list_entry(it, struct note, node)->is_suspect = true;
+    if (w != NULL)
+        w->effects.is_suspect = true;
+    if (s->has_parsed)
+        statement_cache_expire_batch(&s->prepared->cache, s->prepared->n_batches);
 }
 
 void prepared_setting_bound(struct client *c, struct server *s, struct statement *statement)

@@ -25,7 +25,7 @@ static void settle_prepare(struct server *s, const struct sql_work *w, struct sq
         s->tracker.is_tainted = true; /* nobody knows any more what it has */
         return;
     }
-    x->is_pending = false;
+    prepared_parsed(s, x);
     if (w->effects.is_suspect)
         x->epoch--;     /* stale */
     if (e->must_fail) { /* somebody has taken ours away unseen; now it is another one */

@@ -69,6 +69,8 @@ static bool on_parameter(struct server *s, const uint8_t *body, uint32_t len_byt
     if (known != NULL && strcmp(known, value) == 0)
         return s->state == SERVER_ACTIVE && !is_being_set(s); /* our own SET: nothing new for the client */
     (void)set_param(&c->params, name, value);
+    if (strcmp(name, "application_name") != 0 && !is_being_set(s))
+        prepared_setting_reported(s);
     return c->state != CLIENT_LOGIN_WAIT; /* it will hear of it with all the others */
 }
 
@@ -130,6 +132,10 @@ static void on_ready(struct server *s, uint32_t facts)
         s->n_unread = 0;
     if (unlikely(s->setting != SETTING_NOTHING) && !tracker_is_busy(&s->tracker) && !s->tracker.is_open)
         s->setting = s->tracker.tx_status == 'I' ? SETTING_NOTHING : SETTING_BEFORE;
+    if (unlikely(s->has_parsed)) {
+        s->has_parsed = false;
+        s->prepared->n_batches++;
+    }
     if ((facts & TRACKER_INTERNAL) == 0 && s->client != NULL)
         server_query_answered(s);
 }

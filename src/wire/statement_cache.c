@@ -108,3 +108,12 @@ void statement_cache_expire(struct statement_cache *c)
 {
     c->epoch++;
 }
+
+void statement_cache_expire_batch(struct statement_cache *c, uint32_t batch)
+{
+    LIST_FOR_EACH (it, &c->lru) {
+        struct cached_statement *x = list_entry(it, struct cached_statement, lru);
+        if (x->batch == batch)
+            x->epoch--;
+    }
+}

@@ -53,6 +53,9 @@ def ways(name, value, text):
         "RESET": [[Q(change)], [X(back) + parse + S()]],
         "RESET, behind a query": [[Q(change)], [Q(back), parse + S()]],
         "SET TO DEFAULT": [[Q(change)], [Q(f"SET {name} TO DEFAULT"), parse + S()]],
+        "a function": [[X(f"SELECT changes('{name}', '{value}')") + parse + S()]],
+        "a function, behind the Parse": [[parse + X(f"SELECT changes('{name}', '{value}')") + S()]],
+        "a function, behind a query": [[Q(f"SELECT changes('{name}', '{value}')"), parse + S()]],
         "EXECUTE": [[Q(f"PREPARE s AS {call}")], [Q("EXECUTE s"), parse + S()]],
         "EXECUTE, in one batch": [[Q(f"PREPARE s AS {call}")], [X("EXECUTE s") + parse + S()]],
         "ROLLBACK": [[Q("BEGIN")], [Q(change)], [X("ROLLBACK") + parse + S()]],
@@ -85,10 +88,11 @@ def played(connection, steps):
 def tables(pg):
     with pg.connect(dbname="app") as conn:
         conn.execute("CREATE TABLE whose AS SELECT 1 AS x; CREATE SCHEMA theirs; CREATE TABLE theirs.whose AS SELECT 'theirs'::text AS x;"
+                     "CREATE FUNCTION changes(name text, value text) RETURNS text LANGUAGE sql AS 'SELECT set_config(name, value, false)';"
                      "GRANT USAGE ON SCHEMA theirs TO PUBLIC; GRANT SELECT ON whose, theirs.whose TO PUBLIC")
     yield
     with pg.connect(dbname="app") as conn:
-        conn.execute("DROP TABLE whose; DROP SCHEMA theirs CASCADE")
+        conn.execute("DROP FUNCTION changes(text, text); DROP TABLE whose; DROP SCHEMA theirs CASCADE")
 
 
 # What others do, which have the setting or have not: prepare the text, and use it.
@@ -117,7 +121,7 @@ def test_others_get_their_own(make_pooler, expected, situation, way):
     pooler = make_pooler(settings={"default_pool_size": 1, **SITUATIONS[situation]})
     wrong = {}
     for name, before, has_it in itertools.product(SETTINGS, BEFORE, [False, True]):
-        if name == "search_path" and situation == "ignore":  # it is what the last client has made it
+        if name == "search_path" and (situation == "ignore" or "function" in way):  # it is what the last client has made it
             continue
         value, text = SETTINGS[name]
         text += f" -- {before} {has_it}"  # which nobody has had yet

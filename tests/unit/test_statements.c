@@ -326,6 +326,11 @@ static void test_cache_expires(void **state)
     struct cached_statement *y = statement_cache_add(&c, b);
     assert_true(statement_cache_is_stale(&c, x));
     assert_false(statement_cache_is_stale(&c, y));
+    y->batch = 7;
+    statement_cache_expire_batch(&c, 8);
+    assert_false(statement_cache_is_stale(&c, y));
+    statement_cache_expire_batch(&c, 7);
+    assert_true(statement_cache_is_stale(&c, y));
     statement_cache_destroy(&c);
     statement_unref(a);
     statement_unref(b);
