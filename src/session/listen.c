@@ -136,6 +136,15 @@ static enum prepared_step take_commands(struct client *c, struct server *s, stru
     return PREPARED_PLAIN;
 }
 
+/* The server does not look at what comes: a message that has waited for a channel does not any more. */
+static bool is_ignored(struct client *c, struct server *s)
+{
+    if (!prepared_is_ignored(s))
+        return false;
+    listening_wait_end(c);
+    return true;
+}
+
 /* May there be anything to see in it? */
 static bool is_worth_reading(const struct client *c, const char *text, uint32_t text_bytes)
 {
@@ -198,7 +207,7 @@ enum prepared_step listen_message(struct client *c, struct server *s, struct out
     const char *name = (const char *)message + WIRE_HEADER_BYTES;
     uint32_t head_bytes = WIRE_HEADER_BYTES, name_bytes = 0;
 
-    if (whole_bytes > MAX_LOOKED_AT_BYTES || prepared_is_ignored(s))
+    if (whole_bytes > MAX_LOOKED_AT_BYTES || is_ignored(c, s))
         return PREPARED_PLAIN;
     if (here < whole_bytes) {
         c->wanted_bytes = whole_bytes;
@@ -246,7 +255,7 @@ enum prepared_step listen_execute(struct client *c, struct server *s, struct out
     const char *portal;
     uint32_t portal_bytes;
 
-    if (l == NULL || l->n_names == 0 || prepared_is_ignored(s))
+    if (l == NULL || is_ignored(c, s))
         return PREPARED_PLAIN;
     switch (statement_look_portal(o->data + at, len_bytes - at, &portal, &portal_bytes)) {
     case STATEMENT_NONE: return PREPARED_PLAIN;
@@ -256,6 +265,7 @@ enum prepared_step listen_execute(struct client *c, struct server *s, struct out
     }
     struct listen_name *n = listen_name_find(l, true, portal, portal_bytes);
     if (n == NULL) { /* perhaps it went while this one waited */
+        listening_wait_end(c);
         prepared_sql_goes_on(s);
         return PREPARED_PLAIN;
     }
@@ -417,6 +427,7 @@ void listen_unlink(struct client *c)
         return;
     l->has_failed = false;
     l->n_commands = l->next = 0;
+    listening_wait_end(c);
     listen_portals_end(l, c->server->tracker.tail + 1);
     if (!list_is_empty(&l->changes)) { /* its transaction has been ended */
         listen_changes_clear(&l->changes);

@@ -124,8 +124,12 @@ void tracking_on_message(struct server *s, uint8_t type, const uint8_t *body, ui
 {
     struct tracking *t = tracking_of(s);
 
-    if (t == NULL || (type != 'C' && type != 'E' && type != 's') || tracker_is_at_ours(&s->tracker))
+    if (t == NULL || (type != 'C' && type != 'E' && type != 's'))
         return;
+    if (tracker_is_at_ours(&s->tracker)) { /* which fails the client's batch, if it is in one */
+        t->has_failed = t->has_failed || type == 'E';
+        return;
+    }
     struct tracked_request *r = request_at(s, t);
     if (type == 'E') {
         t->has_failed = true;

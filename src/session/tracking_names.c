@@ -48,13 +48,15 @@ static bool is_mapped(const struct client *c, const struct tracked_name *n)
     return c->maps_statements && !n->is_portal && n->name_bytes > 0;
 }
 
-/* Of a statement that is not among the names the server is asked what it did: tracking_execute(). */
-static void drop_oldest(struct client *c)
+/* Of a mapped statement that is not among the names the server is asked what it did: tracking_execute(). */
+static void drop_oldest(struct client *c, struct server *s)
 {
     LIST_FOR_EACH_SAFE (it, &c->tracking->names) {
         struct tracked_name *n = list_entry(it, struct tracked_name, node);
-        if (!is_mapped(c, n))
+        if (!is_mapped(c, n) && !n->is_unsure)
             continue;
+        if (!is_mapped(c, n))
+            s->left |= PIN_LOAD; /* it may be there: the server is closed behind the client */
         tracking_drop_name(c, n);
         return;
     }
@@ -74,7 +76,7 @@ enum prepared_step tracking_add_name(struct client *c, struct server *s, bool is
     struct tracked_name *n = tracking_ensure(c) ? malloc(sizeof(*n) + name_bytes) : NULL;
 
     if (n != NULL && c->tracking->n_names == TRACKED_NAMES_MAX)
-        drop_oldest(c);
+        drop_oldest(c, s);
     if (n == NULL || c->tracking->n_names == TRACKED_NAMES_MAX) {
         session_ops_unref(ops);
         const bool is_memory = n == NULL;
@@ -132,7 +134,7 @@ bool tracking_settle_names(struct client *c, struct server *s, bool has_ended)
     bool ok = true;
 
     if (t->has_failed && t->has_lost_names)
-        s->left |= PIN_LOAD; /* one of them may be there: its server is closed behind the client */
+        s->left |= PIN_LOAD; /* one of them may be there, as above */
     t->is_unsettled = false;
     LIST_FOR_EACH_SAFE (it, &t->names) {
         struct tracked_name *n = list_entry(it, struct tracked_name, node);

@@ -152,6 +152,22 @@ def test_process_id_behind_another_parse(make_pooler, pg, settings):
             assert one.heard.pop() == ("news", payload, notifier.pid)
 
 
+@pytest.mark.parametrize("batch", [parse("s", "LISTEN new") + bind("", "s", ["too many"]) + execute() + sync(), parse("s", "nonsense") + query("LISTEN new") + sync()],
+                         ids=["execute", "query"])
+def test_a_wait_ends_when_its_batch_has_failed(make_pooler, pg, batch):
+    """The server skips the LISTEN that has waited for its channel: who comes later and waits on is ended for it, not this one."""
+    pooler = make_pooler(settings={"default_pool_size": 3, "query_wait_timeout": 1})
+    with listener(pooler, "news"), pooler.wire() as one, pooler.wire() as two:
+        with listening_server_stopped(pg):
+            one.query("BEGIN")
+            one.send(batch)
+            assert [m.kind for m in one.until()][-2:] == ["E", "Z"]
+            one.query("ROLLBACK")
+            two.send(query("LISTEN new"))
+            assert "no server connection is free" in two.receive().text
+            assert one.value("SELECT 1") == "1"
+
+
 @pytest.mark.parametrize("settings", [{}, {"max_prepared_statements": 0}])
 def test_values_of_others_are_not_said(make_pooler, settings):
     """A value of a statement that does not notify is not what its client says, whatever it has parsed last."""

@@ -108,6 +108,20 @@ def check_case(make_pooler, procedures, batches, name, value, is_known, **settin
     direct.disconnect()
 
 
+def test_a_statement_of_ours_fails_behind_a_set(make_pooler, pg):
+    """The server has lost the statement, and its table has gone: what the batch has SET is rolled back."""
+    pooler = make_pooler(settings={"default_pool_size": 1, "max_prepared_statements": 1})
+    with pooler.wire() as one, pooler.wire() as two:
+        one.query("CREATE TABLE going (a int)")
+        for name, sql in (("s", "SELECT * FROM going"), ("other", "SELECT 2")):
+            one.send(parse(name, sql) + S)
+            one.until()
+        one.query("DROP TABLE going")
+        one.send(alone("SET work_mem = '77MB'") + run("s") + S)
+        assert "42P01" in [m.sqlstate for m in one.until() if m.kind == "E"]
+        assert two.value("SHOW work_mem") == one.value("SHOW work_mem") == "4MB"
+
+
 @pytest.mark.parametrize("end", ["DISCARD ALL", "RESET ALL", "RESET app.tenant"])
 def test_what_nobody_knows_does_not_come_back(make_pooler, end):
     """A setting that was made up with a name that was put together, ended on another server."""
