@@ -197,6 +197,8 @@ void prepared_sql_free(struct server *s);
  */
 bool prepared_sql_bound(struct server *s, const struct statement_message *m) must_check;
 void prepared_sql_unbound(struct server *s, const struct statement_message *m);
+/* Is it what an EXECUTE runs that is bound, and perhaps has not been executed yet? Then it is not closed. */
+bool prepared_sql_needs(const struct server *s, const struct statement *statement) must_check;
 /* While server->has_sql_portals: another unnamed statement; a Bind of the unnamed one; an Execute. PLAIN: it
  * may go. */
 void prepared_sql_forget_unnamed(struct server *s);

@@ -154,7 +154,10 @@ enum prepared_step prepared_evict(struct server *s, struct outgoing *o)
         struct cached_statement *x = statement_cache_victim(&s->prepared->cache, prepared_max_on_server(s));
         if (x == NULL)
             break;
-        step = prepared_close_on_server(s, o, x);
+        if (unlikely(prepared_sql_needs(s, x->statement)))
+            statement_cache_use(&s->prepared->cache, x);
+        else
+            step = prepared_close_on_server(s, o, x);
     }
     return step;
 }

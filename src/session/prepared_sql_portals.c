@@ -96,6 +96,27 @@ bool sql_portals_note_unnamed(struct server *s)
     return ok;
 }
 
+static bool needs(const struct sql_effects *effects, const struct statement *statement)
+{
+    for (uint32_t i = 0; i < effects->n; i++) {
+        if (effects->items[i].kind == SQL_EXECUTE && effects->items[i].statement == statement)
+            return true;
+    }
+    return false;
+}
+
+bool prepared_sql_needs(const struct server *s, const struct statement *statement)
+{
+    const struct sql_work *w = sql_work_of(s);
+    bool found = false;
+
+    if (w == NULL || s->client == NULL || s->client->id != w->client)
+        return false;
+    LIST_FOR_EACH (it, &w->portals)
+        found = found || needs(&list_entry(it, struct sql_portal, node)->effects, statement);
+    return found || (!w->is_query && needs(&w->effects, statement));
+}
+
 /* effects: of the statement that is bound; n is 0 when it is no command. */
 static bool bind_portal(struct server *s, const struct statement_message *m,
                         const struct sql_effects *effects)

@@ -574,3 +574,16 @@ def test_client_goes_amid_it(make_pooler):
             assert other.query(PA)[0].tag == "PREPARE"
             assert other.value("EXECUTE a(1)") == "2"
             assert other.query("SELECT 1; DEALLOCATE a")[-2].tag == "DEALLOCATE"
+
+
+def test_an_execute_keeps_what_it_runs(make_pooler):
+    """There is no room for both on the server, and the one that is used least recently is about to be run."""
+    pooler = make_pooler(settings={"default_pool_size": 1, "max_prepared_statements": 1})
+    with pooler.wire() as one:
+        one.query("PREPARE a AS SELECT 7")
+        one.send(P("b", "SELECT 8") + S())
+        one.until()
+        one.send(P("", "EXECUTE a") + B("", "") + H())
+        one.until("2")
+        one.send(B("q", "b") + E() + E("q") + S())
+        assert [m.row() for m in one.until() if m.kind == "D"] == [["7"], ["8"]]
