@@ -40,8 +40,6 @@ enum prepared_step listen_name_set(struct listening *l, bool is_portal, const ch
         listen_name_drop(l, n);
     if (command == NULL)
         return PREPARED_PLAIN;
-    if (l->n_names == LISTEN_MAX_NAMES)
-        listen_name_drop(l, list_first_entry(&l->names, struct listen_name, node));
     n = malloc(sizeof(*n) + name_bytes);
     if (n == NULL)
         return PREPARED_NO_MEMORY;
@@ -50,6 +48,8 @@ enum prepared_step listen_name_set(struct listening *l, bool is_portal, const ch
     memcpy(n->name, name, name_bytes);
     list_push_back(&l->names, &n->node);
     l->n_names++;
+    if (l->n_names > LISTEN_MAX_NAMES) /* which may be the statement that has given the command */
+        listen_name_drop(l, list_first_entry(&l->names, struct listen_name, node));
     return PREPARED_PLAIN;
 }
 
