@@ -120,14 +120,13 @@ struct server {
     bool has_pin;              /* its client has one */
     bool listen_is_watching;   /* its client's LISTEN or UNLISTEN is under way: listen.c */
     bool awaits_tags;          /* PREPARE or DEALLOCATE of its client's is under way: prepared_sql.c */
-    bool
-        unnamed_is_ours; /* the Parse of its unnamed statement was not its client's, who has had its answer */
-    bool has_parsed;     /* a statement of prepared.c's, since the last ReadyForQuery */
-    uint8_t setting;     /* enum server_setting: prepared_setting.c */
-    bool has_sql_portals; /* ... or may be executed later: prepared_sql_portals.c */
-    bool is_compared;     /* has said which settings it has since its client's last request: strict.c */
-    bool has_listened;    /* ... and so it listens itself, until its client has done with it */
-    uint8_t n_answers;    /* bytes of `answers` that go ahead of what is passed on next */
+    bool has_sql_portals;      /* ... or may be executed later: prepared_sql_portals.c */
+    bool has_parsed;           /* a statement of prepared.c's, since the last ReadyForQuery */
+    bool unnamed_is_ours;      /* its unnamed statement has been parsed by us, for its client */
+    uint8_t setting;           /* enum server_setting: prepared_setting.c */
+    bool is_compared;          /* has said which settings it has since its client's last request: strict.c */
+    bool has_listened;         /* ... and so it listens itself, until its client has done with it */
+    uint8_t n_answers;         /* bytes of `answers` that go ahead of what is passed on next */
     uint8_t answers[60];
     enum close_reason close_reason;
     int64_t connected_us;

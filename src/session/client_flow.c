@@ -323,16 +323,10 @@ static inline enum prepared_step take_request(struct client *c, struct server *s
  * has no room. False: the server is lost. */
 static bool ask_for_answers(struct server *s, struct outgoing *o, uint32_t at)
 {
-    static const uint8_t flush[WIRE_HEADER_BYTES] = {'H', 0, 0, 0, 4};
-
     if (!s->tracker.is_open || s->flushed_tail == s->tracker.tail)
         return true;
     s->flushed_tail = s->tracker.tail;
-    if (!outgoing_reserve(s, o, at))
-        return false;
-    outgoing_range(o, at);
-    outgoing_put(o, flush, sizeof(flush));
-    return true;
+    return outgoing_flush(s, o, at);
 }
 
 /* The message at `at` cannot go: what came before it is the server's first. False: the client has gone. */

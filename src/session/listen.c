@@ -233,17 +233,12 @@ enum prepared_step listen_bind(struct client *c, struct server *s, const struct 
 
     if (l == NULL || l->n_names == 0 || prepared_is_ignored(s))
         return PREPARED_PLAIN;
-    switch (statement_look(o->data + at, len_bytes - at, &m)) {
-    case STATEMENT_MORE: return PREPARED_MORE;
-    case STATEMENT_TOO_LONG: return PREPARED_TOO_LARGE;
-    case STATEMENT_NONE:
-    case STATEMENT_NAMED: break;
-    }
-    if (m.head_bytes == 0) /* malformed */
-        return PREPARED_PLAIN;
+    enum prepared_step step = prepared_step_of_look(statement_look(o->data + at, len_bytes - at, &m));
+    if (m.head_bytes == 0)
+        return step;
     const struct listen_name *n = listen_name_find(l, false, m.name, m.name_bytes);
-    enum prepared_step step = listen_name_set(l, true, m.portal, m.portal_bytes - 1,
-                                              n != NULL ? &n->command : NULL, s->tracker.tail);
+    step = listen_name_set(l, true, m.portal, m.portal_bytes - 1, n != NULL ? &n->command : NULL,
+                           s->tracker.tail);
     watch(c);
     return step;
 }
@@ -257,12 +252,10 @@ enum prepared_step listen_execute(struct client *c, struct server *s, struct out
 
     if (l == NULL || is_ignored(c, s))
         return PREPARED_PLAIN;
-    switch (statement_look_portal(o->data + at, len_bytes - at, &portal, &portal_bytes)) {
-    case STATEMENT_NONE: return PREPARED_PLAIN;
-    case STATEMENT_MORE: return PREPARED_MORE;
-    case STATEMENT_TOO_LONG: return PREPARED_TOO_LARGE;
-    case STATEMENT_NAMED: break;
-    }
+    enum prepared_step step =
+        prepared_step_of_look(statement_look_portal(o->data + at, len_bytes - at, &portal, &portal_bytes));
+    if (step != PREPARED_TAKEN)
+        return step;
     struct listen_name *n = listen_name_find(l, true, portal, portal_bytes);
     if (n == NULL) { /* perhaps it went while this one waited */
         listening_wait_end(c);
@@ -273,7 +266,7 @@ enum prepared_step listen_execute(struct client *c, struct server *s, struct out
     if (copy == NULL)
         return PREPARED_NO_MEMORY;
     *copy = n->command;
-    enum prepared_step step = take_commands(c, s, o, at, copy, 1, false);
+    step = take_commands(c, s, o, at, copy, 1, false);
     if (step == PREPARED_PLAIN) /* it runs once */
         listen_name_drop(l, n);
     return step;

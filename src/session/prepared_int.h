@@ -113,11 +113,23 @@ void outgoing_put(struct outgoing *o, const void *bytes, uint32_t n);
 void outgoing_range(struct outgoing *o, uint32_t end);
 void outgoing_put_scratch(struct outgoing *o, uint32_t n);
 uint8_t *outgoing_scratch(struct outgoing *o);
+/* A Flush behind the input up to there. False: as outgoing_reserve(). */
+bool outgoing_flush(struct server *s, struct outgoing *o, uint32_t at) must_check;
 /* The message's head with another name, in place of the one at data[at..]. */
 void outgoing_head(struct outgoing *o, uint32_t at, const struct statement_message *m, const char *name,
                    uint32_t name_bytes) hot_path;
 
 enum prepared_step prepared_step_of(enum tracker_verdict v);
+/* Of the names in a message: PLAIN, there are none that matter, or it is malformed. */
+static inline enum prepared_step prepared_step_of_look(enum statement_look look)
+{
+    switch (look) {
+    case STATEMENT_NAMED: return PREPARED_TAKEN;
+    case STATEMENT_MORE: return PREPARED_MORE;
+    case STATEMENT_TOO_LONG: return PREPARED_TOO_LARGE;
+    default: return PREPARED_PLAIN;
+    }
+}
 /* Takes its own reference to the statement (NULL: about none). False: no memory. */
 bool prepared_note(struct server *s, enum note_kind kind, struct statement *statement,
                    struct statement_name *name) must_check;
@@ -191,22 +203,8 @@ bool prepared_sql_is_watching(const struct sql_work *w) must_check;
 const char *prepared_sql_name(const struct server *s, uint64_t number);
 uint32_t prepared_sql_position(const struct server *s, uint32_t position) must_check;
 void prepared_sql_free(struct server *s);
-/*
- * prepared_sql_portals.c. The command that prepared_command() has just given is bound by that message. False:
- * no memory. And while server->has_sql_portals: something else is.
- */
-bool prepared_sql_bound(struct server *s, const struct statement_message *m) must_check;
-void prepared_sql_unbound(struct server *s, const struct statement_message *m);
-/* Is it what an EXECUTE runs that is bound, and perhaps has not been executed yet? Then it is not closed. */
-bool prepared_sql_needs(const struct server *s, const struct statement *statement) must_check;
-/* While server->has_sql_portals: another unnamed statement; a Bind of the unnamed one; an Execute. PLAIN: it
- * may go. */
-void prepared_sql_forget_unnamed(struct server *s);
-enum prepared_step prepared_sql_bind_unnamed(struct server *s, const uint8_t *message,
-                                             uint32_t here_bytes) must_check;
-enum prepared_step prepared_sql_execute(struct client *c, struct server *s, struct outgoing *o, uint32_t at,
-                                        uint32_t len_bytes) must_check;
 
+#include "sql_portals_int.h"
 #include "unnamed_int.h"
 
 /* The end of one forwarding: data[0..end) has been dealt with. */

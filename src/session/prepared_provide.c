@@ -68,6 +68,17 @@ void outgoing_range(struct outgoing *o, uint32_t end)
     o->start = end;
 }
 
+bool outgoing_flush(struct server *s, struct outgoing *o, uint32_t at)
+{
+    static const uint8_t flush[WIRE_HEADER_BYTES] = {'H', 0, 0, 0, 4};
+
+    if (!outgoing_reserve(s, o, at))
+        return false;
+    outgoing_range(o, at);
+    outgoing_put(o, flush, sizeof(flush));
+    return true;
+}
+
 uint8_t *outgoing_scratch(struct outgoing *o)
 {
     return o->scratch + o->used_bytes;

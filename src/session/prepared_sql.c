@@ -95,7 +95,6 @@ bool prepared_is_ignored(struct server *s)
 
 enum prepared_step prepared_sql_wait(struct server *s, struct outgoing *o, uint32_t at)
 {
-    static const uint8_t flush[WIRE_HEADER_BYTES] = {'H', 0, 0, 0, 4};
     struct sql_work *w = work_ensure(s);
 
     /* what we answer ourselves has no other occasion: the server has nothing to say */
@@ -111,11 +110,7 @@ enum prepared_step prepared_sql_wait(struct server *s, struct outgoing *o, uint3
     if (w->is_flushed || !s->tracker.is_open)
         return PREPARED_HOLD;
     w->is_flushed = true;
-    if (!outgoing_reserve(s, o, at))
-        return PREPARED_LOST;
-    outgoing_range(o, at);
-    outgoing_put(o, flush, sizeof(flush));
-    return PREPARED_HOLD;
+    return outgoing_flush(s, o, at) ? PREPARED_HOLD : PREPARED_LOST;
 }
 
 void prepared_sql_unlink(struct server *s)

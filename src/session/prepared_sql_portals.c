@@ -161,14 +161,9 @@ enum prepared_step prepared_sql_bind_unnamed(struct server *s, const uint8_t *me
 
     if (prepared_is_ignored(s))
         return PREPARED_PLAIN;
-    switch (statement_look(message, here_bytes, &m)) {
-    case STATEMENT_MORE: return PREPARED_MORE;
-    case STATEMENT_TOO_LONG: return PREPARED_TOO_LARGE;
-    case STATEMENT_NONE:
-    case STATEMENT_NAMED: break;
-    }
-    if (m.head_bytes == 0) /* malformed */
-        return PREPARED_PLAIN;
+    const enum prepared_step step = prepared_step_of_look(statement_look(message, here_bytes, &m));
+    if (m.head_bytes == 0)
+        return step;
     return bind_portal(s, &m, &sql_work_of(s)->unnamed) ? PREPARED_PLAIN : PREPARED_NO_MEMORY;
 }
 
@@ -200,18 +195,15 @@ enum prepared_step prepared_sql_execute(struct client *c, struct server *s, stru
 
     if (prepared_is_ignored(s))
         return PREPARED_PLAIN;
-    switch (statement_look_portal(o->data + at, len_bytes - at, &name, &name_bytes)) {
-    case STATEMENT_NONE: return PREPARED_PLAIN;
-    case STATEMENT_MORE: return PREPARED_MORE;
-    case STATEMENT_TOO_LONG: return PREPARED_TOO_LARGE;
-    case STATEMENT_NAMED: break;
-    }
+    enum prepared_step step =
+        prepared_step_of_look(statement_look_portal(o->data + at, len_bytes - at, &name, &name_bytes));
+    if (step != PREPARED_TAKEN)
+        return step;
     struct sql_portal *p = find_portal(w, name, name_bytes);
     if (p == NULL) {
         prepared_sql_goes_on(s);
         return PREPARED_PLAIN;
     }
-    enum prepared_step step = PREPARED_TAKEN;
     const bool is_expected =
         p->effects.serial == w->effects.serial && w->is_fresh && tracker_runs_nothing(&s->tracker);
     if (is_expected && !w->is_used) {

@@ -118,7 +118,7 @@ uint32_t sql_position(const struct sql_effects *e, uint32_t position);
 enum prepared_step prepared_sql_provide(struct sql_plan *plan, struct outgoing *o, uint32_t at) must_check;
 bool prepared_sql_begin(struct sql_plan *plan, bool is_query) must_check;
 
-/* prepared_sql_portals.c */
+/* prepared_sql_portals.c; see also sql_portals_int.h */
 /* What has begun is the unnamed statement. False: no memory. */
 bool sql_portals_note_unnamed(struct server *s) must_check;
 /* The server's client goes. */
